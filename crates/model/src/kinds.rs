@@ -1,0 +1,310 @@
+//! The one table of every kind that Remora serves. Routing, discovery, storage keys, canonical form and RBAC names
+//! read it; adding a kind is one entry here (and its types in `schema`, its rules in `rules`).
+
+use crate::status::Qualified;
+use Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
+
+/// What can be done with a resource; the words of discovery and RBAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// POST
+    Create,
+    /// DELETE of one
+    Delete,
+    /// DELETE of a collection
+    DeleteCollection,
+    /// GET of one
+    Get,
+    /// GET of a collection
+    List,
+    /// PATCH
+    Patch,
+    /// PUT
+    Update,
+    /// GET with `watch=true`
+    Watch,
+}
+
+impl Verb {
+    /// The word of discovery and RBAC.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Create => "create",
+            Delete => "delete",
+            DeleteCollection => "deletecollection",
+            Get => "get",
+            List => "list",
+            Patch => "patch",
+            Update => "update",
+            Watch => "watch",
+        }
+    }
+}
+
+/// Where objects of a kind live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In the store, under `/registry/<this>/`. Two kinds with the same word are two views of the same objects.
+    Stored(&'static str),
+    /// Nowhere: answered from the request alone (access reviews).
+    Virtual,
+}
+
+/// A part of a resource with its own path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subresource {
+    /// The last part of the path: `status`.
+    pub name: &'static str,
+    /// Group of its own kind, where that is not the parent's; discovery shows it.
+    pub group: &'static str,
+    /// Version of its own kind, where that is not the parent's.
+    pub version: &'static str,
+    /// The kind of request or object: `Pod`, `PodExecOptions`.
+    pub kind: &'static str,
+    /// What can be done with it.
+    pub verbs: &'static [Verb],
+}
+
+/// A kind of object as one API version shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// API group; empty for core.
+    pub group: &'static str,
+    /// API version.
+    pub version: &'static str,
+    /// `Pod`.
+    pub kind: &'static str,
+    /// `pods`: the resource.
+    pub plural: &'static str,
+    /// `pod`.
+    pub singular: &'static str,
+    /// What kubectl also understands.
+    pub short_names: &'static [&'static str],
+    /// `all`, for `kubectl get all`.
+    pub categories: &'static [&'static str],
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// In the order of discovery.
+    pub subresources: &'static [Subresource],
+    /// In the order of discovery.
+    pub verbs: &'static [Verb],
+    /// Where its objects live.
+    pub storage: Storage,
+    /// The name of its type in `schema`.
+    pub schema: &'static str,
+}
+
+const ALL_VERBS: &[Verb] = &[Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch];
+const ONE_BY_ONE: &[Verb] = &[Create, Delete, Get, List, Patch, Update, Watch];
+const READ_WRITE: &[Verb] = &[Get, Patch, Update];
+
+const fn part(name: &'static str, kind: &'static str, verbs: &'static [Verb]) -> Subresource {
+    Subresource { name, group: "", version: "", kind, verbs }
+}
+
+/// A namespaced core/v1 kind with every verb; entries change what differs.
+const CORE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "",
+    plural: "",
+    singular: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    subresources: &[],
+    verbs: ALL_VERBS,
+    storage: Storage::Virtual,
+    schema: "",
+};
+
+/// Every kind, by group and then by resource.
+pub static KINDS: &[Kind] = &[
+    Kind {
+        kind: "ConfigMap",
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        storage: Storage::Stored("configmaps"),
+        schema: "ConfigMap",
+        ..CORE
+    },
+    Kind {
+        kind: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        storage: Storage::Stored("events"),
+        schema: "Event",
+        ..CORE
+    },
+    Kind {
+        kind: "Namespace",
+        plural: "namespaces",
+        singular: "namespace",
+        short_names: &["ns"],
+        namespaced: false,
+        subresources: &[part("finalize", "Namespace", &[Update]), part("status", "Namespace", READ_WRITE)],
+        verbs: ONE_BY_ONE,
+        storage: Storage::Stored("namespaces"),
+        schema: "Namespace",
+        ..CORE
+    },
+    Kind {
+        kind: "Node",
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        namespaced: false,
+        subresources: &[part("status", "Node", READ_WRITE)],
+        // Kubernetes keeps the word it used before nodes were called nodes.
+        storage: Storage::Stored("minions"),
+        schema: "Node",
+        ..CORE
+    },
+    Kind {
+        kind: "Pod",
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        subresources: &[
+            part("attach", "PodAttachOptions", &[Create, Get]),
+            part("binding", "Binding", &[Create]),
+            part("ephemeralcontainers", "Pod", READ_WRITE),
+            part("exec", "PodExecOptions", &[Create, Get]),
+            part("log", "Pod", &[Get]),
+            part("status", "Pod", READ_WRITE),
+        ],
+        storage: Storage::Stored("pods"),
+        schema: "Pod",
+        ..CORE
+    },
+    Kind {
+        kind: "Secret",
+        plural: "secrets",
+        singular: "secret",
+        storage: Storage::Stored("secrets"),
+        schema: "Secret",
+        ..CORE
+    },
+    Kind {
+        kind: "ServiceAccount",
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short_names: &["sa"],
+        subresources: &[Subresource {
+            name: "token",
+            group: "authentication.k8s.io",
+            version: "v1",
+            kind: "TokenRequest",
+            verbs: &[Create],
+        }],
+        storage: Storage::Stored("serviceaccounts"),
+        schema: "ServiceAccount",
+        ..CORE
+    },
+    Kind {
+        group: "coordination.k8s.io",
+        kind: "Lease",
+        plural: "leases",
+        singular: "lease",
+        storage: Storage::Stored("leases"),
+        schema: "Lease",
+        ..CORE
+    },
+    Kind {
+        group: "events.k8s.io",
+        kind: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        storage: Storage::Stored("events"),
+        schema: "events.k8s.io/Event",
+        ..CORE
+    },
+];
+
+/// The kind served at `/apis/group/version/…/plural` (`/api/v1` for the empty group).
+pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|k| k.group == group && k.version == version && k.plural == plural)
+}
+
+/// The kind that an object's `apiVersion` and `kind` name.
+pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|k| k.group == group && k.version == version && k.kind == kind)
+}
+
+/// A core/v1 kind by its resource, for code that knows it is there.
+///
+/// # Panics
+/// If the table has no such resource; the name is a literal in our own code.
+pub fn core(plural: &str) -> &'static Kind {
+    by_resource("", "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
+}
+
+impl Kind {
+    /// `v1`, `coordination.k8s.io/v1`.
+    pub fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
+    /// `PodList`.
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    /// `pods`, `leases.coordination.k8s.io`: how `NotFound` and `Forbidden` name it.
+    pub fn resource(&self) -> Qualified<'static> {
+        Qualified::new(self.group, self.plural)
+    }
+
+    /// `Pod`, `Lease.coordination.k8s.io`: how `Invalid` names it.
+    pub fn qualified(&self) -> Qualified<'static> {
+        Qualified::new(self.group, self.kind)
+    }
+
+    /// The subresource of this name.
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// `/registry/pods/`: every key of this kind starts with it. `None` for virtual kinds.
+    pub fn store_prefix(&self) -> Option<String> {
+        match self.storage {
+            Storage::Stored(word) => Some(format!("/registry/{word}/")),
+            Storage::Virtual => None,
+        }
+    }
+
+    /// The prefix of the objects of one namespace, or of all if none is given.
+    pub fn store_prefix_in(&self, namespace: Option<&str>) -> Option<String> {
+        let prefix = self.store_prefix()?;
+        Some(match namespace {
+            Some(namespace) if self.namespaced => format!("{prefix}{namespace}/"),
+            _ => prefix,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_event_groups_show_the_same_stored_objects() {
+        let [core, new] = ["", "events.k8s.io"].map(|g| by_resource(g, "v1", "events").unwrap());
+        assert_eq!(core.store_prefix(), new.store_prefix());
+    }
+
+    #[test]
+    fn every_kind_is_found_by_resource_and_by_kind() {
+        for kind in KINDS {
+            assert_eq!(by_resource(kind.group, kind.version, kind.plural), Some(kind));
+            assert_eq!(by_kind(kind.group, kind.version, kind.kind), Some(kind));
+        }
+    }
+}

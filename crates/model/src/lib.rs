@@ -1,0 +1,26 @@
+//! The words that all of Remora shares: kinds, object keys, API statuses, field errors, the canonical form of objects.
+//!
+//! What it is not: it decides nothing (that is `rules` and `decide`), reads no clock, does no IO.
+//! Called by every crate that speaks Kubernetes.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`kinds`] | one table of every kind that is served, for routing, discovery and storage |
+//! | [`key`] | which object: kind, namespace, name, and its key in the store |
+//! | [`container`] | the four kinds of containers in a pod |
+//! | [`status`] | errors as clients see them (`metav1.Status`) |
+//! | [`field`] | paths and errors of fields, worded as upstream's `field.Error` |
+#![forbid(unsafe_code)]
+
+pub mod container;
+pub mod field;
+pub mod key;
+pub mod kinds;
+pub mod status;
+pub mod text;
+
+pub use container::ContainerKind;
+pub use field::{FieldError, FieldErrorType, Path};
+pub use key::ObjectKey;
+pub use kinds::Kind;
+pub use status::Status;
