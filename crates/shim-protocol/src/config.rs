@@ -1,0 +1,61 @@
+//! How a shim is told what it owns: `shim.json` in the bundle, written by the runtime before it spawns the shim.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a shim needs to know. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShimConfig {
+    /// The container's id, as the low-level runtime knows it.
+    pub container_id: String,
+    /// The OCI bundle: `config.json`, `rootfs/`.
+    pub bundle: PathBuf,
+    /// Where the shim listens. May be longer than `sun_path`: bind and connect go through the folder's file descriptor.
+    pub socket: PathBuf,
+    /// [`crate::StartRecord`] is written here once the container runs.
+    pub start_record: PathBuf,
+    /// [`crate::ExitRecord`] is written here, durably, before anybody is told of the exit.
+    pub exit_record: PathBuf,
+    /// The low-level runtime, called with the command line that OCI runtimes share.
+    pub runtime: LowLevelRuntime,
+    /// What the container's first process has as standard streams.
+    pub stdio: StdioConfig,
+    /// The log in CRI's format (`<RFC 3339 nano> stdout|stderr F|P <line>`), or none.
+    pub log_path: Option<PathBuf>,
+    /// The container's own cgroup, in each hierarchy that has one: whatever is left in them when it ends is killed.
+    pub cgroups: CgroupPaths,
+    /// How many bytes of a terminal's or stream's latest output are kept for those who attach later.
+    pub replay_bytes: usize,
+}
+
+/// An OCI runtime binary: `remora-create`, `runc` or `crun`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LowLevelRuntime {
+    /// The binary.
+    pub path: PathBuf,
+    /// Its `--root`: where it keeps its own state.
+    pub root: PathBuf,
+    /// Further arguments that go before the command, such as `--systemd-cgroup`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+}
+
+/// Standard streams of a container's first process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StdioConfig {
+    /// One terminal for all three.
+    pub tty: bool,
+    /// Keep standard input open; without it, it is `/dev/null`.
+    pub stdin: bool,
+    /// Close standard input for good when the first attached client leaves or closes it.
+    pub stdin_once: bool,
+}
+
+/// Folders of one cgroup. cgroup v2: one path. cgroup v1: one per hierarchy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CgroupPaths(pub Vec<PathBuf>);

@@ -1,0 +1,35 @@
+//! The two records that a shim leaves on disk, as JSON, each written to a temporary file, synced and renamed.
+
+use serde::{Deserialize, Serialize};
+
+/// The container runs, or ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartRecord {
+    /// The first process, in the host's PID namespace.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`: with the pid it names a process for as long as the machine runs.
+    pub pid_start_time: u64,
+    /// The shim, likewise.
+    pub shim_pid: i32,
+    /// Nanoseconds since the Unix epoch.
+    pub started_at: i64,
+}
+
+/// How the container ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExitRecord {
+    /// 0–255; 128 + n when ended by signal n.
+    pub exit_code: i32,
+    /// The signal, if that is what ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The kernel's memory controller killed a process of it.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// Nanoseconds since the Unix epoch; none if it never started.
+    pub started_at: Option<i64>,
+    /// Nanoseconds since the Unix epoch.
+    pub finished_at: i64,
+}
