@@ -83,9 +83,28 @@ pub struct Int64Value {
     pub value: i64,
 }
 
-/// CRI `SecurityProfile`.
+/// CRI `SecurityProfile`: a seccomp or AppArmor profile.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct SecurityProfile {}
+pub struct SecurityProfile {
+    /// `profile_type`
+    #[prost(enumeration = "ProfileType", tag = "1")]
+    pub profile_type: i32,
+    /// `localhost_ref`
+    #[prost(string, tag = "2")]
+    pub localhost_ref: String,
+}
+
+/// CRI `SecurityProfile.ProfileType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum ProfileType {
+    /// `RuntimeDefault`
+    RuntimeDefault = 0,
+    /// `Unconfined`
+    Unconfined = 1,
+    /// `Localhost`
+    Localhost = 2,
+}
 
 /// CRI `Namespace`.
 #[derive(Clone, PartialEq, prost::Message)]
