@@ -1,5 +1,5 @@
 //! The one table of every kind that Remora serves. Routing, discovery, storage keys, canonical form and RBAC names
-//! read it; adding a kind is one entry here (and its types in `schema`, its rules in `rules`).
+//! read it; adding a kind is one entry here (and its types in [`crate::schema`], its rules in `rules`).
 
 use crate::status::Qualified;
 use Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
@@ -90,7 +90,7 @@ pub struct Kind {
     pub verbs: &'static [Verb],
     /// Where its objects live.
     pub storage: Storage,
-    /// The name of its type in `schema`.
+    /// The name of its type in [`crate::schema`].
     pub schema: &'static str,
 }
 
@@ -117,6 +117,11 @@ const CORE: Kind = Kind {
     storage: Storage::Virtual,
     schema: "",
 };
+
+/// A question about identity or rights: answered at its creation, kept nowhere.
+const fn review(group: &'static str, kind: &'static str, plural: &'static str, singular: &'static str) -> Kind {
+    Kind { group, kind, plural, singular, namespaced: false, verbs: &[Create], schema: kind, ..CORE }
+}
 
 /// Every kind, by group and then by resource.
 pub static KINDS: &[Kind] = &[
@@ -204,6 +209,20 @@ pub static KINDS: &[Kind] = &[
         schema: "ServiceAccount",
         ..CORE
     },
+    review("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"),
+    review("authentication.k8s.io", "TokenReview", "tokenreviews", "tokenreview"),
+    Kind {
+        namespaced: true,
+        ..review(
+            "authorization.k8s.io",
+            "LocalSubjectAccessReview",
+            "localsubjectaccessreviews",
+            "localsubjectaccessreview",
+        )
+    },
+    review("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview"),
+    review("authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview"),
+    review("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview"),
     Kind {
         group: "coordination.k8s.io",
         kind: "Lease",
@@ -305,6 +324,7 @@ mod tests {
         for kind in KINDS {
             assert_eq!(by_resource(kind.group, kind.version, kind.plural), Some(kind));
             assert_eq!(by_kind(kind.group, kind.version, kind.kind), Some(kind));
+            assert!(crate::schema::type_of(kind.schema).is_some(), "{} has no schema", kind.schema);
         }
     }
 }
