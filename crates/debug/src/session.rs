@@ -1,0 +1,122 @@
+//! Carries a plan out: adds the container, waits for it, attaches. Thin; what a status means is decided in [`crate::progress`].
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, AttachParams, AttachedProcess, Patch, PatchParams, WatchEvent, WatchParams};
+
+use crate::{DebugPlan, Progress, Waiting, progress};
+
+/// A container in a pod that we want to reach.
+pub struct Session {
+    pods: Api<Pod>,
+    pod: String,
+    container: String,
+}
+
+/// Why a session could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The API server refused or could not be reached.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// The watch of the pod broke off.
+    #[error("watching pod {pod} ended before container {container} was running")]
+    WatchEnded {
+        /// The pod.
+        pod: String,
+        /// The container.
+        container: String,
+    },
+    /// The node cannot start it; waiting longer would not help.
+    #[error("container {container} cannot start: {reason}: {message}")]
+    Stuck {
+        /// The container.
+        container: String,
+        /// The node's word for it.
+        reason: String,
+        /// The node's sentence.
+        message: String,
+    },
+    /// It will never start.
+    #[error("{0}")]
+    Never(String),
+}
+
+impl Session {
+    /// Adds the planned container to the pod.
+    ///
+    /// # Errors
+    /// The server's refusal, in its own words.
+    pub async fn start(pods: Api<Pod>, pod: &str, plan: &DebugPlan) -> Result<(Session, Pod), SessionError> {
+        let params = PatchParams::default();
+        let answer = pods.patch_ephemeral_containers(pod, &params, &Patch::Strategic(&plan.patch)).await?;
+        Ok((Session { pods, pod: pod.to_owned(), container: plan.container.clone() }, answer))
+    }
+
+    /// A container that is there already.
+    pub fn existing(pods: Api<Pod>, pod: &str, container: &str) -> Session {
+        Session { pods, pod: pod.to_owned(), container: container.to_owned() }
+    }
+
+    /// Waits until the container runs or has ended. `seen` is called with each new reason to wait.
+    ///
+    /// # Errors
+    /// [`SessionError::Stuck`] as soon as the node says that it cannot be started.
+    pub async fn ready(&self, from: &Pod, mut seen: impl FnMut(&Waiting)) -> Result<Progress, SessionError> {
+        let mut last = Waiting::default();
+        if let Some(done) = self.judge(from, &mut last, &mut seen)? {
+            return Ok(done);
+        }
+        let version = from.metadata.resource_version.clone().unwrap_or_else(|| "0".to_owned());
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.pod));
+        let mut events = Box::pin(self.pods.watch(&params, &version).await?);
+        while let Some(event) = events.try_next().await? {
+            match event {
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                    if let Some(done) = self.judge(&pod, &mut last, &mut seen)? {
+                        return Ok(done);
+                    }
+                }
+                WatchEvent::Deleted(_) => {
+                    return Err(SessionError::Never(format!("pod {} was deleted", self.pod)));
+                }
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
+                WatchEvent::Bookmark(_) => {}
+            }
+        }
+        Err(SessionError::WatchEnded { pod: self.pod.clone(), container: self.container.clone() })
+    }
+
+    fn judge(
+        &self,
+        pod: &Pod,
+        last: &mut Waiting,
+        seen: &mut impl FnMut(&Waiting),
+    ) -> Result<Option<Progress>, SessionError> {
+        match progress(pod, &self.container) {
+            Progress::Waiting(waiting) if waiting.is_stuck() => Err(SessionError::Stuck {
+                container: self.container.clone(),
+                reason: waiting.reason,
+                message: waiting.message,
+            }),
+            Progress::Waiting(waiting) => {
+                if waiting != *last {
+                    seen(&waiting);
+                    *last = waiting;
+                }
+                Ok(None)
+            }
+            Progress::Never(why) => Err(SessionError::Never(why)),
+            done => Ok(Some(done)),
+        }
+    }
+
+    /// Joins the container's streams; what it has already shown on a terminal comes first where the node can do that.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn attach(&self, stdin: bool, tty: bool) -> Result<AttachedProcess, SessionError> {
+        let params = AttachParams::default().container(&self.container).stdin(stdin).stdout(true).stderr(!tty).tty(tty);
+        Ok(self.pods.attach(&self.pod, &params).await?)
+    }
+}
