@@ -1,1 +1,19 @@
-//! Skeleton.
+//! System calls in words: mounts, namespaces, processes, sockets, durable files, cgroups, users.
+//!
+//! Each module wraps what the kernel offers in the shape that Remora needs it. Nothing here decides anything, knows a pod or a
+//! container, or is async: calls that may wait say so, and those who run on an async runtime move them to a blocking thread.
+//! Called by `runtime`, `images`, `network`, `node`, `shim` and `create`.
+
+mod error;
+
+pub mod cgroup;
+pub mod file;
+pub mod inotify;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod rootfs;
+pub mod socket;
+pub mod users;
+
+pub use error::{Error, Result};

@@ -1,0 +1,159 @@
+//! Killing all that is in a cgroup, and knowing when it is over: by the kernel's events, never by waiting for time.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::Result;
+use crate::error::failed;
+use crate::process::PidFd;
+
+/// The processes in a cgroup folder and in those below it. A folder that is gone has none.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn processes(folder: &Path) -> Result<Vec<i32>> {
+    let mut all = match fs::read_to_string(folder.join("cgroup.procs")) {
+        Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+        // ENODEV: the folder is being removed; EOPNOTSUPP: a threaded v2 cgroup, whose processes are listed above it.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {
+            Vec::new()
+        }
+        Err(error) => return Err(failed("list the processes of cgroup", folder.display())(error)),
+    };
+    for below in folders_below(folder) {
+        all.extend(processes(&below)?);
+    }
+    Ok(all)
+}
+
+/// Whether any of the folders holds a process.
+///
+/// # Errors
+/// As [`processes`].
+pub fn has_processes(folders: &[PathBuf]) -> Result<bool> {
+    for folder in folders {
+        if !processes(folder)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn folders_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(io::Result::ok);
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+/// Kills every process in the folders and waits until none is left. The folders are those of one cgroup: one on v2, one per hierarchy on
+/// v1. Returns how many processes were killed on v1 (on v2, where the kernel does it by itself, 1 for "some").
+///
+/// Blocks for as long as the kernel takes to end them: a process in uninterruptible sleep ends when it wakes.
+///
+/// # Errors
+/// A list cannot be read or a signal not sent.
+pub fn kill_all(folders: &[PathBuf]) -> Result<usize> {
+    let mut killed = 0;
+    let mut legacy = Vec::new();
+    for folder in folders {
+        if folder.join("cgroup.kill").exists() {
+            killed += usize::from(kill_unified(folder)?);
+        } else {
+            legacy.push(folder.as_path());
+        }
+    }
+    Ok(killed + kill_legacy(&legacy)?)
+}
+
+/// v2: one write kills all, those that fork meanwhile too; `cgroup.events` tells when the last has gone.
+fn kill_unified(folder: &Path) -> Result<bool> {
+    let events = folder.join("cgroup.events");
+    let wrong = |error| failed("wait for the end of cgroup", folder.display())(error);
+    let mut file = File::open(&events).map_err(wrong)?;
+    if !populated(&mut file).map_err(wrong)? {
+        return Ok(false);
+    }
+    fs::write(folder.join("cgroup.kill"), "1").map_err(failed("kill cgroup", folder.display()))?;
+    while populated(&mut file).map_err(wrong)? {
+        wait_for_change(&file).map_err(wrong)?;
+    }
+    Ok(true)
+}
+
+fn populated(events: &mut File) -> io::Result<bool> {
+    let mut text = String::new();
+    events.rewind()?;
+    match events.read_to_string(&mut text) {
+        Ok(_) => Ok(text.lines().any(|line| line == "populated 1")),
+        // The folder was removed: nobody is in it.
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn wait_for_change(file: &File) -> io::Result<()> {
+    match poll(&mut [PollFd::new(file, PollFlags::PRI)], None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// v1: kill what is listed, wait for each by its pidfd, look again, until the list is empty. Where there is a freezer it holds the
+/// processes still meanwhile, so that none can fork away from the list.
+fn kill_legacy(folders: &[&Path]) -> Result<usize> {
+    let mut killed = 0;
+    loop {
+        let freezer = Freezer::freeze(folders);
+        let mut handles = Vec::new();
+        for pid in listed(folders)? {
+            let Some(handle) = PidFd::open(pid)? else { continue };
+            // The pid may have been given to another process between list and open: ask the list again, with the handle in hand.
+            if listed(folders)?.contains(&pid) && handle.send_signal(libc::SIGKILL)? {
+                handles.push(handle);
+            }
+        }
+        drop(freezer);
+        if handles.is_empty() {
+            return Ok(killed);
+        }
+        killed += handles.len();
+        handles.iter().try_for_each(PidFd::wait_ended)?;
+    }
+}
+
+fn listed(folders: &[&Path]) -> Result<BTreeSet<i32>> {
+    let mut pids = BTreeSet::new();
+    for folder in folders {
+        pids.extend(processes(folder)?);
+    }
+    // Zero stands for processes outside of the reader's PID namespace: they are not ours to kill.
+    pids.remove(&0);
+    Ok(pids)
+}
+
+/// Thaws when dropped: a frozen process does not die of a signal.
+struct Freezer(Vec<PathBuf>);
+
+impl Freezer {
+    fn freeze(folders: &[&Path]) -> Self {
+        let states: Vec<PathBuf> =
+            folders.iter().map(|folder| folder.join("freezer.state")).filter(|state| state.exists()).collect();
+        for state in &states {
+            // Best effort: without the freezer, the loop still ends once nothing forks faster than it kills.
+            let _ = fs::write(state, "FROZEN");
+        }
+        Self(states)
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        for state in &self.0 {
+            // Gone with its last process, or never frozen.
+            let _ = fs::write(state, "THAWED");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Which hierarchies are mounted, and folders in them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::error::failed;
+use crate::mount::{Mount, mounts};
+
+/// What this machine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One hierarchy with all controllers (cgroup v2).
+    Unified(PathBuf),
+    /// One hierarchy per controller (cgroup v1), maybe beside a v2 hierarchy without controllers (hybrid).
+    Legacy {
+        /// The v1 hierarchies, in the order of mounting.
+        hierarchies: Vec<Hierarchy>,
+        /// The v2 hierarchy of a hybrid system.
+        unified: Option<PathBuf>,
+    },
+}
+
+/// One hierarchy of cgroup v1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Its controllers, as in `cpu,cpuacct`; `name=systemd` for one without.
+    pub controllers: Vec<String>,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+}
+
+impl Layout {
+    /// Looks at what is mounted.
+    ///
+    /// # Errors
+    /// The mounts cannot be read, or no cgroup file system is among them (`NotFound`).
+    pub fn detect() -> Result<Self> {
+        Self::from_mounts(&mounts()?)
+            .ok_or_else(|| failed("find", "a cgroup file system")(io::Error::from(io::ErrorKind::NotFound)))
+    }
+
+    /// The pure part of [`Layout::detect`].
+    #[must_use]
+    pub fn from_mounts(mounts: &[Mount]) -> Option<Self> {
+        let unified = mounts.iter().find(|mount| mount.kind == "cgroup2").map(|mount| mount.target.clone());
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        for hierarchy in mounts.iter().filter(|mount| mount.kind == "cgroup").map(hierarchy) {
+            // The same hierarchy may be mounted twice; the first counts.
+            if !hierarchies.iter().any(|known| known.controllers == hierarchy.controllers) {
+                hierarchies.push(hierarchy);
+            }
+        }
+        match (hierarchies.is_empty(), unified) {
+            (true, unified) => unified.map(Self::Unified),
+            (false, unified) => Some(Self::Legacy { hierarchies, unified }),
+        }
+    }
+
+    /// The folders of a cgroup, one per hierarchy that runtimes put containers into. `path` is as in the OCI spec's `cgroupsPath`: absolute
+    /// from the root of the hierarchy.
+    #[must_use]
+    pub fn folders(&self, path: &Path) -> Vec<PathBuf> {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        match self {
+            Self::Unified(mount) => vec![mount.join(path)],
+            Self::Legacy { hierarchies, .. } => {
+                hierarchies.iter().map(|hierarchy| hierarchy.mount.join(path)).collect()
+            }
+        }
+    }
+
+    /// Makes a cgroup (and those above it) in every hierarchy, ready to hold processes: on v1 with its parent's `cpuset.cpus` and
+    /// `cpuset.mems`, on v2 with the parent's controllers handed down to it.
+    ///
+    /// # Errors
+    /// A folder cannot be made or set up.
+    pub fn create(&self, path: &Path) -> Result<()> {
+        for folder in self.folders(path) {
+            let mount = self.mount_of(&folder);
+            create_below(&mount, &folder)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a cgroup and those below it in every hierarchy. One that is gone is no error; one with processes is (`ResourceBusy`).
+    ///
+    /// # Errors
+    /// See above.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        self.folders(path).iter().try_for_each(|folder| remove(folder))
+    }
+
+    fn mount_of(&self, folder: &Path) -> PathBuf {
+        match self {
+            Self::Unified(mount) => mount.clone(),
+            Self::Legacy { hierarchies, .. } => hierarchies
+                .iter()
+                .find(|hierarchy| folder.starts_with(&hierarchy.mount))
+                .map_or_else(|| folder.to_owned(), |hierarchy| hierarchy.mount.clone()),
+        }
+    }
+}
+
+fn hierarchy(mount: &Mount) -> Hierarchy {
+    const NO_CONTROLLERS: [&str; 6] = ["rw", "ro", "xattr", "clone_children", "noprefix", "cpuset_v2_mode"];
+    let controllers = mount
+        .super_options
+        .split(',')
+        .filter(|option| !NO_CONTROLLERS.contains(option) && !option.starts_with("release_agent="))
+        .map(ToOwned::to_owned)
+        .collect();
+    Hierarchy { controllers, mount: mount.target.clone() }
+}
+
+fn create_below(mount: &Path, folder: &Path) -> Result<()> {
+    let mut current = mount.to_owned();
+    for part in folder.strip_prefix(mount).unwrap_or(Path::new("")) {
+        hand_down_controllers(&current)?;
+        let parent = current.clone();
+        current.push(part);
+        match fs::create_dir(&current) {
+            Ok(()) => inherit_cpuset(&parent, &current)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("create cgroup", current.display())(error)),
+        }
+    }
+    Ok(())
+}
+
+/// v2: a child has the controllers that its parent's `cgroup.subtree_control` names.
+fn hand_down_controllers(parent: &Path) -> Result<()> {
+    let Ok(available) = fs::read_to_string(parent.join("cgroup.controllers")) else { return Ok(()) };
+    let file = parent.join("cgroup.subtree_control");
+    let all: String = available.split_ascii_whitespace().map(|name| format!("+{name} ")).collect();
+    fs::write(&file, all.trim_end()).map_err(failed("write", file.display()))
+}
+
+/// v1: a new cpuset is empty, and no process may join an empty one.
+fn inherit_cpuset(parent: &Path, child: &Path) -> Result<()> {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let own = child.join(name);
+        let Ok(value) = fs::read_to_string(&own) else { continue };
+        // v2's files of the same names are empty by design and inherit by themselves: they also have a cgroup.controllers beside them.
+        if value.trim().is_empty() && !child.join("cgroup.controllers").exists() {
+            let inherited = fs::read_to_string(parent.join(name)).map_err(failed("read", name))?;
+            fs::write(&own, inherited).map_err(failed("write", own.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("list cgroup", folder.display())(error)),
+    };
+    for entry in entries.filter_map(io::Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove cgroup", folder.display())(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(target: &str, kind: &str, super_options: &str) -> Mount {
+        Mount {
+            id: 1,
+            root: "/".into(),
+            target: target.into(),
+            options: "rw".into(),
+            kind: kind.into(),
+            source: kind.into(),
+            super_options: super_options.into(),
+        }
+    }
+
+    #[test]
+    fn layouts_are_told_apart_by_what_is_mounted() {
+        let unified = [mount("/", "ext4", "rw"), mount("/sys/fs/cgroup", "cgroup2", "rw,nsdelegate")];
+        let layout = Layout::from_mounts(&unified).unwrap();
+        assert_eq!(layout.folders(Path::new("/a/b")), [PathBuf::from("/sys/fs/cgroup/a/b")]);
+
+        let hybrid = [
+            mount("/c/cpu", "cgroup", "rw,cpu,cpuacct"),
+            mount("/c/systemd", "cgroup", "rw,xattr,release_agent=/x,name=systemd"),
+            mount("/c/again", "cgroup", "rw,cpu,cpuacct"),
+            mount("/c/unified", "cgroup2", "rw"),
+        ];
+        let Some(Layout::Legacy { hierarchies, unified }) = Layout::from_mounts(&hybrid) else { panic!("not v1") };
+        assert_eq!(unified, Some("/c/unified".into()));
+        let controllers: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.controllers.join("+")).collect();
+        assert_eq!(controllers, ["cpu+cpuacct", "name=systemd"]);
+
+        assert_eq!(Layout::from_mounts(&[mount("/", "ext4", "rw")]), None);
+    }
+}

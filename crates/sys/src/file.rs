@@ -1,0 +1,132 @@
+//! Durable files, folder locks, and how full a file system is.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use crate::Result;
+use crate::error::failed;
+
+/// Writes a file so that after a crash either the old or the new content is there, whole: a temporary file beside it, synced,
+/// renamed over it, and the folder synced. `mode` is the new file's permission bits.
+///
+/// # Errors
+/// Any of the steps; the temporary file is removed and the old content untouched.
+pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let temporary = beside(path);
+    let written = write_synced(&temporary, content, mode)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))));
+    if written.is_err() {
+        // The write's own failure is the one to report; a leftover is overwritten by the next attempt.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(failed("write", path.display()))
+}
+
+/// The temporary file's name: hidden, and the same for each attempt of one process, so that attempts do not pile up.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Makes names in a folder durable.
+///
+/// # Errors
+/// Opening or syncing the folder.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+/// The exclusive right to a folder. It ends when this is dropped or the process dies, however it dies.
+#[derive(Debug)]
+pub struct FolderLock(#[expect(dead_code, reason = "held for its lock")] OwnedFd);
+
+/// Takes the lock of a folder (`flock` on the folder itself, so that no lock file stays behind), or says that another has it: `None`.
+///
+/// # Errors
+/// The folder cannot be opened or locked.
+pub fn lock_folder(path: &Path) -> Result<Option<FolderLock>> {
+    let folder = OwnedFd::from(File::open(path).map_err(failed("open", path.display()))?);
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(FolderLock(folder))),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(failed("lock", path.display())(errno)),
+    }
+}
+
+/// Space and inodes of the file system that holds a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes that an unprivileged user may still write.
+    pub available_bytes: u64,
+    /// Inodes in all; 0 where the file system does not count them.
+    pub total_inodes: u64,
+    /// Inodes still free.
+    pub free_inodes: u64,
+}
+
+/// How full the file system under `path` is.
+///
+/// # Errors
+/// `statvfs` failed.
+pub fn space(path: &Path) -> Result<Space> {
+    let stat = statvfs(path).map_err(failed("ask for the free space of", path.display()))?;
+    Ok(Space {
+        total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+        available_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        total_inodes: stat.f_files,
+        free_inodes: stat.f_ffree,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durable_write_replaces_the_whole_file_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record.json");
+        for content in ["a longer content", "short", ""] {
+            write_durably(&path, content.as_bytes(), 0o600).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_names_the_path_and_the_cause() {
+        let error = write_durably(Path::new("/proc/no/such"), b"", 0o600).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write /proc/no/such");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_folder_has_one_owner_until_the_lock_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock_folder(folder.path()).unwrap();
+        assert!(first.is_some());
+        assert!(lock_folder(folder.path()).unwrap().is_none());
+        drop(first);
+        assert!(lock_folder(folder.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn space_of_the_root_is_more_than_nothing() {
+        assert!(space(Path::new("/")).unwrap().total_bytes > 0);
+    }
+}

@@ -1,0 +1,270 @@
+//! Mounts: overlay, bind, tmpfs, propagation, and taking down all that lies below a folder.
+//!
+//! All calls act on the caller's mount namespace. Sources and layers are opened first and handed to the kernel as
+//! `/proc/self/fd/N`: so no path has to be escaped in option strings, and no number of layers an image may have makes them too long.
+
+use std::ffi::{CString, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+
+use crate::Result;
+use crate::error::failed;
+
+/// The option string of mount(2) is one page.
+const MAX_OPTIONS: usize = 4095;
+
+/// An overlay to be mounted.
+#[derive(Clone, Copy, Debug)]
+pub struct Overlay<'a> {
+    /// Read-only layers, the topmost first, as overlayfs counts them. At least one; without `upper`, at least two.
+    pub lower: &'a [PathBuf],
+    /// Where changes go, and a work folder on the same file system. Without it the overlay is read-only.
+    pub upper: Option<UpperLayer<'a>>,
+}
+
+/// See [`Overlay::upper`].
+#[derive(Clone, Copy, Debug)]
+pub struct UpperLayer<'a> {
+    /// Changed files.
+    pub upper: &'a Path,
+    /// Empty folder for the kernel.
+    pub work: &'a Path,
+    /// Never sync the upper layer: for files that need not survive a crash of the machine (`volatile`, Linux 5.10).
+    pub volatile: bool,
+}
+
+/// Mounts an overlay on `target`. About 200 layers fit.
+///
+/// # Errors
+/// A layer is not there, too many layers (`InvalidInput`), or the kernel refuses.
+pub fn overlay(overlay: Overlay<'_>, target: &Path) -> Result<()> {
+    let lower = overlay.lower.iter().map(|path| open_layer(path)).collect::<Result<Vec<_>>>()?;
+    let upper = overlay.upper.map(|layer| Ok((open_layer(layer.upper)?, open_layer(layer.work)?))).transpose()?;
+    let volatile = overlay.upper.is_some_and(|layer| layer.volatile);
+    let options = overlay_options(&lower, upper.as_ref(), volatile)
+        .map_err(failed("name the layers of the overlay on", target.display()))?;
+    rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())
+        .map_err(failed("mount an overlay on", target.display()))
+}
+
+fn open_layer(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open layer", path.display()))
+}
+
+fn overlay_options(lower: &[OwnedFd], upper: Option<&(OwnedFd, OwnedFd)>, volatile: bool) -> io::Result<CString> {
+    let mut options = format!("lowerdir={}", lower.iter().map(through_descriptor).collect::<Vec<_>>().join(":"));
+    if let Some((upper, work)) = upper {
+        options += &format!(",upperdir={},workdir={}", through_descriptor(upper), through_descriptor(work));
+    }
+    if volatile {
+        options += ",volatile";
+    }
+    if options.len() > MAX_OPTIONS {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} layers are too many", lower.len())));
+    }
+    CString::new(options).map_err(io::Error::from)
+}
+
+fn through_descriptor(descriptor: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+}
+
+/// Mounts `source` (a file or folder, with all that is mounted below it) on `target` as well. Private: nothing propagates back.
+///
+/// # Errors
+/// One of them is not there, or the kernel refuses.
+pub fn bind(source: &Path, target: &Path) -> Result<()> {
+    rustix::mount::mount_bind_recursive(source, target).map_err(failed("bind-mount on", target.display()))?;
+    set_propagation(target, Propagation::Private)
+}
+
+/// Makes an existing bind mount read-only (only this mount, not those below it).
+///
+/// # Errors
+/// `target` is no mount point.
+pub fn make_read_only(target: &Path) -> Result<()> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY;
+    rustix::mount::mount_remount(target, flags, c"").map_err(failed("make read-only", target.display()))
+}
+
+/// Mounts a tmpfs on `target`; `size` in bytes, none for the kernel's default of half the memory; `mode` of its root.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn tmpfs(target: &Path, size: Option<u64>, mode: u32) -> Result<()> {
+    let size = size.map(|size| format!(",size={size}")).unwrap_or_default();
+    let options = CString::new(format!("mode={mode:o}{size}")).map_err(failed("write options of", target.display()))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str())
+        .map_err(failed("mount a tmpfs on", target.display()))
+}
+
+/// How mounts below a mount point spread to its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// Neither way.
+    Private,
+    /// Both ways.
+    Shared,
+    /// From the peers only.
+    Slave,
+}
+
+/// Sets the propagation of a mount point and all below it.
+///
+/// # Errors
+/// `target` is no mount point.
+pub fn set_propagation(target: &Path, propagation: Propagation) -> Result<()> {
+    let flags = match propagation {
+        Propagation::Private => MountPropagationFlags::PRIVATE,
+        Propagation::Shared => MountPropagationFlags::SHARED,
+        Propagation::Slave => MountPropagationFlags::DOWNSTREAM,
+    };
+    rustix::mount::mount_change(target, flags | MountPropagationFlags::REC)
+        .map_err(failed("set the propagation of", target.display()))
+}
+
+/// Takes the topmost mount off `target` at once; whoever still uses it keeps it (`MNT_DETACH`). `false` if nothing is mounted there.
+///
+/// # Errors
+/// The kernel refuses for another reason.
+pub fn unmount(target: &Path) -> Result<bool> {
+    match rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(false),
+        Err(errno) => Err(failed("unmount", target.display())(errno)),
+    }
+}
+
+/// Takes down everything that is mounted on or below a folder, stacked mounts too. Nothing mounted is no error.
+///
+/// # Errors
+/// As [`unmount`], or the list cannot be read.
+pub fn unmount_below(folder: &Path) -> Result<()> {
+    // The list is in the order of mounting: what lies on top comes last, so it goes first.
+    for mount in mounts_below(folder)?.iter().rev() {
+        unmount(&mount.target)?;
+    }
+    Ok(())
+}
+
+/// One line of `/proc/self/mountinfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The mount's id.
+    pub id: u64,
+    /// The folder of the file system that is its root.
+    pub root: PathBuf,
+    /// Where it is mounted.
+    pub target: PathBuf,
+    /// The mount's own options: `ro`, `nosuid`, …
+    pub options: String,
+    /// `overlay`, `tmpfs`, `cgroup2`, …
+    pub kind: String,
+    /// Device or other source.
+    pub source: String,
+    /// The file system's options.
+    pub super_options: String,
+}
+
+/// Everything that is mounted on or below a folder, in the order of mounting. Symbolic links in `folder` are resolved.
+///
+/// # Errors
+/// `/proc/self/mountinfo` cannot be read.
+pub fn mounts_below(folder: &Path) -> Result<Vec<Mount>> {
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    Ok(mounts()?.into_iter().filter(|mount| mount.target.starts_with(&folder)).collect())
+}
+
+/// All mounts of the caller's mount namespace.
+///
+/// # Errors
+/// `/proc/self/mountinfo` cannot be read.
+pub fn mounts() -> Result<Vec<Mount>> {
+    const PATH: &str = "/proc/thread-self/mountinfo";
+    let text = fs::read(PATH).map_err(failed("read", PATH))?;
+    Ok(text.split(|byte| *byte == b'\n').filter_map(parse_mount).collect())
+}
+
+fn parse_mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let id = text(fields.next()?).parse().ok()?;
+    let root = path(fields.nth(2)?);
+    let target = path(fields.next()?);
+    let options = text(fields.next()?);
+    fields.by_ref().find(|field| *field == b"-")?;
+    let mut tail = || fields.next().map(|field| text(&unescape(field)));
+    Some(Mount { id, root, target, options, kind: tail()?, source: tail()?, super_options: tail().unwrap_or_default() })
+}
+
+fn text(field: &[u8]) -> String {
+    String::from_utf8_lossy(field).into_owned()
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    OsString::from_vec(unescape(field)).into()
+}
+
+/// The kernel writes space, tab, line feed and backslash as `\` and three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = (*first == b'\\').then(|| after.get(..3)).flatten().and_then(octal);
+        out.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &after[3..] } else { after };
+    }
+    out
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+/// Makes an empty file (with its folders) to mount another file on.
+///
+/// # Errors
+/// It cannot be created.
+pub fn make_file_target(path: &Path) -> Result<()> {
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| File::options().create(true).append(true).open(path).map(drop))
+        .map_err(failed("create", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_lines_are_understood() {
+        let check = |line: &str, expected: Option<(&str, &str, &str)>| {
+            let mount = parse_mount(line.as_bytes());
+            let seen = mount.as_ref().map(|mount| (mount.target.to_str().unwrap(), &*mount.kind, &*mount.source));
+            assert_eq!(seen, expected, "{line}");
+        };
+        check(
+            "36 35 98:0 /m /a rw,noatime master:1 - ext3 /dev/root rw,errors=continue",
+            Some(("/a", "ext3", "/dev/root")),
+        );
+        check("36 35 98:0 / /with\\040space rw - tmpfs none rw", Some(("/with space", "tmpfs", "none")));
+        check(
+            "36 35 98:0 / /back\\134slash rw shared:1 master:2 - overlay o rw",
+            Some(("/back\\slash", "overlay", "o")),
+        );
+        check("36 35 98:0 / /a rw - nfs \\134 rw", Some(("/a", "nfs", "\\")));
+        check("36 35 98:0 / /a rw", None);
+        check("", None);
+    }
+
+    #[test]
+    fn the_root_is_a_mount() {
+        assert!(mounts_below(Path::new("/")).unwrap().iter().any(|mount| mount.target == Path::new("/")));
+    }
+}

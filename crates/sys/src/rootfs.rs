@@ -1,0 +1,76 @@
+//! Reading inside a container's root file system without being led out of it by its symbolic links.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::Result;
+use crate::error::failed;
+
+/// Opens a file for reading as a process chrooted to `rootfs` would (`openat2`, `RESOLVE_IN_ROOT`); devices, sockets and pipes are
+/// refused, so that opening never hangs. `None` if it is not there.
+///
+/// # Errors
+/// Anything else than that it is not there.
+pub fn open_inside(rootfs: &Path, path: &Path) -> Result<Option<File>> {
+    match open(rootfs, path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(error) => Err(failed("open in the root file system", path.display())(error)),
+    }
+}
+
+fn open(rootfs: &Path, path: &Path) -> io::Result<File> {
+    let root = rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?);
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+/// The text of a file inside a root file system, at most `limit` bytes; `None` if it is not there.
+///
+/// # Errors
+/// It cannot be read, is larger (`FileTooLarge`) or no text.
+pub fn read_inside(rootfs: &Path, path: &Path, limit: u64) -> Result<Option<String>> {
+    let Some(file) = open_inside(rootfs, path)? else { return Ok(None) };
+    let mut text = String::new();
+    let read = file.take(limit + 1).read_to_string(&mut text);
+    match read {
+        Ok(length) if length as u64 > limit => {
+            Err(failed("read in the root file system", path.display())(io::Error::from(io::ErrorKind::FileTooLarge)))
+        }
+        Ok(_) => Ok(Some(text)),
+        Err(error) => Err(failed("read in the root file system", path.display())(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_lead_nowhere_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let rootfs = folder.path().join("rootfs");
+        std::fs::create_dir_all(rootfs.join("etc")).unwrap();
+        std::fs::write(folder.path().join("secret"), "secret").unwrap();
+        std::fs::write(rootfs.join("etc/real"), "inside").unwrap();
+        symlink("/etc/real", rootfs.join("etc/absolute")).unwrap();
+        symlink("../../../secret", rootfs.join("etc/escape")).unwrap();
+        let check = |path: &str, expected: Option<&str>| {
+            assert_eq!(read_inside(&rootfs, Path::new(path), 100).unwrap().as_deref(), expected, "{path}");
+        };
+        check("/etc/real", Some("inside"));
+        check("/etc/absolute", Some("inside"));
+        check("/etc/escape", None);
+        check("../secret", None);
+        check("etc/real/below", None);
+        assert_eq!(read_inside(&rootfs, Path::new("etc/real"), 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}
