@@ -10,12 +10,20 @@
 //! | [`container`] | the four kinds of containers in a pod |
 //! | [`status`] | errors as clients see them (`metav1.Status`) |
 //! | [`field`] | paths and errors of fields, worded as upstream's `field.Error` |
+//! | [`schema`] | how Go writes each type as JSON: the data behind canonical form and strategic merge |
+//! | [`canonical`] | brings a JSON object into v1.34's canonical form |
+//! | [`quantity`] | `resource.Quantity`: exact parsing, comparison, canonical text |
+//! | [`json`] | bounded JSON parsing with duplicate keys reported |
 #![forbid(unsafe_code)]
 
+pub mod canonical;
 pub mod container;
 pub mod field;
+pub mod json;
 pub mod key;
 pub mod kinds;
+pub mod quantity;
+pub mod schema;
 pub mod status;
 pub mod text;
 
