@@ -1,0 +1,5 @@
+//! Manifests.
+/// Why.
+#[derive(Debug, thiserror::Error)]
+#[error("")]
+pub struct ManifestError;

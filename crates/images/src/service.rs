@@ -1,0 +1,1 @@
+//! CRI's `ImageService` on the store.
