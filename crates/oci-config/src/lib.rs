@@ -1,1 +1,42 @@
-//! Skeleton.
+//! From CRI to OCI: what a kubelet asks for, what the image says and what the host is, as one `config.json`.
+//!
+//! ```text
+//! PodSandboxConfig + ContainerConfig (cri) ─┐
+//! ImageConfig (from the image)              ├─▶ container_spec ─▶ oci_spec::runtime::Spec
+//! Facts (resolved by the runtime)           ┘
+//! ```
+//!
+//! The runtime is the only caller. It looks up everything that needs IO (users, devices, namespaces' paths, profiles) and
+//! hands it over as [`Facts`].
+//!
+//! **Invariant:** nothing here reads a file, the clock or the environment: the same input gives the same spec.
+
+#![forbid(unsafe_code)]
+
+mod capabilities;
+mod devices;
+mod error;
+mod facts;
+mod mounts;
+mod namespaces;
+mod pause;
+mod process;
+mod resources;
+mod seccomp;
+mod seccomp_table;
+mod security;
+mod spec;
+mod stop_signal;
+mod sysctl;
+mod user;
+
+pub use capabilities::{capability_names, parse_capability_mask};
+pub use error::SpecError;
+pub use facts::{CgroupVersion, Facts, HostDevice, HostDeviceKind, ImageConfig, Join, NamespacePaths, SandboxFiles};
+pub use pause::{PauseRequest, pause_spec};
+pub use process::{DEFAULT_PATH, exec_process};
+pub use seccomp::{localhost_seccomp_path, unconfined_seccomp};
+pub use spec::{SpecRequest, container_spec};
+pub use stop_signal::stop_signal;
+pub use sysctl::sandbox_sysctls;
+pub use user::{ListedUser, ResolvedUser, UserQuery, resolve_user, user_query};

@@ -1,0 +1,67 @@
+//! Why a container's configuration cannot become a spec. Users read these sentences in a container's status.
+
+/// A request that no container can be made of. All are the request's fault, none the host's, unless the sentence says so.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// Neither image nor container name a program.
+    #[error("no command specified")]
+    NoCommand,
+    /// A message without a part that CRI requires.
+    #[error("the request lacks {0}")]
+    Missing(&'static str),
+    /// `hostUsers: false`.
+    #[error("user namespaces (hostUsers: false) are not supported by this runtime")]
+    UserNamespace,
+    /// CRI allows a group only beside a user.
+    #[error("user group \"{0}\" is specified without user")]
+    GroupWithoutUser(i64),
+    /// An id outside 0 to 2³²-2.
+    #[error("{what} {id} is out of range")]
+    IdOutOfRange {
+        /// `user id`, `group id`.
+        what: &'static str,
+        /// As asked for.
+        id: i64,
+    },
+    /// A sysctl that would change more than the pod's own namespaces.
+    #[error("sysctl {0:?} cannot be set: it does not belong to a namespace of the pod's own")]
+    Sysctl(String),
+    /// A capability that Linux does not have.
+    #[error("unknown capability {0:?}")]
+    UnknownCapability(String),
+    /// A capability that this host may not hand out.
+    #[error("capability {0} cannot be added: this host does not hold it itself")]
+    CapabilityNotHeld(String),
+    /// A path that must start with `/`.
+    #[error("{what} {path:?} is not an absolute path")]
+    RelativePath {
+        /// What the path is for.
+        what: &'static str,
+        /// As asked for.
+        path: String,
+    },
+    /// An AppArmor profile was asked for by name.
+    #[error("apparmor is not supported by this host")]
+    AppArmor,
+    /// A profile reference that is none of the known forms.
+    #[error("invalid seccomp profile {0:?}")]
+    SeccompReference(String),
+    /// A Localhost profile whose text was not handed over.
+    #[error("seccomp profile {0:?} was not found")]
+    SeccompMissing(String),
+    /// The text of a Localhost profile.
+    #[error("seccomp profile {path:?} does not parse")]
+    SeccompParse {
+        /// Where it came from.
+        path: String,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A device that the host does not have.
+    #[error("device {0:?} was not found on this host")]
+    DeviceNotFound(String),
+    /// Something of CRI that this runtime does not offer.
+    #[error("{0} are not supported by this runtime")]
+    Unsupported(&'static str),
+}

@@ -1,0 +1,87 @@
+//! What a container may use: processor, memory, huge pages, and how early the kernel gives it up.
+
+use oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxHugepageLimit, LinuxMemory, LinuxResources};
+use remora_cri::LinuxContainerResources;
+
+use crate::Facts;
+
+/// The spec's resources. Zero means "not limited" for every number, as CRI says.
+pub(crate) fn resources(
+    asked: Option<&LinuxContainerResources>,
+    devices: Vec<LinuxDeviceCgroup>,
+    facts: &Facts,
+) -> LinuxResources {
+    let mut resources = LinuxResources::default();
+    resources.set_devices(Some(devices));
+    let Some(asked) = asked else { return resources };
+    resources.set_cpu(cpu(asked));
+    resources.set_memory(memory(asked, facts.swap_controller));
+    if facts.hugetlb_controller && !asked.hugepage_limits.is_empty() {
+        resources.set_hugepage_limits(Some(asked.hugepage_limits.iter().map(hugepage).collect()));
+    }
+    if facts.cgroup_version == crate::CgroupVersion::V2 && !asked.unified.is_empty() {
+        resources.set_unified(Some(asked.unified.clone().into_iter().collect()));
+    }
+    resources
+}
+
+/// The value to ask for: where the host may not lower it, its own value is kept instead (containerd's `restrict_oom_score_adj`).
+pub(crate) fn oom_score_adj(asked: Option<&LinuxContainerResources>, floor: Option<i32>) -> Option<i32> {
+    let asked = i32::try_from(asked?.oom_score_adj.clamp(-1000, 1000)).ok()?;
+    Some(floor.map_or(asked, |floor| asked.max(floor)))
+}
+
+fn cpu(asked: &LinuxContainerResources) -> Option<LinuxCpu> {
+    let mut cpu = LinuxCpu::default();
+    cpu.set_shares(u64::try_from(asked.cpu_shares).ok().filter(|&n| n != 0));
+    cpu.set_quota(Some(asked.cpu_quota).filter(|&n| n != 0));
+    cpu.set_period(u64::try_from(asked.cpu_period).ok().filter(|&n| n != 0));
+    cpu.set_cpus(Some(asked.cpuset_cpus.clone()).filter(|set| !set.is_empty()));
+    cpu.set_mems(Some(asked.cpuset_mems.clone()).filter(|set| !set.is_empty()));
+    Some(cpu).filter(|cpu| *cpu != LinuxCpu::default())
+}
+
+fn memory(asked: &LinuxContainerResources, swap_controller: bool) -> Option<LinuxMemory> {
+    let limit = Some(asked.memory_limit_in_bytes).filter(|&n| n != 0)?;
+    let mut memory = LinuxMemory::default();
+    memory.set_limit(Some(limit));
+    if swap_controller {
+        // Memory and swap together: equal to the limit means that nothing may be swapped.
+        let swap = Some(asked.memory_swap_limit_in_bytes).filter(|&n| n != 0);
+        memory.set_swap(Some(swap.unwrap_or(limit)));
+    }
+    Some(memory)
+}
+
+fn hugepage(asked: &remora_cri::HugepageLimit) -> LinuxHugepageLimit {
+    let mut limit = LinuxHugepageLimit::default();
+    limit.set_page_size(asked.page_size.clone());
+    limit.set_limit(i64::try_from(asked.limit).unwrap_or(i64::MAX));
+    limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oom_score_adj_is_kept_at_the_floor_where_it_cannot_be_lowered() {
+        let check = |asked, floor, expected| {
+            let asked = LinuxContainerResources { oom_score_adj: asked, ..Default::default() };
+            assert_eq!(oom_score_adj(Some(&asked), floor), Some(expected));
+        };
+        check(-997, None, -997);
+        check(-997, Some(0), 0);
+        check(1000, Some(0), 1000);
+        check(5000, None, 1000);
+        assert_eq!(oom_score_adj(None, Some(0)), None);
+    }
+
+    #[test]
+    fn swap_is_limited_only_where_the_kernel_counts_it() {
+        let asked = LinuxContainerResources { memory_limit_in_bytes: 64, ..Default::default() };
+        assert_eq!(memory(&asked, true).unwrap().swap(), Some(64));
+        assert_eq!(memory(&asked, false).unwrap().swap(), None);
+        assert_eq!(memory(&LinuxContainerResources::default(), true), None);
+    }
+}
