@@ -1,0 +1,66 @@
+//! `remora logs`
+
+use std::process::ExitCode;
+
+use clap::Args;
+use futures::AsyncReadExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+
+use crate::cluster::Cluster;
+use crate::commands::exec::default_container;
+use crate::output::print_raw;
+use crate::resource::pod_name;
+use crate::{ClusterArgs, CommandError};
+
+/// Arguments of `remora logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The pod.
+    pod: String,
+    /// The container [default: the pod's annotated one, or its first].
+    #[arg(long, short)]
+    container: Option<String>,
+    /// Go on as lines come.
+    #[arg(long, short)]
+    follow: bool,
+    /// Of the container before the present one.
+    #[arg(long, short)]
+    previous: bool,
+    /// Only the last so many lines.
+    #[arg(long, value_name = "LINES")]
+    tail: Option<i64>,
+    /// Only lines of the last so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    since: Option<i64>,
+    /// Put the time of each line before it.
+    #[arg(long)]
+    timestamps: bool,
+}
+
+pub(crate) async fn run(cluster: &ClusterArgs, args: LogsArgs) -> Result<ExitCode, CommandError> {
+    let name = pod_name(&args.pod)?;
+    let pods = Cluster::connect(cluster).await?.api::<Pod>();
+    let container = match args.container {
+        Some(container) => container,
+        None => default_container(&pods.get(name).await?, name)?,
+    };
+    let params = LogParams {
+        container: Some(container),
+        follow: args.follow,
+        previous: args.previous,
+        tail_lines: args.tail,
+        since_seconds: args.since,
+        timestamps: args.timestamps,
+        ..LogParams::default()
+    };
+    let mut log = Box::pin(pods.log_stream(name, &params).await?);
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = log.read(&mut buffer).await.map_err(|error| CommandError::caused("reading the log", &error))?;
+        if read == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        print_raw(&buffer[..read]);
+    }
+}

@@ -1,0 +1,15 @@
+//! One file per command: its arguments, whose doc comments are its help text, and what it does.
+
+pub(crate) mod completion;
+pub(crate) mod debug;
+pub(crate) mod delete;
+pub(crate) mod down;
+pub(crate) mod exec;
+pub(crate) mod get;
+pub(crate) mod image;
+pub(crate) mod kubeconfig;
+pub(crate) mod logs;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod version;

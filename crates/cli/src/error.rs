@@ -1,0 +1,118 @@
+//! What goes wrong in a command, as people read it: a kind, a sentence, a hint.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use remora_debug::SessionError;
+
+/// What kind of failure; each has an exit status of its own where scripts want to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line makes no sense: 2.
+    Usage,
+    /// It did not work: 1.
+    Failed,
+    /// No node runs on this machine, or no cluster answers: 3.
+    Unreachable,
+}
+
+/// A failed command. Printed once, by the binary.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// What kind.
+    pub kind: Kind,
+    /// One sentence: the place and what is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl CommandError {
+    /// A failure.
+    pub fn failed(message: impl Display) -> Self {
+        CommandError { kind: Kind::Failed, message: message.to_string(), hint: None }
+    }
+
+    /// A command line that makes no sense.
+    pub fn usage(message: impl Display) -> Self {
+        CommandError { kind: Kind::Usage, ..CommandError::failed(message) }
+    }
+
+    /// Nobody answers.
+    pub fn unreachable(message: impl Display) -> Self {
+        CommandError { kind: Kind::Unreachable, ..CommandError::failed(message) }
+    }
+
+    /// The same with a remedy.
+    #[must_use]
+    pub fn hint(self, hint: impl Display) -> Self {
+        CommandError { hint: Some(hint.to_string()), ..self }
+    }
+
+    /// `context: cause: its cause`.
+    pub fn caused(context: impl Display, cause: &(dyn std::error::Error + 'static)) -> Self {
+        CommandError::failed(format!("{context}: {}", chain(cause)))
+    }
+
+    /// The process's exit status.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Unreachable => 3,
+        })
+    }
+}
+
+/// An error and its causes in one line, without saying twice what a cause repeats.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let part = source.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = source.source();
+    }
+    text
+}
+
+impl From<kube::Error> for CommandError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.reason.is_empty() => CommandError::failed(status.message),
+            kube::Error::Api(status) => {
+                CommandError::failed(format!("Error from server ({}): {}", status.reason, status.message))
+            }
+            kube::Error::HyperError(_) | kube::Error::Service(_) => {
+                CommandError::unreachable(format!("the API server does not answer: {}", chain(&error)))
+                    .hint("is the node running? `remora status` tells; `sudo remora up` starts one")
+            }
+            other => CommandError::failed(chain(&other)),
+        }
+    }
+}
+
+impl From<SessionError> for CommandError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Api(error) => error.into(),
+            other => CommandError::failed(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let inner = std::io::Error::other("disk full");
+        let outer = std::io::Error::other(CommandError::caused("writing a", &inner));
+        assert_eq!(CommandError::caused("saving", &outer).message, "saving: writing a: disk full");
+    }
+}
