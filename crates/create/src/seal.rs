@@ -1,0 +1,74 @@
+//! Protection of our own binary on the host (runc's CVE-2019-5736).
+//!
+//! A process inside a container that can see us, as init or as an exec'd process before its `execve`, could open `/proc/PID/exe` and write to
+//! it once we are gone, and so replace what root runs next. So we run from a detached, read-only mount of the binary: it belongs to no mount
+//! namespace, hence nobody can remount it writable, and opening it for writing fails with EROFS.
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::mount::OpenTreeFlags;
+
+use crate::error::Error;
+
+const OWN_BINARY: &str = "/proc/self/exe";
+
+/// Makes sure that this process runs from a read-only mount: if it does not, starts itself again from one. Call before anything else is
+/// done, for it starts over.
+///
+/// # Errors
+/// The kernel is older than 5.12, or refuses the mount.
+pub(crate) fn protect_own_binary() -> Result<(), Error> {
+    let stat = rustix::fs::statvfs(OWN_BINARY).map_err(wrong("look at"))?;
+    if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    let mount = read_only_mount(Path::new(OWN_BINARY))?;
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_else(|| OsString::from("remora-create"));
+    let error = Command::new(format!("/proc/self/fd/{}", mount.as_raw_fd())).arg0(name).args(words).exec();
+    Err(Error::new(format!("cannot start {OWN_BINARY} from a read-only mount: {error}")))
+}
+
+fn wrong(what: &str) -> impl Fn(rustix::io::Errno) -> Error {
+    move |errno| Error::new(format!("cannot {what} {OWN_BINARY}: {errno}"))
+}
+
+fn read_only_mount(binary: &Path) -> Result<OwnedFd, Error> {
+    let binary = rustix::fs::open(binary, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(wrong("open"))?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = rustix::mount::open_tree(&binary, c"", flags).map_err(wrong("clone the mount of"))?;
+    make_read_only(&mount).map_err(|error| Error::new(format!("cannot make a read-only mount of {OWN_BINARY}: {error}")))?;
+    Ok(mount)
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+#[expect(unsafe_code, reason = "mount_setattr has no wrapper in rustix")]
+fn make_read_only(mount: &OwnedFd) -> std::io::Result<()> {
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    let attributes = MountAttributes { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
+    // SAFETY: the descriptor is open, the path is a C string, and the structure lives through the call and has the size that is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

@@ -1,0 +1,137 @@
+//! A bundle's `config.json`, adapted to what this machine and libcontainer can do.
+//!
+//! | in the spec | what would happen | what is done |
+//! |---|---|---|
+//! | `oomScoreAdj` below our own, without `CAP_SYS_RESOURCE` | the write fails | our own value is kept |
+//! | an rlimit above our hard limit, without `CAP_SYS_RESOURCE` | EPERM | our hard limit is kept |
+//! | `noNewPrivileges: false` | libcontainer loads the seccomp filter after dropping the right to | the field, which says the default, is left out |
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libcontainer::oci_spec::runtime::{PosixRlimitType, Spec};
+use remora_sys::process::{may_raise_limits, possible_oom_score_adj};
+use rustix::process::{Resource, getrlimit};
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// The bundle that libcontainer is to use: the given one, or, if something had to be adapted, a folder beside the container's state.
+pub(crate) fn adapted_bundle(bundle: &Path, root: &Path, id: &str) -> Result<PathBuf, Error> {
+    let path = bundle.join("config.json");
+    let wrong = |error: &dyn std::fmt::Display| Error::new(format!("cannot read {}: {error}", path.display()));
+    let text = fs::read(&path).map_err(|error| wrong(&error))?;
+    let mut config: Value = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+    if !adapt(&mut config)? {
+        return Ok(bundle.to_owned());
+    }
+    make_root_absolute(&mut config, bundle);
+    let folder = adapted_folder(root, id);
+    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("config.json"), config.to_string()));
+    written.map_err(|error| Error::new(format!("cannot write {}: {error}", folder.display())))?;
+    Ok(folder)
+}
+
+/// Where an adapted bundle lies; removed with the container.
+pub(crate) fn adapted_folder(root: &Path, id: &str) -> PathBuf {
+    root.join(format!("{id}.bundle"))
+}
+
+/// The spec of a bundle that has been adapted before.
+pub(crate) fn load(bundle: &Path) -> Result<Spec, Error> {
+    Spec::load(bundle.join("config.json")).map_err(|error| Error::from_chain(&error))
+}
+
+fn adapt(config: &mut Value) -> Result<bool, Error> {
+    let Some(process) = config.get_mut("process") else { return Ok(false) };
+    let mut changed = false;
+    if let Some(wanted) = process.get("oomScoreAdj").and_then(Value::as_i64) {
+        let possible = i64::from(possible_oom_score_adj(i32::try_from(wanted).unwrap_or_default())?);
+        changed |= possible != wanted;
+        process["oomScoreAdj"] = possible.into();
+    }
+    if process.get("noNewPrivileges") == Some(&Value::Bool(false)) {
+        process.as_object_mut().map(|process| process.remove("noNewPrivileges"));
+        changed = true;
+    }
+    if let Some(limits) = process.get_mut("rlimits").and_then(Value::as_array_mut)
+        && !may_raise_limits()?
+    {
+        for limit in limits {
+            changed |= lower(limit);
+        }
+    }
+    Ok(changed)
+}
+
+fn lower(limit: &mut Value) -> bool {
+    let kind = limit.get("type").cloned().and_then(|kind| serde_json::from_value::<PosixRlimitType>(kind).ok());
+    let Some(own) = kind.and_then(|kind| getrlimit(resource(kind)).maximum) else { return false };
+    let mut changed = false;
+    for field in ["soft", "hard"] {
+        if limit.get(field).and_then(Value::as_u64).is_some_and(|wanted| wanted > own) {
+            limit[field] = own.into();
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// The kernel's number of an rlimit.
+pub(crate) fn resource(kind: PosixRlimitType) -> Resource {
+    use PosixRlimitType as Kind;
+    match kind {
+        Kind::RlimitCpu => Resource::Cpu,
+        Kind::RlimitFsize => Resource::Fsize,
+        Kind::RlimitData => Resource::Data,
+        Kind::RlimitStack => Resource::Stack,
+        Kind::RlimitCore => Resource::Core,
+        Kind::RlimitRss => Resource::Rss,
+        Kind::RlimitNproc => Resource::Nproc,
+        Kind::RlimitNofile => Resource::Nofile,
+        Kind::RlimitMemlock => Resource::Memlock,
+        Kind::RlimitAs => Resource::As,
+        Kind::RlimitLocks => Resource::Locks,
+        Kind::RlimitSigpending => Resource::Sigpending,
+        Kind::RlimitMsgqueue => Resource::Msgqueue,
+        Kind::RlimitNice => Resource::Nice,
+        Kind::RlimitRtprio => Resource::Rtprio,
+        Kind::RlimitRttime => Resource::Rttime,
+    }
+}
+
+fn make_root_absolute(config: &mut Value, bundle: &Path) {
+    if let Some(path) = config.pointer_mut("/root/path")
+        && let Some(relative) = path.as_str()
+    {
+        *path = bundle.join(relative).display().to_string().into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_is_changed() {
+        let check = |mut config: Value, expected: Value| {
+            let changed = config != expected;
+            assert_eq!(adapt(&mut config).unwrap(), changed, "{expected}");
+            assert_eq!(config, expected);
+        };
+        check(json!({}), json!({}));
+        check(json!({ "process": { "noNewPrivileges": false } }), json!({ "process": {} }));
+        check(json!({ "process": { "noNewPrivileges": true } }), json!({ "process": { "noNewPrivileges": true } }));
+        let low = json!({ "process": { "oomScoreAdj": 1000, "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 8, "hard": 9 }] } });
+        check(low.clone(), low);
+    }
+
+    #[test]
+    fn a_relative_root_stays_in_its_bundle() {
+        let mut config = json!({ "root": { "path": "rootfs" } });
+        make_root_absolute(&mut config, Path::new("/b"));
+        assert_eq!(config, json!({ "root": { "path": "/b/rootfs" } }));
+    }
+}
