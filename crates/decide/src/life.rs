@@ -1,0 +1,199 @@
+//! The part of its life that a pod is in.
+//!
+//! ```text
+//!   Syncing ──deleted, removed, deadline, all containers done──▶ Terminating ──nothing runs──▶ Terminated
+//! ```
+//! No way leads back: a pod that has begun to end never starts a container again.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::Now;
+use crate::observed::Observed;
+use crate::spec::Desired;
+use crate::status::{Phase, computed_phase};
+
+/// Where a pod stands on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PodLife {
+    /// Its containers are to run.
+    #[default]
+    Syncing,
+    /// Its containers are to stop.
+    Terminating {
+        /// Why.
+        cause: TerminationCause,
+        /// When the last of them must be gone.
+        kill_by: Timestamp,
+        /// The API no longer has it.
+        removed: bool,
+    },
+    /// None of its containers runs, nor does its sandbox.
+    Terminated {
+        /// Why it ended.
+        cause: TerminationCause,
+        /// The API no longer has it.
+        removed: bool,
+    },
+}
+
+/// Why a pod ends. The first cause stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TerminationCause {
+    /// Its ordinary containers are done.
+    Finished,
+    /// Somebody deleted it.
+    Deleted,
+    /// `activeDeadlineSeconds` has passed.
+    DeadlineExceeded,
+}
+
+/// What happens to a pod. Each may be told any number of times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LifeEvent {
+    /// Its ordinary containers are done; what still runs has so long.
+    Finished {
+        /// When it must be gone.
+        kill_by: Timestamp,
+    },
+    /// A deletion with grace.
+    Deleted {
+        /// When the grace ends. A later, shorter deletion brings it forward.
+        kill_by: Timestamp,
+    },
+    /// The API has dropped it.
+    Removed {
+        /// When it must be gone.
+        kill_by: Timestamp,
+    },
+    /// `activeDeadlineSeconds` has passed.
+    DeadlineExceeded {
+        /// When it must be gone.
+        kill_by: Timestamp,
+    },
+    /// Nothing of it runs any more.
+    AllStopped,
+}
+
+/// The life after an event.
+pub fn next(life: PodLife, event: LifeEvent) -> PodLife {
+    use LifeEvent::*;
+    use PodLife::{Syncing, Terminated, Terminating};
+    let terminating = |cause, kill_by, removed| Terminating { cause, kill_by, removed };
+    match (life, event) {
+        (Syncing, Finished { kill_by }) => terminating(TerminationCause::Finished, kill_by, false),
+        (Syncing, Deleted { kill_by }) => terminating(TerminationCause::Deleted, kill_by, false),
+        (Syncing, Removed { kill_by }) => terminating(TerminationCause::Deleted, kill_by, true),
+        (Syncing, DeadlineExceeded { kill_by }) => terminating(TerminationCause::DeadlineExceeded, kill_by, false),
+        (Syncing, AllStopped) => Syncing,
+        (Terminating { cause, kill_by: old, removed }, Deleted { kill_by }) => {
+            terminating(cause, old.min(kill_by), removed)
+        }
+        (Terminating { cause, kill_by: old, .. }, Removed { kill_by }) => terminating(cause, old.min(kill_by), true),
+        (Terminating { cause, removed, .. }, AllStopped) => Terminated { cause, removed },
+        (Terminated { cause, .. }, Removed { .. }) => Terminated { cause, removed: true },
+        (life, Finished { .. } | Deleted { .. } | DeadlineExceeded { .. } | AllStopped) => life,
+    }
+}
+
+/// What has happened, as far as the pod and the world tell.
+pub fn life_events(desired: &Desired<'_>, observed: &Observed, now: Now) -> Vec<LifeEvent> {
+    let pod = desired.pod;
+    let mut events = Vec::new();
+    if let Some(deadline) = active_deadline(pod, observed)
+        && deadline <= now
+        && !is_done(desired, observed, now)
+    {
+        events.push(LifeEvent::DeadlineExceeded { kill_by: with_grace(pod, now) });
+    }
+    if is_done(desired, observed, now) {
+        events.push(LifeEvent::Finished { kill_by: with_grace(pod, now) });
+    }
+    if let Some(at) = &pod.metadata.deletion_timestamp {
+        events.push(LifeEvent::Deleted { kill_by: at.0 });
+    }
+    if observed.removed {
+        // Only a deletion with grace 0 lets a bound pod vanish: what still runs has no grace.
+        events.push(LifeEvent::Removed { kill_by: now });
+    }
+    if nothing_runs(observed) {
+        events.push(LifeEvent::AllStopped);
+    }
+    events
+}
+
+/// When `activeDeadlineSeconds` ends, counted from the pod's start time.
+pub(crate) fn active_deadline(pod: &Pod, observed: &Observed) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let start = observed.reported.start_time.as_ref()?.0;
+    start.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
+/// Now and the pod's own grace period.
+pub(crate) fn with_grace(pod: &Pod, now: Now) -> Timestamp {
+    let seconds = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30).max(1);
+    now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+/// The ordinary containers are done, or the API says that they once were: such a pod is never run again.
+fn is_done(desired: &Desired<'_>, observed: &Observed, now: Now) -> bool {
+    let in_api = desired.pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(in_api, Some("Succeeded" | "Failed")) || computed_phase(desired, observed, now).is_terminal()
+}
+
+fn nothing_runs(observed: &Observed) -> bool {
+    observed.doing.is_empty()
+        && observed.sandboxes.iter().all(|s| !s.ready)
+        && observed.attempts().all(|(_, a)| !a.is_running() && a.stopping.is_none())
+}
+
+impl Phase {
+    fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn check(events: &[LifeEvent], expected: PodLife) {
+        let life = events.iter().cloned().fold(PodLife::Syncing, next);
+        assert_eq!(life, expected, "after {events:?}");
+    }
+
+    #[test]
+    fn a_second_shorter_deletion_brings_the_end_forward_and_never_back() {
+        use LifeEvent::Deleted;
+        let cause = TerminationCause::Deleted;
+        check(
+            &[Deleted { kill_by: at(30) }, Deleted { kill_by: at(5) }, Deleted { kill_by: at(60) }],
+            PodLife::Terminating { cause, kill_by: at(5), removed: false },
+        );
+    }
+
+    #[test]
+    fn the_first_cause_stays() {
+        check(
+            &[
+                LifeEvent::DeadlineExceeded { kill_by: at(9) },
+                LifeEvent::Deleted { kill_by: at(4) },
+                LifeEvent::AllStopped,
+            ],
+            PodLife::Terminated { cause: TerminationCause::DeadlineExceeded, removed: false },
+        );
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_does_not_come_back() {
+        let cause = TerminationCause::Finished;
+        let ended = [LifeEvent::Finished { kill_by: at(1) }, LifeEvent::AllStopped];
+        check(&ended, PodLife::Terminated { cause, removed: false });
+        let [a, b] = ended;
+        check(&[a, b, LifeEvent::Removed { kill_by: at(2) }], PodLife::Terminated { cause, removed: true });
+    }
+}

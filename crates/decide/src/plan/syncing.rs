@@ -1,0 +1,237 @@
+//! A pod that is to run: volumes and sandbox, then its containers, each when its kind may.
+
+use jiff::Timestamp;
+
+use super::{Wish, initialized, passed, wish};
+use crate::Now;
+use crate::action::{Action, Plan, StopReason, Subject, Target};
+use crate::kinds::Starts;
+use crate::life::{active_deadline, with_grace};
+use crate::note::Happening;
+use crate::observed::{Attempt, AttemptState, ImageProblem, ImageState, Observed, StartFailure, Volumes};
+use crate::spec::{ContainerSpec, Desired, RestartPolicy, containers, restart_policy};
+
+/// A failed pull is first reported as such, then as back-off: long enough for a watcher to see both.
+const BACK_OFF_SHOWN_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+/// How many ended containers of a name are kept beside the newest, for `logs --previous`.
+const KEPT: usize = 1;
+
+pub(super) fn plan(desired: &Desired<'_>, observed: &Observed, now: Now) -> Plan {
+    let mut p = Planner { desired, observed, now, plan: Plan::default() };
+    p.volumes();
+    p.sandbox();
+    if observed.volumes == Volumes::Ready
+        && let Some(sandbox) = observed.ready_sandbox()
+    {
+        p.containers(&sandbox.id);
+        p.old_attempts();
+        p.old_sandboxes();
+    }
+    if let Some(deadline) = active_deadline(desired.pod, observed) {
+        p.plan.wake_at(deadline);
+    }
+    p.plan
+}
+
+struct Planner<'a> {
+    desired: &'a Desired<'a>,
+    observed: &'a Observed,
+    now: Now,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn volumes(&mut self) {
+        match self.observed.volumes {
+            Volumes::Absent => self.act(Action::SetUpVolumes),
+            Volumes::Failed { retry } if retry > self.now => self.plan.wake_at(retry),
+            Volumes::Failed { .. } => self.act(Action::SetUpVolumes),
+            Volumes::Ready => {}
+        }
+    }
+
+    fn sandbox(&mut self) {
+        if self.observed.ready_sandbox().is_some() {
+            return;
+        }
+        let old = self.observed.sandboxes.first();
+        if old.is_some() && self.stop_all() {
+            return;
+        }
+        if !self.wants_sandbox() {
+            return;
+        }
+        match self.observed.sandbox_retry {
+            Some(retry) if retry > self.now => self.plan.wake_at(retry),
+            _ => self.act(Action::CreateSandbox { attempt: old.map_or(0, |s| s.attempt + 1) }),
+        }
+    }
+
+    /// Ends what still runs in a sandbox that has died. Whether anything does.
+    fn stop_all(&mut self) -> bool {
+        let running: Vec<(String, Attempt)> = self
+            .observed
+            .attempts()
+            .filter(|(_, a)| a.is_running() || a.stopping.is_some())
+            .map(|(name, a)| (name.to_owned(), a.clone()))
+            .collect();
+        for (name, attempt) in &running {
+            self.stop(name, attempt, StopReason::SandboxChanged);
+        }
+        !running.is_empty()
+    }
+
+    /// A first sandbox always; another one only if an ordinary container would run in it.
+    fn wants_sandbox(&self) -> bool {
+        let ordinary = || containers(self.desired.pod).filter(|c| c.rules().starts == Starts::AfterInit);
+        let has_run = |c: &ContainerSpec<'_>| self.observed.last_attempt(c.name).is_some();
+        if restart_policy(self.desired.pod) == RestartPolicy::Never {
+            return !ordinary().any(|c| has_run(&c));
+        }
+        ordinary().any(|c| !matches!(wish(self.desired, self.observed, &c, self.now), Wish::Done))
+    }
+
+    fn containers(&mut self, sandbox: &str) {
+        let initialized = initialized(self.desired, self.observed);
+        let mut turn = true;
+        let mut one_starts = false;
+        for spec in containers(self.desired.pod) {
+            let is_init_work = spec.rules().starts == Starts::InTurn && !spec.rules().counts_for_readiness;
+            let may = match spec.rules().starts {
+                Starts::WithSandbox => true,
+                Starts::InTurn => {
+                    (turn || initialized) && !(is_init_work && (initialized || passed(self.observed, &spec)))
+                }
+                // One after the other: a postStart hook of the first may prepare the second.
+                Starts::AfterInit => (turn || initialized) && !one_starts,
+            };
+            if may {
+                let starting = self.one(&spec, sandbox);
+                one_starts |= starting && spec.rules().starts == Starts::AfterInit;
+            }
+            if spec.rules().starts == Starts::InTurn {
+                turn = turn && passed(self.observed, &spec);
+            }
+        }
+    }
+
+    /// One container. Whether its start is under way.
+    fn one(&mut self, spec: &ContainerSpec<'_>, sandbox: &str) -> bool {
+        if self.observed.doing.contains(&Subject::Start(spec.name.to_owned())) {
+            return true;
+        }
+        match wish(self.desired, self.observed, spec, self.now) {
+            Wish::Run | Wish::Done => false,
+            Wish::Stop(reason) => {
+                if let Some(attempt) = self.observed.track(spec.name).and_then(|t| t.last()) {
+                    self.stop(spec.name, attempt, reason);
+                }
+                false
+            }
+            Wish::Renew { id } => {
+                self.act(Action::RemoveContainer { container: spec.name.to_owned(), id });
+                false
+            }
+            Wish::Wait { until, .. } => {
+                self.announce_crash(spec);
+                self.plan.wake_at(until);
+                false
+            }
+            Wish::Start { restart_count, back_off } => {
+                let Some(image_ref) = self.image_of(spec) else { return false };
+                let target = spec.target.filter(|_| spec.rules().may_target).map(|name| self.target(name));
+                let (container, sandbox) = (spec.name.to_owned(), sandbox.to_owned());
+                self.act(Action::StartContainer { container, sandbox, image_ref, restart_count, back_off, target });
+                true
+            }
+        }
+    }
+
+    /// The image to start from, if it is there and no earlier failure asks to wait; else what must happen first.
+    fn image_of(&mut self, spec: &ContainerSpec<'_>) -> Option<String> {
+        let track = self.observed.track(spec.name);
+        if let Some(failure) = track.and_then(|t| t.failure.as_ref())
+            && failure.retry > self.now
+            && !self.target_came_after(spec, failure)
+        {
+            self.plan.wake_at(failure.retry);
+            return None;
+        }
+        match track.map(|t| &t.image).unwrap_or(&ImageState::Unknown) {
+            ImageState::Ready { image_ref } => return Some(image_ref.clone()),
+            ImageState::Unknown => self.ensure_image(spec),
+            ImageState::Failed { at, back_off, .. } if back_off.until(*at) <= self.now => self.ensure_image(spec),
+            ImageState::Failed { problem, at, back_off, announced, .. } => {
+                self.plan.wake_at(back_off.until(*at));
+                if *problem == ImageProblem::ErrImagePull && !announced {
+                    self.announce_pull(spec, at.saturating_add(BACK_OFF_SHOWN_AFTER).unwrap_or(*at));
+                }
+            }
+        }
+        None
+    }
+
+    fn ensure_image(&mut self, spec: &ContainerSpec<'_>) {
+        let (container, image) = (spec.name.to_owned(), spec.image.to_owned());
+        self.act(Action::EnsureImage { container, image, pull: spec.pull });
+    }
+
+    /// A start failed for want of its target, which runs now: no need to wait.
+    fn target_came_after(&self, spec: &ContainerSpec<'_>, failure: &StartFailure) -> bool {
+        let target = spec.target.and_then(|name| self.observed.track(name)).and_then(|t| t.last());
+        target.is_some_and(|a| matches!(a.state, AttemptState::Running { since } if since > failure.at))
+    }
+
+    fn target(&self, name: &str) -> Target {
+        let id = self.observed.track(name).and_then(|t| t.last()).map(|a| a.id.clone());
+        Target { container: name.to_owned(), id }
+    }
+
+    fn announce_crash(&mut self, spec: &ContainerSpec<'_>) {
+        let restarts = self.observed.last_attempt(spec.name).map(|a| a.restart_count);
+        if self.observed.track(spec.name).is_none_or(|t| t.announced != restarts) {
+            self.act(Action::Announce(Happening::CrashBackOff { container: spec.name.to_owned() }));
+        }
+    }
+
+    fn announce_pull(&mut self, spec: &ContainerSpec<'_>, from: Timestamp) {
+        if from > self.now {
+            self.plan.wake_at(from);
+        } else {
+            let (container, image) = (spec.name.to_owned(), spec.image.to_owned());
+            self.act(Action::Announce(Happening::PullBackOff { container, image }));
+        }
+    }
+
+    fn stop(&mut self, name: &str, attempt: &Attempt, reason: StopReason) {
+        if attempt.stopping.is_none() {
+            let by = with_grace(self.desired.pod, self.now);
+            let (container, id) = (name.to_owned(), attempt.id.clone());
+            self.act(Action::StopContainer { container, id, by, reason });
+        }
+    }
+
+    /// All but the newest and the one before it go.
+    fn old_attempts(&mut self) {
+        for (name, track) in &self.observed.tracks {
+            let keep = track.attempts.len().saturating_sub(1 + KEPT);
+            for old in track.attempts[..keep].iter().filter(|a| !a.is_running()) {
+                self.act(Action::RemoveContainer { container: name.clone(), id: old.id.clone() });
+            }
+        }
+    }
+
+    /// A dead sandbox goes when nothing kept stands in it any more.
+    fn old_sandboxes(&mut self) {
+        for old in self.observed.sandboxes.iter().skip(1) {
+            if self.observed.attempts().all(|(_, a)| a.sandbox != old.id) {
+                let id = old.id.clone();
+                self.act(if old.ready { Action::StopSandbox { id } } else { Action::RemoveSandbox { id } });
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        self.plan.actions.push(action);
+    }
+}
