@@ -13,7 +13,9 @@ pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod rootfs;
+pub mod signal;
 pub mod socket;
+pub mod spawn;
 pub mod users;
 
 pub use error::{Error, Result};

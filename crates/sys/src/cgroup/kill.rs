@@ -1,11 +1,9 @@
 //! Killing all that is in a cgroup, and knowing when it is over: by the kernel's events, never by waiting for time.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-
-use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::Result;
 use crate::error::failed;
@@ -49,7 +47,7 @@ fn folders_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Kills every process in the folders and waits until none is left. The folders are those of one cgroup: one on v2, one per hierarchy on
-/// v1. Returns how many processes were killed on v1 (on v2, where the kernel does it by itself, 1 for "some").
+/// v1. Returns how many processes were seen and killed.
 ///
 /// Blocks for as long as the kernel takes to end them: a process in uninterruptible sleep ends when it wakes.
 ///
@@ -57,65 +55,8 @@ fn folders_below(folder: &Path) -> Vec<PathBuf> {
 /// A list cannot be read or a signal not sent.
 pub fn kill_all(folders: &[PathBuf]) -> Result<usize> {
     let mut killed = 0;
-    let mut legacy = Vec::new();
-    for folder in folders {
-        if folder.join("cgroup.kill").exists() {
-            killed += usize::from(kill_unified(folder)?);
-        } else {
-            legacy.push(folder.as_path());
-        }
-    }
-    Ok(killed + kill_legacy(&legacy)?)
-}
-
-/// v2: one write kills all, those that fork meanwhile too; `cgroup.events` tells when the last has gone.
-fn kill_unified(folder: &Path) -> Result<bool> {
-    let events = folder.join("cgroup.events");
-    let wrong = |error| failed("wait for the end of cgroup", folder.display())(error);
-    let mut file = File::open(&events).map_err(wrong)?;
-    if !populated(&mut file).map_err(wrong)? {
-        return Ok(false);
-    }
-    fs::write(folder.join("cgroup.kill"), "1").map_err(failed("kill cgroup", folder.display()))?;
-    while populated(&mut file).map_err(wrong)? {
-        wait_for_change(&file).map_err(wrong)?;
-    }
-    Ok(true)
-}
-
-fn populated(events: &mut File) -> io::Result<bool> {
-    let mut text = String::new();
-    events.rewind()?;
-    match events.read_to_string(&mut text) {
-        Ok(_) => Ok(text.lines().any(|line| line == "populated 1")),
-        // The folder was removed: nobody is in it.
-        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn wait_for_change(file: &File) -> io::Result<()> {
-    match poll(&mut [PollFd::new(file, PollFlags::PRI)], None) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// v1: kill what is listed, wait for each by its pidfd, look again, until the list is empty. Where there is a freezer it holds the
-/// processes still meanwhile, so that none can fork away from the list.
-fn kill_legacy(folders: &[&Path]) -> Result<usize> {
-    let mut killed = 0;
     loop {
-        let freezer = Freezer::freeze(folders);
-        let mut handles = Vec::new();
-        for pid in listed(folders)? {
-            let Some(handle) = PidFd::open(pid)? else { continue };
-            // The pid may have been given to another process between list and open: ask the list again, with the handle in hand.
-            if listed(folders)?.contains(&pid) && handle.send_signal(libc::SIGKILL)? {
-                handles.push(handle);
-            }
-        }
-        drop(freezer);
+        let handles = kill_round(folders)?;
         if handles.is_empty() {
             return Ok(killed);
         }
@@ -124,7 +65,32 @@ fn kill_legacy(folders: &[&Path]) -> Result<usize> {
     }
 }
 
-fn listed(folders: &[&Path]) -> Result<BTreeSet<i32>> {
+/// One round of [`kill_all`], for those who wait by themselves: kills what is there now and returns a handle of each. When all of them have
+/// ended, call again; none returned means that the cgroup is empty.
+///
+/// Nothing that is killed can leave others behind: v2 kills in one step those that fork meanwhile too; on v1 the freezer, where there is one,
+/// holds the processes still.
+///
+/// # Errors
+/// A list cannot be read or a signal not sent.
+pub fn kill_round(folders: &[PathBuf]) -> Result<Vec<PidFd>> {
+    let freezer = Freezer::freeze(folders);
+    let mut handles = Vec::new();
+    for pid in listed(folders)? {
+        let Some(handle) = PidFd::open(pid)? else { continue };
+        // The pid may have been given to another process between list and open: ask the list again, with the handle in hand.
+        if listed(folders)?.contains(&pid) && handle.send_signal(libc::SIGKILL)? {
+            handles.push(handle);
+        }
+    }
+    for kill in folders.iter().map(|folder| folder.join("cgroup.kill")).filter(|kill| kill.exists()) {
+        fs::write(&kill, "1").map_err(failed("write", kill.display()))?;
+    }
+    drop(freezer);
+    Ok(handles)
+}
+
+fn listed(folders: &[PathBuf]) -> Result<BTreeSet<i32>> {
     let mut pids = BTreeSet::new();
     for folder in folders {
         pids.extend(processes(folder)?);
@@ -138,7 +104,7 @@ fn listed(folders: &[&Path]) -> Result<BTreeSet<i32>> {
 struct Freezer(Vec<PathBuf>);
 
 impl Freezer {
-    fn freeze(folders: &[&Path]) -> Self {
+    fn freeze(folders: &[PathBuf]) -> Self {
         let states: Vec<PathBuf> =
             folders.iter().map(|folder| folder.join("freezer.state")).filter(|state| state.exists()).collect();
         for state in &states {

@@ -4,6 +4,6 @@ mod kill;
 mod layout;
 mod memory;
 
-pub use kill::{has_processes, kill_all, processes};
+pub use kill::{has_processes, kill_all, kill_round, processes};
 pub use layout::{Hierarchy, Layout};
 pub use memory::{OomCount, oom_kills};
