@@ -1,2 +1,109 @@
-//! Skeleton.
-fn main() {}
+//! The one door for people and machines: `cargo xtask demo | test | bench | node | setup | tidy`.
+//!
+//! It installs what is missing, builds, makes images and network namespaces, and starts the programs that the work is
+//! about. It is no part of what users get, and depends on none of our crates, so that it builds in seconds.
+
+mod bench;
+mod binaries;
+mod demo;
+mod host;
+mod images;
+mod netns;
+mod node;
+mod registry;
+mod session;
+mod setup;
+mod test;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, try, test and measure Remora.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the Debian packages that building and trying need (as root).
+    Setup,
+    /// Start a node in a scratch folder, run the session of ephemeral containers, print it, clean up.
+    Demo,
+    /// All tests: logic, contracts, real containers, stock kubectl.
+    Test(test::TestArgs),
+    /// Measure, and print medians.
+    Bench(bench::BenchArgs),
+    /// A node for tests and benchmarks, in a network namespace of its own.
+    #[command(subcommand)]
+    Node(NodeTask),
+    /// Formatting and lints, as CI judges them.
+    Tidy,
+}
+
+#[derive(Subcommand)]
+enum NodeTask {
+    /// Start it, with the demo's registry and images; the last line printed is the kubeconfig's path.
+    Start {
+        /// Where it keeps everything.
+        #[arg(long, default_value = node::DEFAULT_DIR)]
+        dir: PathBuf,
+        /// An optimized build, as users run it and benchmarks measure it.
+        #[arg(long)]
+        release: bool,
+        /// Arguments for `remora up`, after `--`.
+        #[arg(last = true)]
+        up: Vec<String>,
+    },
+    /// Run a command in its network namespace, with its kubeconfig in KUBECONFIG.
+    In {
+        /// As given to `start`.
+        #[arg(long, default_value = node::DEFAULT_DIR)]
+        dir: PathBuf,
+        /// The command, after `--`.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// End it and leave nothing behind.
+    Stop {
+        /// As given to `start`.
+        #[arg(long, default_value = node::DEFAULT_DIR)]
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            host::say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Setup => setup::install_missing()?,
+        Task::Demo => demo::run()?,
+        Task::Test(args) => test::run(&args)?,
+        Task::Bench(args) => bench::run(&args)?,
+        Task::Tidy => tidy::run()?,
+        Task::Node(NodeTask::Start { dir, release, up }) => {
+            let profile = if release { binaries::Profile::Release } else { binaries::Profile::Dev };
+            let node = node::start(&dir, profile, &up)?;
+            host::print(node.kubeconfig().display());
+        }
+        Task::Node(NodeTask::In { dir, command }) => {
+            let status = node::load(&dir)?.command(&command)?.status()?;
+            return Ok(host::exit_code(status));
+        }
+        Task::Node(NodeTask::Stop { dir }) => node::stop(&dir)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
