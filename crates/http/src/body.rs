@@ -41,7 +41,7 @@ where
 /// end may end anywhere between two of its pieces.
 pub fn until_shutdown(body: Body, shutdown: Shutdown) -> Body {
     let begun = Box::pin(async move { shutdown.begun().await });
-    UntilShutdown { body, begun }.boxed_unsync()
+    UntilShutdown { body, begun: Some(begun) }.boxed_unsync()
 }
 
 /// Why a request's body could not be had.
@@ -92,7 +92,8 @@ where
 
 struct UntilShutdown {
     body: Body,
-    begun: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// None once it has begun.
+    begun: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl HttpBody for UntilShutdown {
@@ -104,7 +105,10 @@ impl HttpBody for UntilShutdown {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        ready!(self.begun.as_mut().poll(cx));
+        if let Some(begun) = &mut self.begun {
+            ready!(begun.as_mut().poll(cx));
+            self.begun = None;
+        }
         Poll::Ready(None)
     }
 

@@ -12,6 +12,7 @@
 //! | [`connection`] | who is at the other end, and when it must end |
 //! | [`body`] | bodies, and reading one within a limit |
 //! | [`tls`], [`memory`] | the two ways in |
+//! | [`upgrade`] | taking a connection over from HTTP |
 //! | [`pki`] | our certificate authority and what it has signed |
 #![forbid(unsafe_code)]
 
@@ -26,11 +27,11 @@ pub mod pki;
 pub mod server;
 mod shutdown;
 pub mod tls;
+pub mod upgrade;
 
 pub use body::{Body, BoxError, ReadBodyError, read_body};
 pub use connection::{Connection, Peer};
 pub use handler::{Handler, Observer, Responded};
-pub use hyper::upgrade;
 pub use identity::User;
 pub use limits::Limits;
 pub use memory::{MemoryClient, MemoryConnector, MemoryConnectors, MemoryListener};

@@ -168,9 +168,8 @@ impl<H: Handler> Shared<H> {
         config: tls::TlsConfig,
         permit: OwnedSemaphorePermit,
     ) {
-        // Answers are small and awaited: they must not wait for an acknowledgement of the one before.
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%address, %error, "cannot set TCP_NODELAY");
+        if let Err(error) = tls::tune(&tcp) {
+            tracing::debug!(%address, %error, "cannot set a client's socket options");
         }
         let stream = match tokio::time::timeout(self.limits.tls_handshake, config.accept(tcp)).await {
             Ok(Ok(stream)) => stream,

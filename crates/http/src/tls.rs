@@ -4,16 +4,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, crypto};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::identity::User;
+
+/// Silence after which the kernel asks a client; nine unanswered questions end the connection.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// What a TLS listener shows and whom it trusts. Made by [`Pki::tls`](crate::Pki::tls).
 #[derive(Clone, Debug)]
@@ -84,6 +89,15 @@ impl TlsListener {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Answers are small and awaited: they must not wait for an acknowledgement of the one before. And the kernel asks silent
+/// clients whether they are still there: a program that only waits, or that reads slowly, cannot be told from a dead one by
+/// its own answers.
+pub(crate) fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 2);
+    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
 /// Whom a handshake has proved: the common name and the organizations of the client's certificate, as Kubernetes reads

@@ -69,8 +69,7 @@ impl Identity {
 
     /// Both parts of a file, which must belong together.
     fn parse(text: &str) -> Result<Self, String> {
-        let certificate =
-            CertificateDer::from_pem_slice(text.as_bytes()).map_err(|error| format!("certificate: {error}"))?;
+        let certificate = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| "no whole certificate in it")?;
         let key = key_from_pem(text)?;
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| format!("certificate: {error}"))?;
         if parsed.public_key().raw != key.subject_public_key_info() {
@@ -88,7 +87,7 @@ impl std::fmt::Debug for Identity {
 
 /// A P-256 key from PEM text, which may hold more than the key.
 pub(super) fn key_from_pem(text: &str) -> Result<KeyPair, String> {
-    let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(|error| format!("key: {error}"))?;
+    let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(|_| "no whole key in it")?;
     KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256).map_err(|error| format!("key: {error}"))
 }
 
