@@ -49,7 +49,7 @@ pub enum Error {
     #[error("every subnet that could be used overlaps a route of this machine (last: {last}); configure one")]
     NoSubnet {
         /// The last one that was tried.
-        last: Subnet,
+        last: String,
     },
     /// Not a network namespace, or it cannot be entered.
     #[error("network namespace {}", path.display())]
@@ -58,12 +58,39 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         #[source]
+        source: remora_sys::Error,
+    },
+    /// A socket to the kernel.
+    #[error("{what}")]
+    Socket {
+        /// What was asked.
+        what: String,
+        /// Why.
+        #[source]
         source: io::Error,
     },
-    /// The kernel refused a netlink request.
+    /// The kernel refused a request.
+    #[error("{what}")]
+    Kernel {
+        /// What was asked, e.g. `create bridge rmr1`.
+        what: String,
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A sysctl of the node's network namespace.
+    #[error("switch {name} on or off")]
+    Sysctl {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: remora_sys::Error,
+    },
+    /// The conversation with the kernel went wrong.
     #[error("{what}")]
     Netlink {
-        /// What was asked, e.g. `create bridge remora0`.
+        /// What was asked.
         what: String,
         /// Its answer.
         #[source]
@@ -121,4 +148,15 @@ pub enum Error {
         /// What is gone.
         what: String,
     },
+}
+
+/// An error and its causes in one line, for statuses.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
 }

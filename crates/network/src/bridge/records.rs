@@ -1,0 +1,133 @@
+//! What the network has made, on disk: `network.json` and one `sandboxes/<id>.json` each.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use remora_sys::file;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::allocation::Allocations;
+use crate::{Error, Subnet};
+
+/// The network as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NetworkRecord {
+    pub(crate) subnet: Subnet,
+    /// Whether `ip_forward` was on before we came.
+    pub(crate) forwarded_before: bool,
+    /// Whether our nftables table may exist.
+    pub(crate) nat: bool,
+}
+
+/// One sandbox. Written before its interfaces are made, removed after they are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SandboxRecord {
+    pub(crate) sandbox: String,
+    pub(crate) netns: PathBuf,
+    pub(crate) address: Ipv4Addr,
+    /// Counts attaches, so that after a restart addresses go on where they were.
+    pub(crate) serial: u64,
+}
+
+/// The state folder.
+pub(crate) struct Records {
+    folder: PathBuf,
+}
+
+impl Records {
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let sandboxes = folder.join("sandboxes");
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&sandboxes);
+        made.map_err(at(&sandboxes))?;
+        Ok(Records { folder: folder.to_owned() })
+    }
+
+    pub(crate) fn network(&self) -> Result<Option<NetworkRecord>, Error> {
+        read(&self.network_path())
+    }
+
+    pub(crate) fn set_network(&self, record: &NetworkRecord) -> Result<(), Error> {
+        write(&self.network_path(), record)
+    }
+
+    /// Removes the files; the folder itself belongs to the caller.
+    pub(crate) fn remove_network(&self) -> Result<(), Error> {
+        remove(&self.network_path())?;
+        let sandboxes = self.folder.join("sandboxes");
+        match fs::remove_dir(&sandboxes) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&sandboxes)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn sandbox(&self, id: &str) -> Result<Option<SandboxRecord>, Error> {
+        read(&self.sandbox_path(id))
+    }
+
+    pub(crate) fn set_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
+        write(&self.sandbox_path(&record.sandbox), record)
+    }
+
+    pub(crate) fn remove(&self, id: &str) -> Result<(), Error> {
+        remove(&self.sandbox_path(id))
+    }
+
+    /// Who has which address, as the files say. None before a subnet was chosen.
+    pub(crate) fn allocations(&self) -> Result<Option<Allocations>, Error> {
+        let Some(network) = self.network()? else { return Ok(None) };
+        let folder = self.folder.join("sandboxes");
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(at(&folder))? {
+            let path = entry.map_err(at(&folder))?.path();
+            // Files that are being written are hidden and have another ending; a crash may leave one.
+            if path.extension().is_some_and(|extension| extension == "json") {
+                records.extend(read::<SandboxRecord>(&path)?);
+            }
+        }
+        records.sort_by_key(|record| record.serial);
+        let owners = records.into_iter().map(|record| (record.sandbox, record.address, record.serial));
+        Ok(Some(Allocations::restore(network.subnet, owners)))
+    }
+
+    fn network_path(&self) -> PathBuf {
+        self.folder.join("network.json")
+    }
+
+    fn sandbox_path(&self, id: &str) -> PathBuf {
+        // A leading dot would hide the file and make ".." a name; 256 bytes and an ending would be too long.
+        let name: String = id.chars().take(200).collect();
+        self.folder.join("sandboxes").join(format!("s-{name}.json"))
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(path)(error)),
+    };
+    let record = serde_json::from_slice(&bytes);
+    record.map(Some).map_err(|source| Error::Damaged { path: path.to_owned(), source })
+}
+
+fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), Error> {
+    let bytes = serde_json::to_vec(record).map_err(|error| at(path)(error.into()))?;
+    file::write_durably(path, &bytes, 0o600).map_err(|error| at(path)(error.source))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::File { path, source }
+}
