@@ -2,7 +2,8 @@
 //!
 //! A compare-and-swap that lost is not here: that is [`crate::TxnOutcome::Conflict`].
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Revision;
@@ -80,4 +81,15 @@ pub enum Error {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl Error {
+    /// A failed system call on `path`; a full disk becomes [`Error::Full`].
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Error {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::Full { path },
+            _ => Error::Io { action, path, source: Arc::new(source) },
+        }
+    }
 }

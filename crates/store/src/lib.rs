@@ -3,7 +3,7 @@
 //! The parts, from the outside in:
 //! - [`Store`] is what the API server holds, as `Arc<dyn Store>`.
 //! - [`watched`] makes a `Store` of any [`Engine`] by putting the one watch cache in front of it.
-//! - [`Engine`] is what a place to keep bytes has to offer: log and range, no watchers. `sqlite` is the durable one,
+//! - [`Engine`] is what a place to keep bytes has to offer: log and range, no watchers. [`sqlite`] is the durable one,
 //!   [`memory`] the fake.
 //! - `contract` (feature `contract`) is the list of checks that every engine has to pass.
 //!
@@ -21,7 +21,10 @@ mod store;
 mod txn;
 mod watched;
 
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod memory;
+pub mod sqlite;
 
 pub use engine::{Engine, Follower, LogPage, LogRequest};
 pub use error::Error;

@@ -1,0 +1,294 @@
+//! The one thread that writes. It takes all that waits, commits it as one, and only then acknowledges: one sync for
+//! many writers.
+//!
+//! ```text
+//! wait ─▶ gather ─▶ decide and insert ─▶ commit (sync) ─▶ note ─▶ publish ─▶ acknowledge ─▶ sweep, checkpoint ─▶ wait
+//! ```
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Transaction, TransactionBehavior};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::apply::Batch;
+use super::check::Content;
+use super::files::Acked;
+use super::rows::View;
+use super::schema::{COMPACTED, Db};
+use super::sweep::{Step, Sweep, set_meta};
+use crate::{Error, Event, Follower, Revision, Txn, TxnOutcome};
+
+/// How many requests may wait; more callers wait for a place.
+pub(super) const QUEUE: usize = 1024;
+/// The most transactions that share a commit.
+const GROUP: usize = 256;
+/// Pages in the write-ahead log that make a checkpoint worth it (4 MiB).
+const CHECKPOINT_PAGES: i64 = 1000;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+pub(super) enum Request {
+    Txn(Txn, Reply<TxnOutcome>),
+    Compact(Revision, Reply<()>),
+    Close(Reply<()>),
+}
+
+/// What writer and readers have in common.
+pub(super) struct Shared {
+    published: AtomicU64,
+    followers: Mutex<Vec<Arc<dyn Follower>>>,
+}
+
+impl Shared {
+    pub(super) fn new(current: Revision) -> Shared {
+        Shared { published: AtomicU64::new(current.0), followers: Mutex::new(Vec::new()) }
+    }
+
+    /// The newest revision that followers were told of.
+    pub(super) fn published(&self) -> Revision {
+        Revision(self.published.load(Ordering::Acquire))
+    }
+
+    /// Adds a follower between two publications.
+    pub(super) fn follow(&self, follower: Arc<dyn Follower>) -> Revision {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.push(follower);
+        self.published()
+    }
+
+    fn publish(&self, events: &[Arc<Event>], head: Revision) {
+        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.iter().for_each(|follower| follower.committed(events));
+        self.published.store(head.0, Ordering::Release);
+    }
+
+    fn compacted(&self, revision: Revision) {
+        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.iter().for_each(|follower| follower.compacted(revision));
+    }
+
+    fn closed(&self) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.drain(..).for_each(|follower| follower.closed());
+    }
+}
+
+pub(super) struct Writer {
+    db: Db,
+    acked: Acked,
+    shared: Arc<Shared>,
+    head: Revision,
+    compacted: Revision,
+    sweep: Option<Sweep>,
+    /// Behind the log's last commit may stand frames of a transaction that failed. Before more is written the log has
+    /// to begin a new generation, or these frames would look like a later transaction behind a broken one.
+    remains: bool,
+    /// Held until the last thread of the store has ended.
+    _lock: Arc<File>,
+}
+
+/// A group that is on the disk.
+struct Written {
+    outcomes: Vec<TxnOutcome>,
+    events: Vec<Arc<Event>>,
+    head: Revision,
+}
+
+impl Writer {
+    pub(super) fn new(db: Db, acked: Acked, shared: Arc<Shared>, content: &Content, lock: Arc<File>) -> Writer {
+        Writer {
+            db,
+            acked,
+            shared,
+            head: content.current,
+            compacted: content.compacted,
+            sweep: Sweep::pending(content.swept, content.compacted),
+            remains: content.torn,
+            _lock: lock,
+        }
+    }
+
+    /// Serves until it is closed or nobody can ask any more.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut next = self.wait(&mut queue);
+        let mut close = None;
+        while let Some(request) = next {
+            next = match request {
+                Request::Txn(txn, reply) => self.group(txn, reply, &mut queue),
+                Request::Compact(revision, reply) => {
+                    // Nobody listens if the caller has gone away; so it is below.
+                    let _ = reply.send(self.compact(revision));
+                    None
+                }
+                Request::Close(reply) => {
+                    close = Some(reply);
+                    break;
+                }
+            };
+            if next.is_none() {
+                next = self.wait(&mut queue);
+            }
+        }
+        queue.close();
+        self.shared.closed();
+        let done = self.checkpoint("TRUNCATE");
+        drop(self);
+        if let Some(reply) = close {
+            let _ = reply.send(done);
+        }
+    }
+
+    /// The next request; sweeps while there is none.
+    fn wait(&mut self, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        while self.sweep.is_some() {
+            match queue.try_recv() {
+                Ok(request) => return Some(request),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.sweep(),
+            }
+        }
+        queue.blocking_recv()
+    }
+
+    /// Commits a transaction with all others that wait. Returns the first request that is something else.
+    fn group(&mut self, txn: Txn, reply: Reply<TxnOutcome>, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        let (mut txns, mut replies, mut other) = (vec![txn], vec![reply], None);
+        while txns.len() < GROUP && other.is_none() {
+            match queue.try_recv() {
+                Ok(Request::Txn(txn, reply)) => {
+                    txns.push(txn);
+                    replies.push(reply);
+                }
+                Ok(request) => other = Some(request),
+                Err(_) => break,
+            }
+        }
+        match self.commit(&txns) {
+            Ok(outcomes) => {
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    let _ = reply.send(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                for reply in replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+        self.tidy();
+        other
+    }
+
+    /// Makes a group durable and tells the followers. On an error nothing of it has happened.
+    fn commit(&mut self, txns: &[Txn]) -> Result<Vec<TxnOutcome>, Error> {
+        self.clear_remains()?;
+        let written = self.write(txns);
+        self.remains = written.is_err();
+        let written = written?;
+        if !written.events.is_empty() {
+            self.head = written.head;
+            self.note();
+            self.shared.publish(&written.events, self.head);
+        }
+        Ok(written.outcomes)
+    }
+
+    fn write(&self, txns: &[Txn]) -> Result<Written, Error> {
+        let failed = self.db.failed("write");
+        let tx = Transaction::new_unchecked(&self.db.conn, TransactionBehavior::Immediate).map_err(&failed)?;
+        let mut batch = Batch::new(View { conn: &tx, path: &self.db.path }, self.head);
+        let outcomes = txns.iter().map(|txn| batch.apply(txn)).collect::<Result<Vec<_>, _>>()?;
+        let (head, events) = (batch.head, batch.events);
+        tx.commit().map_err(&failed)?;
+        Ok(Written { outcomes, events, head })
+    }
+
+    /// Notes the newest revision. The writes are durable without it, so that its failure does not fail them.
+    fn note(&self) {
+        if let Err(error) = self.acked.write(self.head) {
+            tracing::warn!(%error, revision = self.head.0, "cannot note the newest acknowledged revision");
+        }
+    }
+
+    fn compact(&mut self, revision: Revision) -> Result<(), Error> {
+        let (compacted, current) = (self.compacted, self.head);
+        if revision <= compacted {
+            return Err(Error::Compacted { requested: revision, compacted, current });
+        }
+        if revision > current {
+            return Err(Error::FutureRevision { requested: revision, current });
+        }
+        self.clear_remains()?;
+        let done = self.set_compacted(revision);
+        self.remains = done.is_err();
+        done?;
+        self.sweep = self.sweep.take().map(|sweep| sweep.extend(revision)).or(Sweep::pending(compacted, revision));
+        self.compacted = revision;
+        self.shared.compacted(revision);
+        Ok(())
+    }
+
+    fn set_compacted(&self, revision: Revision) -> Result<(), Error> {
+        let failed = self.db.failed("compact");
+        let tx = Transaction::new_unchecked(&self.db.conn, TransactionBehavior::Immediate).map_err(&failed)?;
+        set_meta(&tx, COMPACTED, revision).map_err(&failed)?;
+        tx.commit().map_err(&failed)
+    }
+
+    /// What can wait until the callers have their answers.
+    fn tidy(&mut self) {
+        if self.sweep.is_some() {
+            self.sweep();
+        }
+        let pages = self.db.conn.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1));
+        let done = match pages {
+            Ok(pages) if pages > CHECKPOINT_PAGES => self.checkpoint("PASSIVE"),
+            Ok(_) => Ok(()),
+            Err(source) => Err(self.db.failed("checkpoint")(source)),
+        };
+        if let Err(error) = done {
+            // Nothing is lost: the log holds what the checkpoint did not move, and the next one tries again.
+            tracing::warn!(error = %error, "cannot checkpoint the store");
+        }
+    }
+
+    /// One step of the sweep. If it fails it rests until the next compaction or start: nobody waits for it.
+    fn sweep(&mut self) {
+        let Some(sweep) = &mut self.sweep else { return };
+        let stepped =
+            if self.remains { self.checkpoint("TRUNCATE").map(|()| Step::More) } else { sweep.step(&self.db) };
+        self.remains = stepped.is_err();
+        match stepped {
+            Ok(Step::More) => {}
+            Ok(Step::Done) => self.sweep = None,
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot delete what was compacted; trying again after the next compaction");
+                self.sweep = None;
+            }
+        }
+    }
+
+    fn clear_remains(&mut self) -> Result<(), Error> {
+        if self.remains {
+            self.checkpoint("TRUNCATE")?;
+            self.remains = false;
+        }
+        Ok(())
+    }
+
+    /// Moves the log's content into the database: all that is possible at once (`PASSIVE`), or all, and begins the log
+    /// anew (`TRUNCATE`), for which it waits until no reader is in it.
+    fn checkpoint(&self, mode: &'static str) -> Result<(), Error> {
+        let failed = self.db.failed("checkpoint");
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let busy: bool = self.db.conn.query_row(&sql, [], |row| row.get(0)).map_err(&failed)?;
+        if busy && mode != "PASSIVE" {
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            return Err(failed(rusqlite::Error::SqliteFailure(busy, None)));
+        }
+        Ok(())
+    }
+}
