@@ -25,6 +25,14 @@ pub enum Request {
         /// To the whole cgroup.
         all: bool,
     },
+    /// Send a signal to an exec's process. [`Reply::Done`], or [`FailureKind::NotFound`] if there is no such exec (any more).
+    #[serde(rename_all = "camelCase")]
+    SignalExec {
+        /// The exec's id.
+        exec_id: String,
+        /// Its number.
+        signal: i32,
+    },
     /// Open the log file anew: it was rotated.
     ReopenLog,
     /// Let the low-level runtime delete its state, remove the socket, and end. Refused while the container runs.

@@ -1,2 +1,90 @@
-//! Skeleton.
-fn main() {}
+//! `remora-shim`: the owner of one container. It has the low-level OCI runtime start it, and then keeps its terminal or pipes, its log, its
+//! execs and its exit record, until the container has ended and everybody has been told. It outlives the daemon that spawned it.
+//!
+//! ```text
+//! Starting ──▶ Running ──▶ Killing ──▶ Deleting ──▶ Ended     the container's life: see life.rs
+//!     └──▶ failed: Killing ──▶ Deleting ──▶ reported, the shim ends
+//! ```
+//!
+//! One thread, one loop over poll(2) (see shim.rs); no tokio, no libcontainer: there is one of it per container, and what it weighs counts by
+//! the hundred. If the shim itself is killed (`kill -9`), the container lives on as a child of the next subreaper above; its output meets closed
+//! pipes (SIGPIPE) or a hung-up terminal (SIGHUP), its exit code is lost, and the start record tells who it was. Spawned by `runtime`.
+
+mod attach;
+mod client;
+mod console;
+mod exec;
+mod life;
+mod log;
+mod low_level;
+mod process;
+mod records;
+mod requests;
+mod ring;
+mod shim;
+mod streams;
+mod timestamp;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+
+use remora_shim_protocol::{Failure, FailureKind, Report, ShimConfig};
+
+use crate::shim::Shim;
+
+/// Where the spawner's pipe is; see [`Report`].
+const REPORT: i32 = 3;
+
+fn main() -> ExitCode {
+    let mut report = report_pipe();
+    match start(&mut report) {
+        Ok(shim) => shim.run(report),
+        Err(message) => {
+            note(format_args!("{message}"));
+            let failure = Failure { kind: FailureKind::Internal, message };
+            records::report(&mut report, &Report::Failed(failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(report: &mut Option<File>) -> Result<Shim, String> {
+    let mut words = std::env::args_os().skip(1);
+    let (Some(path), None) = (words.next(), words.next()) else {
+        *report = None;
+        return Err("usage: remora-shim SHIM.JSON (spawned by Remora's runtime)".to_owned());
+    };
+    let config = read_config(Path::new(&path))?;
+    Shim::start(config)
+}
+
+fn read_config(path: &Path) -> Result<ShimConfig, String> {
+    let wrong = |error: &dyn fmt::Display| format!("cannot read {}: {error}", path.display());
+    let text = std::fs::read(path).map_err(|error| wrong(&error))?;
+    serde_json::from_slice(&text).map_err(|error| wrong(&error))
+}
+
+/// The spawner's pipe, if there is one: a shim started by hand has none.
+#[expect(unsafe_code, reason = "a descriptor inherited by number")]
+fn report_pipe() -> Option<File> {
+    // SAFETY: asks for the flags of a number, open or not.
+    let flags = unsafe { libc::fcntl(REPORT, libc::F_GETFD) };
+    if flags < 0 {
+        return None;
+    }
+    // SAFETY: the number is open, and nothing has been opened before that could own it.
+    let pipe = unsafe { OwnedFd::from_raw_fd(REPORT) };
+    // Without this, everything that is ever started would hold the spawner's pipe open.
+    rustix::io::fcntl_setfd(&pipe, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(File::from(pipe))
+}
+
+/// A line on standard error, which the runtime has sent to the shim's own log.
+pub(crate) fn note(message: fmt::Arguments<'_>) {
+    // Nobody can be told that nobody can be told.
+    let _ = writeln!(std::io::stderr(), "{} remora-shim: {message}", timestamp::rfc3339_nano(timestamp::now()));
+}

@@ -8,6 +8,7 @@ mod error;
 
 pub mod cgroup;
 pub mod file;
+pub mod inode;
 pub mod inotify;
 pub mod mount;
 pub mod namespace;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{self, Pid, PidfdFlags, Signal};
 use rustix::thread::CapabilitySet;
 
@@ -49,6 +49,13 @@ impl PidFd {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
             Err(error) => Err(failed("send signal", signal)(error)),
         }
+    }
+
+    /// Whether the process has ended (it may not have been waited for yet).
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut set = [PollFd::new(&self.0, PollFlags::IN)];
+        poll(&mut set, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits, without limit, for the process to end.
@@ -189,8 +196,10 @@ mod tests {
     fn a_killed_child_ends_its_handle() {
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let handle = PidFd::open(i32::try_from(child.id()).unwrap()).unwrap().unwrap();
+        assert!(!handle.has_ended());
         assert!(handle.send_signal(libc::SIGKILL).unwrap());
         handle.wait_ended().unwrap();
+        assert!(handle.has_ended());
         child.wait().unwrap();
         assert!(!handle.send_signal(libc::SIGKILL).unwrap());
     }

@@ -1,0 +1,218 @@
+//! The low-level runtime's command line, the part that runc, crun and remora-create share, and what its failures mean.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use remora_shim_protocol::{Failure, FailureKind, ShimConfig};
+
+/// Which command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `run --detach`.
+    Start,
+    /// `exec --detach`, for the n-th exec.
+    Exec(u64),
+    /// `delete --force`, after the container has ended or could not be started.
+    Delete,
+}
+
+/// A runtime command that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) pid: i32,
+    pub(crate) purpose: Purpose,
+    files: Files,
+}
+
+/// What a command leaves in the bundle; removed when it has ended.
+#[derive(Debug)]
+struct Files {
+    log: PathBuf,
+    pid: PathBuf,
+    process: Option<PathBuf>,
+}
+
+/// The streams that a command passes on to what it starts.
+pub(crate) struct Streams {
+    pub(crate) stdin: Stdio,
+    pub(crate) stdout: Stdio,
+    pub(crate) stderr: Stdio,
+}
+
+impl Streams {
+    pub(crate) fn null() -> Self {
+        Self { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() }
+    }
+}
+
+/// Starts the container.
+pub(crate) fn run(config: &ShimConfig, console: Option<&Path>, streams: Streams) -> io::Result<Running> {
+    let files = Files::new(config, "start", None);
+    let mut words: Vec<OsString> = vec!["run".into(), "--detach".into(), "--bundle".into(), config.bundle.clone().into()];
+    words.extend(pid_and_console(&files, console));
+    spawn(config, Purpose::Start, files, words, streams)
+}
+
+/// Starts an exec. `process` is the OCI process as JSON.
+pub(crate) fn exec(
+    config: &ShimConfig,
+    number: u64,
+    process: &str,
+    console: Option<&Path>,
+    streams: Streams,
+) -> io::Result<Running> {
+    let name = format!("exec-{number}");
+    let path = config.bundle.join(format!("{name}.process.json"));
+    fs::write(&path, process)?;
+    let files = Files::new(config, &name, Some(path.clone()));
+    let mut words: Vec<OsString> = vec!["exec".into(), "--detach".into(), "--process".into(), path.into()];
+    words.extend(pid_and_console(&files, console));
+    spawn(config, Purpose::Exec(number), files, words, streams)
+}
+
+/// Lets the runtime forget the container.
+pub(crate) fn delete(config: &ShimConfig) -> io::Result<Running> {
+    let words = vec!["delete".into(), "--force".into()];
+    spawn(config, Purpose::Delete, Files::new(config, "delete", None), words, Streams::null())
+}
+
+fn pid_and_console(files: &Files, console: Option<&Path>) -> Vec<OsString> {
+    let mut words = vec![OsString::from("--pid-file"), files.pid.clone().into()];
+    if let Some(console) = console {
+        words.extend(["--console-socket".into(), console.into()]);
+    }
+    words
+}
+
+fn spawn(
+    config: &ShimConfig,
+    purpose: Purpose,
+    files: Files,
+    words: Vec<OsString>,
+    streams: Streams,
+) -> io::Result<Running> {
+    let runtime = &config.runtime;
+    let child = Command::new(&runtime.path)
+        .args(&runtime.args)
+        .arg("--root")
+        .arg(&runtime.root)
+        .arg("--log")
+        .arg(&files.log)
+        .args(["--log-format", "json"])
+        .args(words)
+        .arg(&config.container_id)
+        .current_dir("/")
+        .stdin(streams.stdin)
+        .stdout(streams.stdout)
+        .stderr(streams.stderr)
+        .spawn()?;
+    // The shim's loop waits for every child, whoever's it was; this one's handle is not needed.
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    Ok(Running { pid, purpose, files })
+}
+
+impl Running {
+    /// The pid of what was started. The command must have succeeded.
+    pub(crate) fn started_pid(&self) -> io::Result<i32> {
+        let text = fs::read_to_string(&self.files.pid)?;
+        text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("pid file holds {text:?}")))
+    }
+
+    /// Why it failed.
+    pub(crate) fn failure(&self) -> Failure {
+        // No log is a failure too, but one that says less than the sentence for it.
+        failure(self.purpose, &fs::read_to_string(&self.files.log).unwrap_or_default())
+    }
+}
+
+impl Files {
+    fn new(config: &ShimConfig, name: &str, process: Option<PathBuf>) -> Self {
+        let in_bundle = |suffix: &str| config.bundle.join(format!("{name}.{suffix}"));
+        Self { log: in_bundle("log"), pid: in_bundle("pid"), process }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for path in [Some(&self.log), Some(&self.pid), self.process.as_ref()].into_iter().flatten() {
+            // Most commands do not write all of them.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// A failure from the runtime's JSON log, in the words that people know from runc under containerd.
+pub(crate) fn failure(purpose: Purpose, log: &str) -> Failure {
+    let message = last_error(log).unwrap_or_else(|| "the OCI runtime failed without saying why".to_owned());
+    let core = ["runc run failed: ", "runc create failed: ", "remora-create run failed: ", "exec failed: "]
+        .iter()
+        .find_map(|prefix| message.strip_prefix(prefix))
+        .unwrap_or(&message);
+    let prefix = match purpose {
+        Purpose::Start => "OCI runtime create failed: runc create failed: ",
+        Purpose::Exec(_) => "OCI runtime exec failed: exec failed: ",
+        Purpose::Delete => "OCI runtime delete failed: ",
+    };
+    Failure { kind: kind(core), message: format!("{prefix}{core}") }
+}
+
+/// The message of the last line of level error, or of the last line if none is.
+fn last_error(log: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        level: String,
+        msg: String,
+    }
+    let lines: Vec<Line> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let errors = lines.iter().rev().find(|line| matches!(line.level.as_str(), "error" | "fatal"));
+    errors.or(lines.last()).map(|line| line.msg.clone())
+}
+
+/// What the sentence means for the program that was to run. Only those about a program (`exec: "…": …`) do.
+fn kind(message: &str) -> FailureKind {
+    let Some((_, about_program)) = message.split_once("exec: \"") else {
+        return if message.contains("not running") { FailureKind::NotRunning } else { FailureKind::Internal };
+    };
+    let not_executable = ["permission denied", "exec format error", "is a directory"];
+    if not_executable.iter().any(|end| about_program.ends_with(end)) {
+        FailureKind::NotExecutable
+    } else if ["executable file not found in $PATH", "no such file or directory"].iter().any(|end| about_program.ends_with(end)) {
+        FailureKind::ExecutableNotFound
+    } else {
+        FailureKind::Internal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_in_the_same_words_for_every_runtime() {
+        let check = |purpose, log: &str, kind, message: &str| {
+            let expected = Failure { kind, message: message.to_owned() };
+            assert_eq!(failure(purpose, log), expected, "{log}");
+        };
+        let (start, exec) = (Purpose::Start, Purpose::Exec(1));
+        let not_found = r#"unable to start container process: exec: \"sh\": executable file not found in $PATH"#;
+        let said = "unable to start container process: exec: \"sh\": executable file not found in $PATH";
+        for prefix in ["runc run failed: ", "remora-create run failed: ", ""] {
+            let log = format!("{{\"level\":\"warning\",\"msg\":\"x\"}}\n{{\"level\":\"error\",\"msg\":\"{prefix}{not_found}\"}}\n");
+            let message = format!("OCI runtime create failed: runc create failed: {said}");
+            check(start, &log, FailureKind::ExecutableNotFound, &message);
+        }
+        let log = format!("{{\"level\":\"error\",\"msg\":\"exec failed: {not_found}\",\"time\":\"t\"}}");
+        check(exec, &log, FailureKind::ExecutableNotFound, &format!("OCI runtime exec failed: exec failed: {said}"));
+        let log = r#"{"level":"error","msg":"exec failed: unable to start container process: exec: \"/x\": permission denied"}"#;
+        let message = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"/x\": permission denied";
+        check(exec, log, FailureKind::NotExecutable, message);
+        let log = r#"{"level":"error","msg":"cannot exec in a container that is not running"}"#;
+        let message = "OCI runtime exec failed: exec failed: cannot exec in a container that is not running";
+        check(exec, log, FailureKind::NotRunning, message);
+        let message = "OCI runtime create failed: runc create failed: the OCI runtime failed without saying why";
+        check(start, "not json", FailureKind::Internal, message);
+    }
+}
