@@ -134,10 +134,9 @@ where
     let broken = tokio::select! {
         broken = reading.as_mut() => broken,
         written = write(&mut sink, first, ends.outputs) => {
-            if written.is_ok() {
-                // Closing with unread input would make the kernel reset the connection, and the client could lose the end.
-                let _quiet_or_late = timeout(CLOSE_WITHIN, reading).await;
-            }
+            // Closing with unread input would make the kernel reset the connection, and the client could lose the end. And a
+            // client that went away may have sent something before.
+            let _quiet_or_late = timeout(CLOSE_WITHIN, reading).await;
             return written;
         }
         () = forwarding => None,
