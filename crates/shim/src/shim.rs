@@ -12,7 +12,7 @@ use remora_shim_protocol::{ShimConfig, StartRecord};
 use remora_sys::signal::SignalFd;
 use remora_sys::{process as processes, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{WaitOptions, WaitStatus, waitpid};
+use rustix::process::{WaitOptions, WaitStatus, wait};
 
 use crate::client::{BEHIND, Client, Role};
 use crate::console::Console;
@@ -227,7 +227,7 @@ impl Shim {
             }
             Err(error) => crate::note(format_args!("{}", chain(&error))),
         }
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             self.child_ended(pid.as_raw_pid(), status);
         }
     }
