@@ -3,49 +3,57 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::field::FieldError;
 use crate::kinds::Kind;
 use crate::text::quoted;
 
 /// The answer of an API that is not an object: mostly an error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Status {
-    #[serde(default = "kind_word")]
-    kind: String,
-    #[serde(default = "version_word")]
-    api_version: String,
-    #[serde(default)]
-    metadata: ListMeta,
     /// `Success` or `Failure`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub status: String,
     /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub message: String,
     /// For programs: `NotFound`, `Invalid`, …
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub reason: String,
     /// Which object, which fields.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Details>,
-    /// The HTTP status.
+    #[serde(default)]
+    pub details: Option<Box<Details>>,
+    /// The HTTP status; 0 where there is none.
     #[serde(default)]
     pub code: u16,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// As Go writes it: type and empty metadata first, what is empty left out.
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        out.serialize_entry("kind", "Status")?;
+        out.serialize_entry("apiVersion", "v1")?;
+        out.serialize_entry("metadata", &ListMeta {})?;
+        for (name, word) in [("status", &self.status), ("message", &self.message), ("reason", &self.reason)] {
+            if !word.is_empty() {
+                out.serialize_entry(name, word)?;
+            }
+        }
+        if let Some(details) = &self.details {
+            out.serialize_entry("details", details)?;
+        }
+        if self.code != 0 {
+            out.serialize_entry("code", &self.code)?;
+        }
+        out.end()
+    }
+}
+
+#[derive(Serialize)]
 struct ListMeta {}
-
-fn kind_word() -> String {
-    "Status".to_owned()
-}
-
-fn version_word() -> String {
-    "v1".to_owned()
-}
 
 /// What the error is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,16 +138,7 @@ impl fmt::Display for Qualified<'_> {
 
 impl Status {
     fn failure(code: u16, reason: &str, message: String, details: Option<Details>) -> Self {
-        Self {
-            kind: kind_word(),
-            api_version: version_word(),
-            metadata: ListMeta {},
-            status: "Failure".to_owned(),
-            message,
-            reason: reason.to_owned(),
-            details,
-            code,
-        }
+        Self { status: "Failure".to_owned(), message, reason: reason.to_owned(), details: details.map(Box::new), code }
     }
 
     /// `Success`, as a deletion (with details) or a finished exec (without) answers.
@@ -270,6 +269,12 @@ impl Status {
         Self::failure(415, "UnsupportedMediaType", message, None)
     }
 
+    /// 422 of a patch that does not apply; upstream says no more.
+    pub fn rejected() -> Self {
+        let message = "the server rejected our request due to an error in our request".to_owned();
+        Self::failure(422, "Invalid", message, Some(Details::default()))
+    }
+
     /// 429, to be tried again after so many seconds.
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         let details = Details { retry_after_seconds, ..Details::default() };
@@ -314,7 +319,7 @@ impl Status {
         let message = format!("command terminated with non-zero exit code: exit status {code}");
         let cause = Cause { reason: "ExitCode".to_owned(), message: code.to_string(), field: String::new() };
         let details = Details { causes: vec![cause], ..Details::default() };
-        Self { code: 0, ..Self::failure(0, "NonZeroExitCode", message, Some(details)) }
+        Self::failure(0, "NonZeroExitCode", message, Some(details))
     }
 }
 

@@ -1,0 +1,8 @@
+//! The rules of kinds other than pods, one file each.
+
+pub mod config;
+pub mod event;
+pub mod lease;
+pub mod namespace;
+pub mod node;
+pub mod service_account;

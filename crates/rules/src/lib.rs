@@ -1,0 +1,30 @@
+//! What the API allows, decided without IO, clock or chance: decoding into form, defaults, validation, what may change,
+//! patches, selectors, deletion, and what kubectl shows. The API server asks; nothing here knows of HTTP or the store.
+//!
+//! The heart is one table of [`strategy::Strategy`], by kind and subresource. Where to look:
+//!
+//! | question | module |
+//! |---|---|
+//! | what happens to a body | [`decode`], then [`strategy`] |
+//! | what a pod may be | [`pod::validation`], [`pod::defaults`], [`pod::admission`] |
+//! | ephemeral containers | [`pod::ephemeral`] |
+//! | what other kinds may be | [`kinds`], [`metadata`] |
+//! | PATCH | [`patch`] |
+//! | DELETE | [`delete`] |
+//! | queries | [`selector`], [`pod::log`] |
+//! | `kubectl get` | [`table`] |
+//!
+//! Everything is checked against recorded answers of Kubernetes v1.34 (`tests/recorded.rs`).
+#![forbid(unsafe_code)]
+
+pub mod decode;
+pub mod delete;
+pub mod kinds;
+pub mod metadata;
+pub mod object;
+pub mod patch;
+pub mod pod;
+pub mod selector;
+pub mod strategy;
+pub mod table;
+pub mod time;

@@ -1,0 +1,221 @@
+//! What Kubernetes' default admission plugins add to a new pod: service account and its token volume, priority,
+//! tolerations for a node that is not ready (upstream: `plugin/pkg/admission/{serviceaccount,priority,defaulttolerationseconds}`).
+//! The API server looks up the account and calls [`admit`] between decoding and the strategy; only for creates.
+
+use remora_model::Status;
+use remora_model::status::Qualified;
+use remora_model::text::quoted;
+use serde_json::{Value, json};
+
+use crate::object::{at, field_mut, items_mut, list, object_mut, set, set_default, text};
+
+/// Where containers find the token.
+pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// The start of the token volume's name.
+pub const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
+/// Marks the API's picture of a static pod.
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// The service account that a pod runs as.
+pub fn service_account_name(pod: &Value) -> &str {
+    match text(pod, &["spec", "serviceAccountName"]) {
+        "" => "default",
+        name => name,
+    }
+}
+
+/// Adds what admission adds. `account` is the pod's service account as stored, `suffix` five random characters.
+///
+/// # Errors
+/// 403 if the account does not exist, or the priority class.
+pub fn admit(pod: &mut Value, account: Option<&Value>, suffix: &str) -> Result<(), Status> {
+    set_priority(pod)?;
+    set_tolerations(field_mut(pod, "spec"));
+    if at(pod, &["metadata", "annotations", MIRROR_ANNOTATION]).is_null() {
+        set_service_account(pod, account, suffix)?;
+    }
+    Ok(())
+}
+
+fn forbidden(pod: &Value, why: &str) -> Status {
+    let name = match text(pod, &["metadata", "name"]) {
+        "" => text(pod, &["metadata", "generateName"]),
+        name => name,
+    };
+    Status::forbidden(Qualified::core("pods"), name, why)
+}
+
+/// Only the classes that every cluster has are known.
+fn set_priority(pod: &mut Value) -> Result<(), Status> {
+    let priority = match text(pod, &["spec", "priorityClassName"]) {
+        "" => 0,
+        "system-cluster-critical" => 2_000_000_000,
+        "system-node-critical" => 2_000_001_000,
+        class => return Err(forbidden(pod, &format!("no PriorityClass with name {class} was found"))),
+    };
+    let given = at(pod, &["spec", "priority"]).as_i64();
+    if given.is_some_and(|given| given != priority) {
+        let why = "the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name";
+        let why =
+            why.replacen("%d", &given.unwrap_or_default().to_string(), 1).replacen("%d", &priority.to_string(), 1);
+        return Err(forbidden(pod, &why));
+    }
+    let spec = field_mut(pod, "spec");
+    set(spec, "priority", priority.into());
+    set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
+    Ok(())
+}
+
+/// A pod stays on a node that went away for five minutes, unless it says otherwise.
+fn set_tolerations(spec: &mut Value) {
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerates = |t: &Value| {
+            matches!(text(t, &["key"]), "") | (text(t, &["key"]) == key)
+                && matches!(text(t, &["effect"]), "" | "NoExecute")
+        };
+        if list(spec, &["tolerations"]).iter().any(tolerates) {
+            continue;
+        }
+        let added = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+        push(spec, "tolerations", added);
+    }
+}
+
+fn push(object: &mut Value, field: &str, item: Value) {
+    match field_mut(object, field) {
+        Value::Array(items) => items.push(item),
+        slot => *slot = Value::Array(vec![item]),
+    }
+}
+
+fn set_service_account(pod: &mut Value, account: Option<&Value>, suffix: &str) -> Result<(), Status> {
+    let name = service_account_name(pod).to_owned();
+    let Some(account) = account else {
+        let namespace = text(pod, &["metadata", "namespace"]);
+        let why =
+            format!("error looking up service account {namespace}/{name}: serviceaccount {} not found", quoted(&name));
+        return Err(forbidden(pod, &why));
+    };
+    let spec = field_mut(pod, "spec");
+    set(spec, "serviceAccountName", name.clone().into());
+    set(spec, "serviceAccount", name.into());
+    if list(spec, &["imagePullSecrets"]).is_empty() && !list(account, &["imagePullSecrets"]).is_empty() {
+        set(spec, "imagePullSecrets", at(account, &["imagePullSecrets"]).clone());
+    }
+    if wants_token(spec, account) {
+        mount_token(spec, suffix);
+    }
+    Ok(())
+}
+
+/// The pod's word counts before the account's; without either the token is mounted.
+fn wants_token(spec: &Value, account: &Value) -> bool {
+    let word = |of: &Value| at(of, &["automountServiceAccountToken"]).as_bool();
+    word(spec).or_else(|| word(account)).unwrap_or(true)
+}
+
+/// Mounts the token into every container that has nothing there, and adds the volume if one does. Ephemeral containers
+/// get none: they come later, and never pass here.
+fn mount_token(spec: &mut Value, suffix: &str) {
+    let existing =
+        list(spec, &["volumes"]).iter().map(|v| text(v, &["name"])).find(|n| n.starts_with(TOKEN_VOLUME_PREFIX));
+    let (volume, present) = match existing {
+        Some(name) => (name.to_owned(), true),
+        None => (format!("{TOKEN_VOLUME_PREFIX}{suffix}"), false),
+    };
+    let mut used = false;
+    for field in ["initContainers", "containers"] {
+        for container in items_mut(spec, field) {
+            let taken = |mount: &Value| text(mount, &["mountPath"]) == TOKEN_MOUNT_PATH;
+            if !list(container, &["volumeMounts"]).iter().any(taken) {
+                push(
+                    container,
+                    "volumeMounts",
+                    json!({"name": volume, "readOnly": true, "mountPath": TOKEN_MOUNT_PATH}),
+                );
+                used = true;
+            }
+        }
+    }
+    if used && !present {
+        push(spec, "volumes", token_volume(&volume));
+    }
+}
+
+/// Token, CA and namespace; the lifetime is an hour and a bit, which tells kubelets that the token may be extended.
+fn token_volume(name: &str) -> Value {
+    json!({"name": name, "projected": {"defaultMode": 0o644, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]}})
+}
+
+/// What binding adds to a pod's annotations never overwrites the user's.
+pub(super) fn add_annotations(pod: &mut Value, more: &Value) {
+    let Some(more) = more.as_object().filter(|m| !m.is_empty()) else { return };
+    let annotations = object_mut(field_mut(pod, "metadata"), "annotations");
+    for (key, value) in more {
+        annotations.insert(key.clone(), value.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(spec: Value, account: Value) -> Value {
+        let mut pod = json!({"metadata": {"name": "p"}, "spec": spec});
+        admit(&mut pod, Some(&account), "abcde").unwrap();
+        pod["spec"].clone()
+    }
+
+    #[test]
+    fn the_token_is_mounted_where_nothing_is() {
+        let spec = admitted(
+            json!({"containers": [{"name": "a"}, {"name": "b", "volumeMounts": [{"name": "x", "mountPath": TOKEN_MOUNT_PATH}]}]}),
+            json!({}),
+        );
+        assert_eq!(spec["volumes"][0]["name"], "kube-api-access-abcde");
+        assert_eq!(spec["containers"][0]["volumeMounts"][0]["mountPath"], TOKEN_MOUNT_PATH);
+        assert_eq!(spec["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_pods_word_on_the_token_counts_before_the_accounts() {
+        for (pod, account, mounted) in [
+            (json!({}), json!({"automountServiceAccountToken": false}), false),
+            (json!({"automountServiceAccountToken": true}), json!({"automountServiceAccountToken": false}), true),
+            (json!({"automountServiceAccountToken": false}), json!({}), false),
+        ] {
+            let mut spec = pod;
+            spec["containers"] = json!([{"name": "a"}]);
+            assert_eq!(admitted(spec, account).get("volumes").is_some(), mounted);
+        }
+    }
+
+    #[test]
+    fn tolerations_are_added_only_where_missing() {
+        let everything = admitted(json!({"tolerations": [{"operator": "Exists"}]}), json!({}));
+        assert_eq!(everything["tolerations"].as_array().unwrap().len(), 1);
+        let one = admitted(
+            json!({"tolerations": [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]}),
+            json!({}),
+        );
+        assert_eq!(one["tolerations"][1]["key"], "node.kubernetes.io/unreachable");
+    }
+
+    #[test]
+    fn an_account_or_class_that_is_not_there_is_forbidden() {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {}});
+        assert_eq!(
+            admit(&mut pod, None, "x").unwrap_err().message,
+            "pods \"p\" is forbidden: error looking up service account n/default: serviceaccount \"default\" not found"
+        );
+        pod["spec"]["priorityClassName"] = "gold".into();
+        assert_eq!(
+            admit(&mut pod, None, "x").unwrap_err().message,
+            "pods \"p\" is forbidden: no PriorityClass with name gold was found"
+        );
+    }
+}

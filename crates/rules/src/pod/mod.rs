@@ -1,0 +1,17 @@
+//! Pods: what is filled in, what is allowed, what may change. Ephemeral containers, the heart of Remora, are in
+//! [`ephemeral`]; everything else treats them as one more list of containers.
+
+pub mod admission;
+pub mod binding;
+pub mod columns;
+pub mod containers;
+pub mod create;
+pub mod defaults;
+pub mod deletion;
+mod diff;
+pub mod ephemeral;
+pub mod gates;
+pub mod log;
+pub mod status;
+pub mod update;
+pub mod validation;

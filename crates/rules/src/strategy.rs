@@ -1,0 +1,231 @@
+//! What the API does with each kind on create and on update: ONE table, so that the API server has one path for all.
+//! A row says how a kind is defaulted, prepared and validated; subresources are rows of their own, which take only their
+//! part of the request. Adding a kind is one row here (and its entry in `remora_model::kinds`).
+//!
+//! The way of a write: [`crate::decode`] (canonical form, defaults) → admission ([`crate::pod::admission`]) → [`Strategy::create`]
+//! or [`Strategy::update`] → the store. Upstream: k8s.io/apiserver `pkg/registry/rest/{create,update}.go`.
+
+use jiff::Timestamp;
+use remora_model::field::FieldErrors;
+use remora_model::{Kind, Status};
+use serde_json::Value;
+
+use crate::kinds::{config, event, lease, namespace, node, service_account};
+use crate::metadata::names::{self, Check};
+use crate::metadata::{place, validation};
+use crate::object::text;
+use crate::pod;
+
+/// What the world gives to a write: rules read no clock and draw no random numbers.
+#[derive(Clone, Debug)]
+pub struct Ctx {
+    /// Now.
+    pub now: Timestamp,
+    /// The uid of an object that is created.
+    pub uid: String,
+    /// Five random characters of [`SUFFIX_ALPHABET`], for `generateName`.
+    pub suffix: String,
+}
+
+/// The letters of generated names: no vowels and no look-alikes, as upstream's `rand.String`.
+pub const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The rules of one kind, or of one of its subresources.
+pub struct Strategy {
+    group: &'static str,
+    plural: &'static str,
+    /// Empty for the kind itself.
+    subresource: &'static str,
+    name: Check,
+    default: fn(&mut Value),
+    prepare_create: fn(&mut Value),
+    validate_create: fn(&Value) -> FieldErrors,
+    prepare_update: fn(&mut Value, &Value, &Ctx),
+    validate_update: fn(&Value, &Value) -> FieldErrors,
+    /// Whether a PUT without resourceVersion overwrites.
+    pub unconditional_update: bool,
+    /// Whether a PUT of an object that is not there creates it.
+    pub create_on_update: bool,
+}
+
+/// What a kind without rules of its own does.
+const PLAIN: Strategy = Strategy {
+    group: "",
+    plural: "",
+    subresource: "",
+    name: names::dns_subdomain,
+    default: |_| {},
+    prepare_create: |_| {},
+    validate_create: |_| Vec::new(),
+    prepare_update: |_, _, _| {},
+    validate_update: |_, _| Vec::new(),
+    unconditional_update: true,
+    create_on_update: false,
+};
+
+const POD: Strategy = Strategy {
+    plural: "pods",
+    default: pod::defaults::set_defaults,
+    prepare_create: pod::create::prepare,
+    validate_create: pod::create::validate,
+    prepare_update: pod::update::prepare,
+    validate_update: pod::update::validate,
+    ..PLAIN
+};
+
+static STRATEGIES: &[Strategy] = &[
+    Strategy {
+        plural: "configmaps",
+        validate_create: config::validate_config_map,
+        validate_update: config::validate_config_map_update,
+        ..PLAIN
+    },
+    EVENT,
+    Strategy { group: "events.k8s.io", ..EVENT },
+    Strategy {
+        plural: "namespaces",
+        name: names::dns_label,
+        default: namespace::set_defaults,
+        prepare_create: namespace::prepare_create,
+        prepare_update: namespace::prepare_update,
+        validate_update: namespace::validate_update,
+        ..PLAIN
+    },
+    Strategy {
+        plural: "namespaces",
+        subresource: "status",
+        name: names::dns_label,
+        prepare_update: namespace::prepare_status,
+        validate_update: namespace::validate_status,
+        ..PLAIN
+    },
+    Strategy {
+        plural: "namespaces",
+        subresource: "finalize",
+        name: names::dns_label,
+        prepare_update: namespace::prepare_finalize,
+        validate_update: namespace::validate_finalize,
+        ..PLAIN
+    },
+    Strategy {
+        plural: "nodes",
+        default: node::set_defaults,
+        validate_create: node::validate,
+        prepare_update: node::prepare_update,
+        validate_update: node::validate_update,
+        ..PLAIN
+    },
+    Strategy {
+        plural: "nodes",
+        subresource: "status",
+        default: node::set_defaults,
+        prepare_update: node::prepare_status,
+        validate_update: node::validate_update,
+        ..PLAIN
+    },
+    POD,
+    Strategy {
+        subresource: "status",
+        prepare_update: pod::status::prepare,
+        validate_update: pod::status::validate,
+        ..POD
+    },
+    Strategy {
+        subresource: "ephemeralcontainers",
+        prepare_update: pod::ephemeral::prepare,
+        validate_update: pod::ephemeral::validate_update,
+        ..POD
+    },
+    Strategy {
+        plural: "secrets",
+        default: config::default_secret,
+        validate_create: config::validate_secret,
+        prepare_update: config::prepare_secret_update,
+        validate_update: config::validate_secret_update,
+        ..PLAIN
+    },
+    Strategy { plural: "serviceaccounts", prepare_create: service_account::prepare, ..PLAIN },
+    Strategy {
+        group: "coordination.k8s.io",
+        plural: "leases",
+        validate_create: lease::validate,
+        validate_update: |new, _| lease::validate(new),
+        unconditional_update: false,
+        create_on_update: true,
+        ..PLAIN
+    },
+];
+
+const EVENT: Strategy = Strategy {
+    plural: "events",
+    default: event::set_defaults,
+    validate_create: event::validate,
+    validate_update: event::validate_update,
+    create_on_update: true,
+    ..PLAIN
+};
+
+/// The rules of a kind (`subresource` empty) or of one of its subresources.
+pub fn strategy(kind: &Kind, subresource: &str) -> Option<&'static Strategy> {
+    STRATEGIES.iter().find(|s| (s.group, s.plural, s.subresource) == (kind.group, kind.plural, subresource))
+}
+
+impl Strategy {
+    /// Sets what was left out, as decoding does upstream. The object is in canonical form and stays so.
+    pub fn set_defaults(&self, object: &mut Value) {
+        (self.default)(object);
+    }
+
+    /// Makes a decoded, defaulted and admitted object one that may be stored.
+    ///
+    /// # Errors
+    /// 422 with everything that is wrong with it.
+    pub fn create(&self, kind: &Kind, mut object: Value, ctx: &Ctx) -> Result<Value, Status> {
+        place::fill_system_fields(&mut object, ctx)?;
+        (self.prepare_create)(&mut object);
+        let mut errors = validation::validate(&object, kind.namespaced, self.name);
+        errors.extend((self.validate_create)(&object));
+        refuse(kind, &object, &errors)?;
+        refuse(kind, &object, &validation::validate(&object, kind.namespaced, names::path_segment))?;
+        Ok(object)
+    }
+
+    /// Makes of the stored object and a decoded, defaulted and admitted one what is to be stored; equal to `old` if
+    /// nothing changes. Conflicts of resourceVersion are judged before: it is no part of the result.
+    ///
+    /// # Errors
+    /// 409 if the uid is another object's; 422 with everything that may not be so.
+    pub fn update(&self, kind: &Kind, old: &Value, mut new: Value, ctx: &Ctx) -> Result<Value, Status> {
+        place::check_uid(kind, &new, old)?;
+        place::keep_system_fields(&mut new, old);
+        (self.prepare_update)(&mut new, old, ctx);
+        // Upstream validates metadata in the generic part and again in each strategy; clients see each cause as often.
+        let mut errors = validation::validate(&new, kind.namespaced, names::path_segment);
+        errors.extend(validation::validate_update(&new, old));
+        errors.extend(validation::validate_update(&new, old));
+        errors.extend(validation::validate(&new, kind.namespaced, self.name));
+        errors.extend((self.validate_update)(&new, old));
+        refuse(kind, &new, &errors)?;
+        Ok(new)
+    }
+}
+
+fn refuse(kind: &Kind, object: &Value, errors: &FieldErrors) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(kind.qualified(), text(object, &["metadata", "name"]), errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_model::kinds::{KINDS, Storage};
+
+    #[test]
+    fn every_stored_kind_has_rules() {
+        for kind in KINDS.iter().filter(|k| matches!(k.storage, Storage::Stored(_))) {
+            assert!(strategy(kind, "").is_some(), "{}", kind.resource());
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What kubectl shows of objects: server-side tables, columns and cells per kind
+//! (upstream: `pkg/printers/internalversion/printers.go`). One row per kind in one table here; cells that need thought
+//! are with their kind.
+
+mod cells;
+pub mod duration;
+
+use jiff::Timestamp;
+use remora_model::Kind;
+use serde_json::{Value, json};
+
+use crate::object::{at, text};
+
+/// A column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its heading.
+    pub name: &'static str,
+    /// The type of its cells.
+    pub r#type: &'static str,
+    /// `name` for the object's name.
+    pub format: &'static str,
+    /// What it shows.
+    pub description: &'static str,
+    /// 0 is always shown, 1 only when wide.
+    pub priority: i32,
+}
+
+/// What stands beside the cells of a row: the query parameter `includeObject`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IncludeObject {
+    /// Nothing.
+    None,
+    /// The metadata.
+    #[default]
+    Metadata,
+    /// The whole object.
+    Object,
+}
+
+impl IncludeObject {
+    /// Reads the query parameter.
+    pub fn from_query(word: &str) -> Self {
+        match word {
+            "None" => Self::None,
+            "Object" => Self::Object,
+            _ => Self::Metadata,
+        }
+    }
+}
+
+const fn column(name: &'static str, description: &'static str) -> Column {
+    Column { name, r#type: "string", format: "", description, priority: 0 }
+}
+
+const fn wide(name: &'static str, description: &'static str) -> Column {
+    Column { priority: 1, ..column(name, description) }
+}
+
+const NAME: Column = Column { format: "name", ..column("Name", "Name of the object, unique in its namespace.") };
+const AGE: Column = column("Age", "How long ago the object was created.");
+
+type Cells = fn(&Value, Timestamp) -> Vec<Value>;
+
+/// By group and resource: columns and cells.
+static TABLES: &[(&str, &str, &[Column], Cells)] = &[
+    (
+        "",
+        "pods",
+        &[
+            NAME,
+            column("Ready", "How many of the pod's containers are ready."),
+            column("Status", "What the pod's containers are doing, in one word."),
+            column("Restarts", "How often containers were restarted, and when the last one was."),
+            AGE,
+            wide("IP", "The pod's address."),
+            wide("Node", "The node that runs the pod."),
+            wide("Nominated Node", "The node on which room is being made for the pod."),
+            wide("Readiness Gates", "How many of the pod's readiness gates are true."),
+        ],
+        crate::pod::columns::cells,
+    ),
+    ("", "namespaces", &[NAME, column("Status", "Active or Terminating."), AGE], cells::namespace),
+    (
+        "",
+        "nodes",
+        &[
+            NAME,
+            column("Status", "Whether the node is ready, and whether pods are scheduled on it."),
+            column("Roles", "The roles that labels give the node."),
+            AGE,
+            column("Version", "Version of the node's agent."),
+            wide("Internal-IP", "Address inside the cluster."),
+            wide("External-IP", "Address from outside."),
+            wide("OS-Image", "Operating system."),
+            wide("Kernel-Version", "Kernel."),
+            wide("Container-Runtime", "Container runtime and its version."),
+        ],
+        cells::node,
+    ),
+    ("", "events", EVENT_COLUMNS, cells::event),
+    ("events.k8s.io", "events", EVENT_COLUMNS, cells::event),
+    ("", "configmaps", &[NAME, column("Data", "Number of entries."), AGE], cells::config_map),
+    (
+        "",
+        "secrets",
+        &[NAME, column("Type", "What the secret is for."), column("Data", "Number of entries."), AGE],
+        cells::secret,
+    ),
+    ("", "serviceaccounts", &[NAME, column("Secrets", "Number of secrets."), AGE], cells::service_account),
+    ("coordination.k8s.io", "leases", &[NAME, column("Holder", "Who holds the lease."), AGE], cells::lease),
+];
+
+const EVENT_COLUMNS: &[Column] = &[
+    column("Last Seen", "When it happened last."),
+    column("Type", "Normal or Warning."),
+    column("Reason", "Why, in one word."),
+    column("Object", "The object that it is about."),
+    wide("Subobject", "The part of the object."),
+    wide("Source", "Who reports it."),
+    column("Message", "What happened."),
+    wide("First Seen", "When it happened first."),
+    wide("Count", "How often it happened."),
+    Column { format: "name", ..wide("Name", "Name of the event.") },
+];
+const DEFAULT_COLUMNS: &[Column] = &[NAME, column("Created At", "When the object was created.")];
+
+fn table_of(kind: &Kind) -> (&'static [Column], Cells) {
+    let found = TABLES.iter().find(|(group, plural, ..)| (*group, *plural) == (kind.group, kind.plural));
+    found.map_or((DEFAULT_COLUMNS, cells::any as Cells), |(_, _, columns, cells)| (columns, *cells))
+}
+
+/// The columns of a kind.
+pub fn columns(kind: &Kind) -> &'static [Column] {
+    table_of(kind).0
+}
+
+/// The cells of a stored object (events in their core/v1 form), one per column.
+pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    table_of(kind).1(object, now)
+}
+
+/// The columns as a Table carries them.
+pub fn column_definitions(kind: &Kind) -> Value {
+    let one = |c: &Column| json!({"name": c.name, "type": c.r#type, "format": c.format, "description": c.description, "priority": c.priority});
+    columns(kind).iter().map(one).collect()
+}
+
+/// One row of a Table.
+pub fn row(kind: &Kind, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
+    let mut row = json!({"cells": cells(kind, object, now)});
+    if (kind.group, kind.plural) == ("", "pods")
+        && let Some(condition) = completed(object)
+    {
+        row["conditions"] = json!([condition]);
+    }
+    row["object"] = match include {
+        IncludeObject::None => Value::Null,
+        IncludeObject::Object => object.clone(),
+        IncludeObject::Metadata => json!({
+            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": at(object, &["metadata"]),
+        }),
+    };
+    row
+}
+
+/// Marks the rows of pods that have ended, so that clients may hide them.
+fn completed(pod: &Value) -> Option<Value> {
+    let (reason, message) = match text(pod, &["status", "phase"]) {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": reason, "message": message}))
+}
+
+/// A Table of the rows, with the list's or the object's metadata (`resourceVersion`, `continue`, …).
+pub fn table(kind: &Kind, rows: Vec<Value>, list_metadata: Value) -> Value {
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_metadata,
+        "columnDefinitions": column_definitions(kind), "rows": rows,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_model::kinds::{KINDS, core};
+
+    #[test]
+    fn every_kind_has_as_many_cells_as_columns() {
+        for kind in KINDS {
+            let cells = cells(kind, &json!({"metadata": {"name": "x"}}), Timestamp::UNIX_EPOCH);
+            assert_eq!(cells.len(), columns(kind).len(), "{}", kind.resource());
+        }
+    }
+
+    #[test]
+    fn a_table_has_rows_with_metadata() {
+        let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Succeeded"}});
+        let table = table(
+            core("pods"),
+            vec![row(core("pods"), &pod, IncludeObject::Metadata, Timestamp::UNIX_EPOCH)],
+            json!({}),
+        );
+        assert_eq!(table["rows"][0]["object"]["metadata"]["name"], "p");
+        assert_eq!(table["rows"][0]["conditions"][0]["reason"], "Succeeded");
+        assert_eq!(table["columnDefinitions"][0]["format"], "name");
+    }
+}
