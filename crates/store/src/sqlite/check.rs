@@ -6,7 +6,7 @@ use std::io::{BufReader, ErrorKind, Read};
 use super::files::{Acked, Files};
 use super::rows::{Row, View};
 use super::schema::{
-    APPLICATION_ID, Db, FORMAT, KEY_INDEX, LOG_TABLE, META_TABLE, PAGE_SIZE, SWEPT, damaged, sql_error,
+    APPLICATION_ID, Db, FORMAT, KEY_INDEX, LOG_TABLE, META_TABLE, PAGE_SIZE, SWEPT, check_error, damaged,
 };
 use super::wal::{Verdict, judge};
 use crate::{Error, Revision};
@@ -107,7 +107,7 @@ fn tables(files: &Files, torn: bool) -> Result<Content, Error> {
 /// SQLite's own check, and that the tables are ours.
 fn structure(db: &Db) -> Result<(), Error> {
     let ours = [LOG_TABLE, KEY_INDEX, META_TABLE];
-    let broken = |source| sql_error("check", &db.path, source);
+    let broken = |source| check_error(&db.path, source);
     let fault: String = db.conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(broken)?;
     if fault != "ok" {
         return Err(damaged(db.path.clone(), fault));

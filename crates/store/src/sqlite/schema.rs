@@ -71,11 +71,12 @@ impl Db {
     pub(super) fn open_untouched(files: &Files) -> Result<Db, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags_and_vfs(&files.db, flags, c"unix-none")
-            .map_err(|source| sql_error("open", &files.db, source))?;
-        let db = Db { conn, path: files.db.clone() };
-        db.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(db.failed("open"))?;
-        db.batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA cache_size=-2048")?;
-        Ok(db)
+            .map_err(|source| check_error(&files.db, source))?;
+        let settings = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA cache_size=-2048";
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .and_then(|_| conn.execute_batch(settings))
+            .map_err(|source| check_error(&files.db, source))?;
+        Ok(Db { conn, path: files.db.clone() })
     }
 
     /// Runs statements that give no rows.
@@ -109,12 +110,22 @@ pub(super) fn fill(path: &Path) -> Result<(), Error> {
 
 /// Says of a failed statement what it means for the store.
 pub(super) fn sql_error(action: &'static str, path: &Path, source: rusqlite::Error) -> Error {
+    use rusqlite::Error as Sql;
     let path = path.to_owned();
-    match (source.sqlite_error_code(), source.sqlite_error().map(|error| error.extended_code)) {
+    match (&source, source.sqlite_error_code(), source.sqlite_error().map(|error| error.extended_code)) {
         // The index of the log could not grow: that is a full disk too.
-        (Some(ErrorCode::DiskFull), _) | (_, Some(ffi::SQLITE_IOERR_SHMSIZE)) => Error::Full { path },
-        (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _) => damaged(path, source.to_string()),
+        (_, Some(ErrorCode::DiskFull), _) | (_, _, Some(ffi::SQLITE_IOERR_SHMSIZE)) => Error::Full { path },
+        (_, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _)
+        | (Sql::InvalidColumnType(..) | Sql::FromSqlConversionFailure(..), ..) => damaged(path, source.to_string()),
         _ => Error::Io { action, path, source: Arc::new(source) },
+    }
+}
+
+/// The same while a store is checked, when a statement that makes no sense is the file's fault.
+pub(super) fn check_error(path: &Path, source: rusqlite::Error) -> Error {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::Unknown) => damaged(path.to_owned(), source.to_string()),
+        _ => sql_error("check", path, source),
     }
 }
 

@@ -78,8 +78,8 @@ enum State {
     Fits { open: bool },
     /// Frame `at` does not fit. `over`: the end of its transaction was seen. `ours`: frames of this generation follow.
     Broken { at: u64, over: bool, ours: bool },
-    /// Frame `at` does not fit, though a later transaction proves that it was synced.
-    Damaged { at: u64, later: u64 },
+    /// Frame `at` is broken, and `proof` that it was once written and synced.
+    Damaged { at: u64, proof: Proof },
 }
 
 impl Scan {
@@ -113,36 +113,71 @@ impl Scan {
         self.number += 1;
         let ours = frame.len() >= 16 && frame[8..16] == self.salts;
         let commit = ours && word(frame, 4) != 0;
-        let fits = matches!(self.state, State::Fits { .. }) && self.fits(frame);
         self.state = match self.state {
-            State::Fits { .. } if fits => State::Fits { open: !commit },
-            State::Fits { .. } => State::Broken { at: self.number, over: commit, ours },
-            State::Broken { at, over: true, .. } if ours => State::Damaged { at, later: self.number },
+            State::Fits { .. } => match self.fit(frame, ours) {
+                Fit::Fits => State::Fits { open: !commit },
+                Fit::WrongSalt => State::Damaged { at: self.number, proof: Proof::Sum },
+                Fit::No => State::Broken { at: self.number, over: commit, ours },
+            },
+            State::Broken { at, over: true, .. } if ours => State::Damaged { at, proof: Proof::Later(self.number) },
             State::Broken { at, over, ours: before } => {
                 State::Broken { at, over: over || commit, ours: before || ours }
             }
-            State::Damaged { at, later } => State::Damaged { at, later },
+            State::Damaged { at, proof } => State::Damaged { at, proof },
         };
     }
 
-    fn fits(&mut self, frame: &[u8]) -> bool {
-        if frame.len() < FRAME || frame[8..16] != self.salts || word(frame, 0) == 0 {
-            return false;
+    fn fit(&mut self, frame: &[u8], ours: bool) -> Fit {
+        if frame.len() < FRAME || word(frame, 0) == 0 {
+            return Fit::No;
         }
         self.sums.add(&frame[..8]);
         self.sums.add(&frame[FRAME_HEADER..]);
-        self.sums.are(&frame[16..24])
+        match (self.sums.are(&frame[16..24]), ours) {
+            (true, true) => Fit::Fits,
+            (true, false) => Fit::WrongSalt,
+            (false, _) => Fit::No,
+        }
     }
 
     fn verdict(self) -> Verdict {
         match self.state {
             State::Fits { open: false } | State::Broken { ours: false, .. } => Verdict::Sound,
             State::Fits { open: true } | State::Broken { .. } => Verdict::Torn,
-            State::Damaged { at, later } => Verdict::Damaged(format!(
-                "frame {at} of the write-ahead log does not fit, though later transactions follow it (frame {later})"
-            )),
+            State::Damaged { at, proof } => Verdict::Damaged(proof.detail(at)),
         }
     }
+}
+
+/// How a broken frame shows that it is not just torn.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// A transaction that began after its own was synced: frame `.0`.
+    Later(u64),
+    /// Its checksum, which holds only where it stands; so its salt, which the checksum does not cover, was changed.
+    Sum,
+}
+
+impl Proof {
+    fn detail(self, at: u64) -> String {
+        match self {
+            Proof::Later(later) => {
+                format!(
+                    "frame {at} of the write-ahead log does not fit, though later transactions follow it (frame {later})"
+                )
+            }
+            Proof::Sum => {
+                format!("frame {at} of the write-ahead log has another salt than the log, but the right checksum")
+            }
+        }
+    }
+}
+
+/// Whether a frame continues the log.
+enum Fit {
+    Fits,
+    WrongSalt,
+    No,
 }
 
 /// The running checksum of a log.
@@ -210,6 +245,7 @@ mod tests {
 
     #[test]
     fn a_log_is_judged_by_what_follows_the_break() {
+        // The transactions are frames 1 and 2, frame 3, frames 4 and 5.
         let three = || log(&[(1, 0), (2, 2), (3, 3), (4, 0), (5, 5)]);
         assert_eq!(verdict(&[]), "sound");
         assert_eq!(verdict(&three()[..31]), "torn", "a piece of a header");
@@ -227,6 +263,8 @@ mod tests {
             (3, 17, "damaged"),
             (4, 2000, "torn"),
             (5, 2000, "torn"),
+            (5, 17, "torn"),
+            (5, 9, "damaged"),
         ] {
             assert_eq!(verdict(&flipped(three(), frame, offset)), expected, "byte {offset} of frame {frame}");
         }
@@ -234,9 +272,9 @@ mod tests {
 
     #[test]
     fn frames_of_an_older_generation_say_nothing() {
-        let mut reused = log(&[(1, 1), (2, 2), (3, 3)]);
-        for frame in [2, 3] {
-            reused = flipped(reused, frame, 8);
+        let mut reused = log(&[(1, 1), (9, 2), (9, 3)]);
+        for (frame, byte) in [(2, 8), (2, 2000), (3, 8)] {
+            reused = flipped(reused, frame, byte);
         }
         assert_eq!(verdict(&reused), "sound");
     }
