@@ -1,1 +1,11 @@
-//! Helpers shared by the suites in `tests/`.
+//! Helpers shared by the suites in `tests/`: the node under test, the stock clients, and masks for what differs from run to run.
+//!
+//! `cargo xtask test` starts the node and names it in `REMORA_TEST_NODE`; without it, suites that need a node say loudly
+//! that they are skipped, or fail if `REMORA_REQUIRE_ROOT` is set.
+
+#![forbid(unsafe_code)]
+
+pub mod mask;
+mod node;
+
+pub use node::{Client, Done, TestNode};

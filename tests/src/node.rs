@@ -1,0 +1,186 @@
+//! The node under test and the clients that talk to it, inside its network namespace.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use rexpect::session::PtySession;
+
+/// How long a terminal may stay silent before a test counts as hung, in milliseconds.
+const SILENCE: u64 = 60_000;
+
+/// A running node, started by `cargo xtask node start`.
+pub struct TestNode {
+    dir: PathBuf,
+    xtask: PathBuf,
+    remora: PathBuf,
+}
+
+impl TestNode {
+    /// The node that xtask named, or none, said loudly.
+    ///
+    /// # Panics
+    /// If there is none and `REMORA_REQUIRE_ROOT` is set: then a skip would be a lie.
+    pub fn from_environment() -> Option<TestNode> {
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let node = (|| {
+            Some(TestNode {
+                dir: variable("REMORA_TEST_NODE")?,
+                xtask: variable("REMORA_TEST_XTASK")?,
+                remora: variable("REMORA_TEST_BINARY")?,
+            })
+        })();
+        if node.is_none() {
+            assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "no node to test: run `cargo xtask test`");
+            say("SKIPPED: no node to test (REMORA_TEST_NODE is not set): run `cargo xtask test` as root");
+        }
+        node
+    }
+
+    /// Where the node keeps everything.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// Remora's program.
+    ///
+    /// # Panics
+    /// If its path is not UTF-8.
+    pub fn remora_path(&self) -> &str {
+        self.remora.to_str().expect("xtask builds below a UTF-8 path")
+    }
+
+    /// A program inside this node's network namespace.
+    ///
+    /// # Errors
+    /// None yet; a namespace that is gone shows when the command runs.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(&self.xtask);
+        command.args(["node", "in", "--dir"]).arg(&self.dir).args(["--", program]);
+        Ok(command)
+    }
+
+    /// Runs xtask itself: `words`, the folder, and what follows `--`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn xtask(&self, words: &[&str], dir: &std::path::Path, rest: &[&str]) -> Result<Done> {
+        let mut command = Command::new(&self.xtask);
+        command.args(words).arg(dir);
+        if !rest.is_empty() {
+            command.arg("--").args(rest);
+        }
+        Ok(done(command.stdin(Stdio::null()).output().context("starting xtask")?))
+    }
+
+    /// Remora's own command line.
+    pub fn remora(&self) -> Client<'_> {
+        Client { node: self, program: self.remora.clone(), namespace: None }
+    }
+
+    /// The stock kubectls to test with.
+    ///
+    /// # Panics
+    /// If xtask named none though a real client is required.
+    pub fn kubectls(&self) -> Vec<Client<'_>> {
+        let Some(list) = std::env::var_os("REMORA_TEST_KUBECTLS") else {
+            say("SKIPPED: no kubectl on this machine; set REMORA_TEST_KUBECTLS to paths separated by colons");
+            return Vec::new();
+        };
+        std::env::split_paths(&list).map(|program| Client { node: self, program, namespace: None }).collect()
+    }
+}
+
+/// A client program and the namespace that it works in.
+#[derive(Clone)]
+pub struct Client<'a> {
+    node: &'a TestNode,
+    program: PathBuf,
+    namespace: Option<String>,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Done {
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// Exit status; -1 for a signal.
+    pub code: i32,
+}
+
+impl<'a> Client<'a> {
+    /// The program's file name, such as `kubectl.1.33`.
+    pub fn name(&self) -> String {
+        self.program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The same client in a namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Client<'a> {
+        Client { namespace: Some(namespace.to_owned()), ..self.clone() }
+    }
+
+    /// A command of this client, ready to run in the node's network namespace.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.node.xtask);
+        command.args(["node", "in", "--dir"]).arg(&self.node.dir).arg("--").arg(&self.program);
+        if let Some(namespace) = &self.namespace {
+            command.args(["-n", namespace]);
+        }
+        command.args(arguments);
+        command
+    }
+
+    /// Runs to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run(&self, arguments: &[&str]) -> Result<Done> {
+        let output = self.command(arguments).stdin(Stdio::null()).output().context("starting the client")?;
+        Ok(done(output))
+    }
+
+    /// Runs a line of words that must succeed, and gives its standard output.
+    ///
+    /// # Errors
+    /// If it fails; the error holds what it said.
+    pub fn ok(&self, line: &str) -> Result<String> {
+        let done = self.run(&line.split(' ').collect::<Vec<_>>())?;
+        ensure!(done.code == 0, "{} {line}: {done:?}", self.name());
+        Ok(done.stdout)
+    }
+
+    /// Runs a line of words that must fail with this exit status, and gives its standard error.
+    ///
+    /// # Errors
+    /// If it ends otherwise.
+    pub fn fails(&self, line: &str, code: i32) -> Result<String> {
+        let done = self.run(&line.split(' ').collect::<Vec<_>>())?;
+        ensure!(done.code == code, "{} {line}: expected exit status {code}: {done:?}", self.name());
+        Ok(done.stderr)
+    }
+
+    /// Starts it on a terminal of its own.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn terminal(&self, line: &str) -> Result<PtySession> {
+        let command = self.command(&line.split(' ').collect::<Vec<_>>());
+        Ok(rexpect::session::spawn_command(command, Some(SILENCE))?)
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+fn done(output: Output) -> Done {
+    Done {
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        code: output.status.code().unwrap_or(-1),
+    }
+}

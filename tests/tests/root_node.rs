@@ -1,0 +1,234 @@
+//! The daemon's own life: refusals at start, a crash and what survives it, and leaving nothing behind.
+//!
+//! Each test has a node of its own, in a folder and a network namespace of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use remora_tests::{Done, TestNode};
+
+/// A node that this test started, with the means to talk to it and to look at what it leaves.
+struct OwnNode<'a> {
+    outer: &'a TestNode,
+    dir: PathBuf,
+}
+
+impl<'a> OwnNode<'a> {
+    fn start(outer: &'a TestNode, name: &str) -> Result<OwnNode<'a>> {
+        let dir = std::env::temp_dir().join(format!("remora-{name}-{}", std::process::id()));
+        let node = OwnNode { outer, dir };
+        let started = node.outer.xtask(&["node", "start", "--dir"], &node.dir, &[])?;
+        ensure!(started.code == 0, "{started:?}");
+        Ok(node)
+    }
+
+    /// A command inside the node's network namespace.
+    fn inside(&self, words: &[&str]) -> Result<Done> {
+        self.outer.xtask(&["node", "in", "--dir"], &self.dir, words)
+    }
+
+    fn remora(&self, line: &str) -> Result<Done> {
+        let words: Vec<&str> = std::iter::once(self.outer.remora_path()).chain(line.split(' ')).collect();
+        self.inside(&words)
+    }
+
+    fn ok(&self, line: &str) -> Result<String> {
+        let done = self.remora(line)?;
+        ensure!(done.code == 0, "remora {line}: {done:?}");
+        Ok(done.stdout)
+    }
+
+    fn daemon_pid(&self) -> Result<String> {
+        let status: serde_json::Value = serde_json::from_str(&self.ok("status --json")?)?;
+        Ok(status["pid"].to_string())
+    }
+
+    fn up_again(&self) -> Result<Done> {
+        let libexec = Path::new(self.outer.remora_path()).parent().context("a folder")?.display().to_string();
+        self.remora(&format!("up --detach --mirror *=http://127.0.0.1:5000 --libexec-dir {libexec}"))
+    }
+}
+
+impl Drop for OwnNode<'_> {
+    fn drop(&mut self) {
+        let stopped = self.outer.xtask(&["node", "stop", "--dir"], &self.dir, &[]);
+        if !std::thread::panicking() {
+            assert_eq!(stopped.map(|done| done.code).ok(), Some(0), "the node could not be stopped");
+        }
+    }
+}
+
+/// What a node may leave on a machine.
+fn traces(of: &Path) -> Result<Vec<String>> {
+    let dir = of.display().to_string();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mut found: Vec<String> = mounts.lines().filter(|line| line.contains(&dir)).map(str::to_owned).collect();
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path().join("cmdline");
+        let command = std::fs::read(&path).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if command.contains(&dir) && command.contains("remora-shim") {
+            found.push(command);
+        }
+    }
+    Ok(found)
+}
+
+fn cgroups(id: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")? {
+        let path = hierarchy?.path().join(format!("remora-{id}"));
+        if path.exists() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn containers_survive_the_kill_of_the_daemon_and_down_leaves_nothing() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let node = OwnNode::start(&outer, "survival")?;
+    let script = "trap exit TERM; i=0; while true; do i=$((i+1)); echo $i; sleep 0.1; done";
+    let run = node.inside(&[
+        outer.remora_path(),
+        "run",
+        "counter",
+        "--image=busybox",
+        "--restart=Never",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ])?;
+    ensure!(run.code == 0, "{run:?}");
+    let wait = |name: &str| {
+        node.inside(&["kubectl", "wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"])
+    };
+    ensure!(wait("counter")?.code == 0);
+    let shown = || -> Result<serde_json::Value> { Ok(serde_json::from_str(&node.ok("get pod counter -o json")?)?) };
+    let before = shown()?;
+
+    let pid = node.daemon_pid()?;
+    ensure!(Command::new("kill").args(["-9", &pid]).status()?.success());
+    // Nothing of the daemon's is needed for the container to go on; the next daemon finds it.
+    let again = node.up_again()?;
+    ensure!(again.code == 0, "{again:?}");
+    ensure!(node.daemon_pid()? != pid, "the same daemon answers");
+    ensure!(wait("counter")?.code == 0);
+    let after = shown()?;
+    let identity = "/status/containerStatuses/0/containerID";
+    ensure!(
+        before.pointer(identity).is_some() && before.pointer(identity) == after.pointer(identity),
+        "another container: {after}"
+    );
+    ensure!(after["status"]["containerStatuses"][0]["restartCount"] == 0);
+    let log = node.ok("logs counter")?;
+    let numbers: Vec<u64> = log.lines().map(|line| line.parse().unwrap_or(0)).collect();
+    ensure!(
+        numbers.iter().zip(1..).all(|(got, expected)| *got == expected),
+        "the log has a hole or a double line: {log}"
+    );
+
+    let id = std::fs::read_to_string(node.dir.join("data/node-id"))?;
+    ensure!(!cgroups(id.trim())?.is_empty(), "the check for cgroups would find none even while the node runs");
+    ensure!(!traces(&node.dir)?.is_empty(), "the check for traces would find none even while the node runs");
+    node.ok("down")?;
+    let left = traces(&node.dir)?;
+    ensure!(left.is_empty(), "down left {left:#?}");
+    let left = cgroups(id.trim())?;
+    ensure!(left.is_empty(), "down left {left:#?}");
+    let links = node.inside(&["ip", "-o", "link"])?.stdout;
+    ensure!(links.lines().count() == 1, "down left interfaces: {links}");
+    let rules = node.inside(&["nft", "list", "ruleset"])?.stdout;
+    ensure!(rules.trim().is_empty(), "down left rules: {rules}");
+    Ok(())
+}
+
+#[test]
+fn a_second_node_in_the_same_folder_is_refused_in_one_sentence() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let node = OwnNode::start(&outer, "second")?;
+    let refused = node.up_again()?;
+    ensure!(refused.code == 1, "{refused:?}");
+    ensure!(refused.stderr.contains("a node already runs in"), "{refused:?}");
+    ensure!(refused.stderr.contains("hint: "), "{refused:?}");
+    // A node elsewhere, on the port that this one has.
+    let elsewhere = node.dir.join("elsewhere");
+    let libexec = Path::new(outer.remora_path()).parent().context("a folder")?.display().to_string();
+    let line =
+        format!("up --detach --data-dir {0}/data --run-dir {0}/run --libexec-dir {libexec}", elsewhere.display());
+    let refused = node.remora(&line)?;
+    ensure!(refused.code == 1 && refused.stderr.contains("127.0.0.1:6443"), "{refused:?}");
+    ensure!(refused.stderr.contains("--listen"), "{refused:?}");
+    ensure!(node.ok("get nodes")?.contains("Ready"), "the first node was hurt");
+    std::fs::remove_dir_all(elsewhere)?;
+    Ok(())
+}
+
+#[test]
+fn a_damaged_store_is_refused_and_left_as_it_is() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let node = OwnNode::start(&outer, "damaged")?;
+    node.ok("down")?;
+    let folder = node.dir.join("data/store");
+    let file = std::fs::read_dir(&folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .max_by_key(|path| std::fs::metadata(path).map(|m| m.len()).unwrap_or(0))
+        .context("the store has no file")?;
+    let whole = std::fs::read(&file)?;
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    for byte in &mut damaged[middle..middle + 512] {
+        *byte ^= 0xff;
+    }
+    std::fs::write(&file, &damaged)?;
+    let refused = node.up_again()?;
+    ensure!(refused.code == 1 && refused.stderr.contains("damaged"), "{refused:?}");
+    ensure!(std::fs::read(&file)? == damaged, "the damaged file was changed");
+    std::fs::write(&file, &whole)?;
+    let again = node.up_again()?;
+    ensure!(again.code == 0, "the mended store is not accepted: {again:?}");
+    Ok(())
+}
+
+#[test]
+fn without_root_up_says_so() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", outer.remora_path(), "up"])
+        .args(["--data-dir", "/tmp/remora-nobody", "--run-dir", "/tmp/remora-nobody-run"])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{said}");
+    ensure!(said.contains("a node needs root") && said.contains("hint: sudo remora up"), "{said}");
+    ensure!(!Path::new("/tmp/remora-nobody").exists(), "something was left behind");
+    Ok(())
+}
+
+#[test]
+fn on_a_full_disk_up_says_so_and_leaves_nothing() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let dir = std::env::temp_dir().join(format!("remora-full-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "remora-full"]).arg(&dir).status()?;
+    ensure!(mounted.success(), "no small disk to test with");
+    std::fs::write(dir.join("filler"), vec![0; 60 << 10])?;
+    let output = outer
+        .command(outer.remora_path())?
+        .args(["up", "--detach", "--listen", "127.0.0.1:16443", "--data-dir"])
+        .arg(dir.join("data"))
+        .args(["--run-dir", "/tmp/remora-full-run"])
+        .output();
+    let unmounted = Command::new("umount").arg(&dir).status()?;
+    let output = output?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{said}");
+    ensure!(said.to_lowercase().contains("no space left"), "{said}");
+    ensure!(unmounted.success(), "something still uses the full disk");
+    ensure!(traces(&dir)?.is_empty());
+    std::fs::remove_dir_all(&dir)?;
+    Ok(())
+}
