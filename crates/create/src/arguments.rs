@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Create(Create),
     /// Create and start. Always detached.
     Run(Create),
+    /// Always detached.
+    Exec(Exec),
     Start {
         id: String,
     },
@@ -56,6 +58,16 @@ pub(crate) struct Create {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
     /// Where the terminal's master is sent to.
+    pub(crate) console_socket: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+/// A further process of a container.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Exec {
+    pub(crate) id: String,
+    /// The OCI process, as JSON.
+    pub(crate) process: PathBuf,
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
 }
@@ -130,11 +142,10 @@ impl Words {
         match name.as_str() {
             "create" => Ok(Command::Create(self.create()?)),
             "run" => {
-                if !self.flag("--detach") {
-                    return Err(Error::new("remora-create supervises nothing: run needs --detach"));
-                }
+                self.must_detach("run")?;
                 Ok(Command::Run(self.create()?))
             }
+            "exec" => Ok(Command::Exec(self.exec()?)),
             "start" => Ok(Command::Start { id: self.id()? }),
             "kill" => self.kill(),
             "delete" => Ok(Command::Delete { id: self.id()?, force: self.flag("--force") }),
@@ -153,6 +164,23 @@ impl Words {
             console_socket: self.path("--console-socket"),
             pid_file: self.path("--pid-file"),
         })
+    }
+
+    fn exec(&mut self) -> Result<Exec, Error> {
+        self.must_detach("exec")?;
+        Ok(Exec {
+            id: self.id()?,
+            process: self.path("--process").ok_or_else(|| Error::new("exec needs --process FILE"))?,
+            console_socket: self.path("--console-socket"),
+            pid_file: self.path("--pid-file"),
+        })
+    }
+
+    fn must_detach(&self, command: &str) -> Result<(), Error> {
+        if self.flag("--detach") {
+            return Ok(());
+        }
+        Err(Error::new(format!("remora-create supervises nothing: {command} needs --detach")))
     }
 
     fn kill(&mut self) -> Result<Command, Error> {
@@ -236,6 +264,8 @@ mod tests {
         };
         check("create --bundle /b --pid-file /p c1", Command::Create(create(None)));
         check("run --detach -b /b --pid-file=/p --console-socket /c c1", Command::Run(create(Some("/c"))));
+        let exec = Exec { id: "c1".into(), process: "/x".into(), console_socket: None, pid_file: Some("/p".into()) };
+        check("exec --detach --process /x --pid-file /p c1", Command::Exec(exec));
         check("start c1", Command::Start { id: "c1".into() });
         check("kill --all c1 SIGKILL", Command::Kill { id: "c1".into(), signal: 9, all: true });
         check("kill c1 15", Command::Kill { id: "c1".into(), signal: 15, all: false });
@@ -247,6 +277,8 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         let check = |line: &str, expected: &str| assert_eq!(parse(line).unwrap_err(), expected, "{line}");
         check("run c1", "remora-create supervises nothing: run needs --detach");
+        check("exec --process /x c1", "remora-create supervises nothing: exec needs --detach");
+        check("exec --detach c1", "exec needs --process FILE");
         check("create ../c1", "invalid container id \"../c1\"");
         check("create ..", "invalid container id \"..\"");
         check("start", "container id cannot be empty");

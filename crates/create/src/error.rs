@@ -40,6 +40,10 @@ impl Error {
         Self { exit_code, ..self }
     }
 
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
     /// Puts what was tried before the sentence.
     pub(crate) fn context(self, context: &str) -> Self {
         Self { message: format!("{context}: {}", self.message), ..self }

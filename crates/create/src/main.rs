@@ -7,6 +7,7 @@
 mod arguments;
 mod container;
 mod error;
+mod exec;
 mod executor;
 mod program;
 mod seal;
@@ -39,6 +40,10 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         Command::Run(create) => {
             seal::protect_own_binary()?;
             container::run(root, create).map_err(|error| error.context("remora-create run failed"))
+        }
+        Command::Exec(request) => {
+            seal::protect_own_binary()?;
+            exec::exec(root, request).map_err(|error| error.context("exec failed"))
         }
         Command::Start { id } => container::start(root, id),
         Command::Kill { id, signal, all } => container::kill(root, id, *signal, *all),

@@ -17,6 +17,7 @@ mod exec;
 mod life;
 mod log;
 mod low_level;
+mod pause;
 mod process;
 mod records;
 mod requests;
@@ -40,6 +41,9 @@ use crate::shim::Shim;
 const REPORT: i32 = 3;
 
 fn main() -> ExitCode {
+    if std::env::args_os().skip(1).eq(["pause"]) {
+        return pause::run();
+    }
     let mut report = report_pipe();
     match start(&mut report) {
         Ok(shim) => shim.run(report),

@@ -1,0 +1,113 @@
+//! A container's terminal, on remora-create and on runc: the prompt, line editing by the kernel, job control, sizes, ends.
+
+mod world;
+
+use remora_shim_protocol::{Frame, Reply, Request, TerminalSize};
+use serde_json::json;
+use world::{Runtime, World, on_both};
+
+fn shell(runtime: Runtime) -> World {
+    let mut world = World::new(runtime, &["/bin/sh"]).with_tty();
+    world.spec["process"]["env"] = json!(["PATH=/bin", "TERM=dumb", "PS1=$ "]);
+    world
+}
+
+#[test]
+fn the_prompt_is_never_missed_and_commands_run() {
+    on_both("prompt", |runtime| {
+        let mut running = shell(runtime).start();
+        let mut client = running.attach();
+        client.until("$ ");
+        client.stdin("tty; echo $((6*7))\n");
+        let seen = client.until("42\r\n$ ");
+        assert!(seen.contains("/dev/console") || seen.contains("/dev/pts/0"), "{seen:?}");
+        drop(client);
+        // The daemon died; another client sees what was shown, and goes on.
+        let mut client = running.attach();
+        assert!(client.until("42\r\n$ ").starts_with("$ "));
+        client.stdin("exit 9\n");
+        assert_eq!(client.until_exit().1.exit_code, 9);
+        running.assert_over();
+        assert!(running.log().contains(&"stdout F 42\r".to_owned()), "{:?}", running.log());
+    });
+}
+
+#[test]
+fn job_control_works() {
+    on_both("job control", |runtime| {
+        let running = shell(runtime).start();
+        let mut client = running.attach();
+        let first = client.until("$ ");
+        assert!(!first.contains("job control"), "{first:?}");
+        // Ctrl-C ends the foreground job and not the shell.
+        client.stdin("sleep 1000\n");
+        client.until("sleep 1000\r\n");
+        client.stdin("\x03");
+        client.until("$ ");
+        client.stdin("echo $?\n");
+        client.until("130\r\n$ ");
+        // Ctrl-Z stops it; it can be continued.
+        client.stdin("cat\n");
+        client.until("cat\r\n");
+        client.stdin("\x1a");
+        client.until("Stopped");
+        client.until("$ ");
+        client.stdin("fg\nhello\n");
+        client.until("hello\r\n");
+        // Ctrl-D ends cat's input, and on an empty line the shell's.
+        client.stdin("\x04");
+        client.until("$ ");
+        client.send(&Frame::CloseStdin);
+        client.send(&Frame::Hangup);
+        assert_eq!(running.ask(Request::Signal { signal: 1, all: false }), Reply::Done);
+        running.wait();
+    });
+}
+
+#[test]
+fn the_size_follows_the_client() {
+    on_both("resize", |runtime| {
+        let running = shell(runtime).start();
+        let mut client = running.attach();
+        client.until("$ ");
+        client.send(&Frame::Resize(TerminalSize { width: 133, height: 44 }));
+        client.stdin("stty size\n");
+        client.until("44 133\r\n");
+        // Told at once, not at the next prompt.
+        client.stdin("trap 'stty size' WINCH; echo set\n");
+        client.until("set\r\n$ ");
+        client.send(&Frame::Resize(TerminalSize { width: 90, height: 20 }));
+        client.stdin("\n");
+        client.until("20 90\r\n");
+        client.stdin("exit\n");
+        assert_eq!(client.until_exit().1.exit_code, 0);
+    });
+}
+
+#[test]
+fn a_shell_is_left_by_the_end_of_input() {
+    on_both("end of input", |runtime| {
+        let mut world = shell(runtime);
+        world.stdio.stdin_once = true;
+        let running = world.start();
+        let mut client = running.attach();
+        client.until("$ ");
+        client.send(&Frame::CloseStdin);
+        assert_eq!(client.until_exit().1.exit_code, 0);
+    });
+}
+
+#[test]
+fn the_terminal_belongs_to_the_user() {
+    on_both("terminal's owner", |runtime| {
+        let mut world = shell(runtime);
+        world.spec["process"]["args"] = json!(["/bin/sh", "-c", "echo again > /dev/stdout && ls -ln /proc/self/fd/0 && stat -L -c %u /dev/stdin || busybox stat -L -c %u /dev/stdin"]);
+        world.spec["process"]["user"] = json!({ "uid": 4711, "gid": 4711 });
+        world.spec["process"]["capabilities"] = json!({});
+        let running = world.start();
+        let mut client = running.attach();
+        let (output, record) = client.until_exit();
+        assert_eq!(record.exit_code, 0, "{output:?}");
+        assert!(output.starts_with("again\r\n") && output.ends_with("4711\r\n"), "{output:?}");
+    });
+}
