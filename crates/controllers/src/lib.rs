@@ -1,1 +1,96 @@
-//! Skeleton.
+//! The controllers of the cluster: each watches what it is for, and brings it closer to what it should be.
+//!
+//! What it is not: it stores nothing and knows no way into the API but `kube::Client`. Each controller is given a client of
+//! its own account, whose rights the API server limits.
+//! Called by the binary, which drops the future of [`run`] to stop.
+//!
+//! | module | watches | sees to it that |
+//! |---|---|---|
+//! | [`bootstrap`] | – | the system's namespaces exist |
+//! | [`namespace`] | namespaces | what is in a deleted namespace goes, then the namespace |
+//! | [`service_account`] | namespaces, service accounts | each namespace has the account `default` |
+//! | [`root_ca`] | namespaces, config maps | each namespace has `kube-root-ca.crt` |
+//! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
+//!
+//! All are level-triggered: an event says "look again", and each look may be repeated with no harm.
+#![forbid(unsafe_code)]
+
+pub mod bootstrap;
+pub mod namespace;
+mod per_namespace;
+mod retry;
+pub mod root_ca;
+pub mod scheduler;
+pub mod service_account;
+
+use std::convert::Infallible;
+
+use kube::Client;
+
+/// As whom a controller calls the API: upstream's names, so that its roles fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The user's name.
+    pub user: &'static str,
+    /// Its groups, without `system:authenticated`, which every user has.
+    pub groups: &'static [&'static str],
+}
+
+impl Account {
+    /// A service account of `kube-system`; `user` is `system:serviceaccount:kube-system:NAME`.
+    const fn service_account(user: &'static str) -> Self {
+        Self { user, groups: &["system:serviceaccounts", "system:serviceaccounts:kube-system"] }
+    }
+}
+
+/// One client per controller.
+#[derive(Clone)]
+pub struct Clients {
+    /// For [`bootstrap`].
+    pub bootstrap: Client,
+    /// For [`namespace`].
+    pub namespace: Client,
+    /// For [`service_account`].
+    pub service_account: Client,
+    /// For [`root_ca`].
+    pub root_ca: Client,
+    /// For [`scheduler`].
+    pub scheduler: Client,
+}
+
+impl Clients {
+    /// All clients, made by `connect` for each account.
+    pub fn connect(connect: impl Fn(Account) -> Client) -> Self {
+        Self {
+            bootstrap: connect(bootstrap::ACCOUNT),
+            namespace: connect(namespace::ACCOUNT),
+            service_account: connect(service_account::ACCOUNT),
+            root_ca: connect(root_ca::ACCOUNT),
+            scheduler: connect(scheduler::ACCOUNT),
+        }
+    }
+}
+
+/// What controllers must be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This machine's name, by which the scheduler signs its events.
+    pub host: String,
+    /// The certificate (PEM) by which pods verify the API server.
+    pub authority_pem: String,
+}
+
+/// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
+pub async fn run(clients: Clients, settings: Settings) -> Infallible {
+    let Clients { bootstrap, namespace, service_account, root_ca, scheduler } = clients;
+    let Settings { host, authority_pem } = settings;
+    tokio::join!(
+        bootstrap::run(bootstrap),
+        namespace::run(namespace),
+        service_account::run(service_account),
+        root_ca::run(root_ca, authority_pem),
+        scheduler::run(scheduler, &host),
+    );
+    // Each of them goes on as long as its watch does, and a watch is started anew for ever.
+    std::future::pending().await
+}
