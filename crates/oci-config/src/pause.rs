@@ -13,8 +13,10 @@ use crate::{CgroupVersion, Join, NamespacePaths, ResolvedUser, mounts, namespace
 pub struct PauseRequest {
     /// An empty folder; the program is bound into it.
     pub rootfs: PathBuf,
-    /// The program on the host; it needs no other file.
+    /// The program on the host.
     pub program: PathBuf,
+    /// Folders of the host with the libraries that a dynamically linked program needs; bound read-only at the same places.
+    pub libraries: Vec<PathBuf>,
     /// Its arguments, the program's name not among them.
     pub args: Vec<String>,
     /// Its cgroup, from the hierarchy's root.
@@ -38,11 +40,15 @@ pub fn pause_spec(request: &PauseRequest) -> Spec {
     let mut spec = spec::empty();
     spec.set_root(Some(root));
     spec.set_process(Some(process));
-    spec.set_mounts(Some(vec![
+    let mut binds = vec![
         mounts::mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mounts::mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         mounts::mount("/pause", "bind", &request.program, &["bind", "rprivate", "ro"]),
-    ]));
+    ];
+    for folder in &request.libraries {
+        binds.push(mounts::mount(&folder.to_string_lossy(), "bind", folder, &["rbind", "rprivate", "ro"]));
+    }
+    spec.set_mounts(Some(binds));
     spec.set_annotations(None);
     spec.set_linux(Some(linux(request)));
     spec

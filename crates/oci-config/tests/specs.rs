@@ -201,6 +201,7 @@ fn a_pause_process() {
     let request = PauseRequest {
         rootfs: "/run/remora/s1/pause/rootfs".into(),
         program: "/usr/lib/remora/remora-shim".into(),
+        libraries: vec!["/lib64".into()],
         args: words("pause"),
         cgroups_path: "/remora/kubepods/podu1/s1".into(),
         cgroup_version: CgroupVersion::V1,

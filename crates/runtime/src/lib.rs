@@ -1,1 +1,45 @@
-//! Skeleton.
+//! Remora's container runtime: CRI on one machine, by way of shims and an OCI runtime.
+//!
+//! ```text
+//! node ── cri::RuntimeService, streaming::ContainerStreams ──▶ Runtime
+//!   sandbox/    namespaces pinned on files, network, cgroup, shared files        (network, sys)
+//!   container/  image layers → overlay → bundle → shim → exit                     (images, oci-config, sys)
+//!   shim/       the other end of a shim's socket                                  (shim-protocol)
+//!   record      what is written down, so that the next daemon adopts what runs    (recovery, teardown)
+//! ```
+//!
+//! A container's shim owns its terminal, log and exit record and outlives the daemon: [`Runtime::close`] (or `kill -9`) leaves all
+//! containers running, and the next [`Runtime::open`] finds them. [`Runtime::teardown`] leaves nothing.
+//!
+//! **Invariant:** nothing here knows the Kubernetes API; a pod is a CRI sandbox. No state is polled: exits, starts and removals are
+//! seen as events.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod container;
+mod error;
+mod events;
+mod exec;
+mod host;
+mod identity;
+mod images;
+mod low_level;
+mod record;
+mod recovery;
+mod runtime;
+mod sandbox;
+mod service;
+mod shim;
+mod streams;
+mod table;
+mod task;
+mod teardown;
+
+pub use config::{Handler, RuntimeConfig};
+pub use error::Error;
+pub use images::{Images, LeasedImage};
+pub use recovery::leases;
+pub use runtime::Runtime;
+
+pub(crate) use runtime::Inner;

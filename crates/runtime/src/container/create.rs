@@ -1,0 +1,263 @@
+//! CreateContainer: image, root file system, spec, record. Nothing of the container runs yet.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use remora_cri::{ContainerConfig, CreateContainerRequest, Mount, NamespaceMode, PodSandboxConfig};
+use remora_oci_config::{
+    Facts, ImageConfig, Join, NamespacePaths, ResolvedUser, SpecRequest, container_spec, stop_signal,
+};
+use remora_shim_protocol::{CgroupPaths, ShimConfig, StdioConfig};
+use remora_sys::mount::{Overlay, UpperLayer};
+use remora_sys::process::PidFd;
+
+use super::{Container, State, facts};
+use crate::config::ContainerPaths;
+use crate::error::failed;
+use crate::identity;
+use crate::images::LeasedImage;
+use crate::record::{self, ContainerRecord, RecordedUser};
+use crate::sandbox::Sandbox;
+use crate::task::blocking;
+use crate::{Error, Inner};
+
+impl Inner {
+    /// Prepares a container and writes it down; returns its id.
+    pub(crate) async fn create_container(
+        self: Arc<Self>,
+        request: CreateContainerRequest,
+    ) -> Result<Arc<Container>, Error> {
+        let config = request.config.ok_or(Error::Missing("a container config"))?;
+        let sandbox = self.table.sandbox(&request.pod_sandbox_id)?;
+        sandbox.require_ready()?;
+        let pod = request.sandbox_config.unwrap_or_else(|| sandbox.record().config.clone());
+        let id = identity::new_id()?;
+        let metadata = config.metadata.as_ref().ok_or(Error::Missing("container metadata"))?;
+        let of_pod = sandbox.record().config.metadata.clone().unwrap_or_default();
+        let name = identity::container_name(metadata, &of_pod);
+        let guard = self.table.reserve("container", &name, &id)?;
+
+        let draft = Draft { id: id.clone(), sandbox: sandbox.clone(), pod, config };
+        let runtime = self.clone();
+        let prepared = blocking(move || runtime.prepare(draft)).await;
+        let record = match prepared {
+            Ok(record) => record,
+            Err(error) => {
+                self.discard(&id).await;
+                return Err(error);
+            }
+        };
+        let container = Arc::new(Container::new(record, self.paths.container(&id), State::Created));
+        self.table.add_container(container.clone());
+        guard.keep();
+        Ok(container)
+    }
+
+    /// All that touches the disk and the kernel, in one go on one thread.
+    fn prepare(&self, draft: Draft) -> Result<ContainerRecord, Error> {
+        let paths = self.paths.container(&draft.id);
+        let asked = draft.config.image.as_ref().ok_or(Error::Missing("an image"))?;
+        let image = self.images.lease(&asked.image, &draft.id).map_err(Error::Image)?;
+        mount_rootfs(&paths, &image)?;
+        let pid = self.join_pid(&draft, &paths)?;
+        let user = facts::user(&draft.id, &paths.rootfs(), &draft.config, &image.config)?;
+        make_mount_sources(&draft.config.mounts)?;
+        self.write_bundle(&draft, &paths, &image.config, &user, pid)?;
+        let record = self.record(draft, image, user);
+        record::write(&paths.record(), &record)?;
+        Ok(record)
+    }
+
+    fn record(&self, draft: Draft, image: LeasedImage, user: ResolvedUser) -> ContainerRecord {
+        ContainerRecord {
+            cgroup: draft.cgroup().to_string_lossy().into_owned(),
+            log_path: draft.log_path().map(|path| path.to_string_lossy().into_owned()),
+            sandbox_id: draft.sandbox.id().to_owned(),
+            boot: self.host.boot.clone(),
+            created_at: identity::now(),
+            handler: draft.sandbox.record().handler.clone(),
+            image_id: image.id,
+            image_ref: image.image_ref,
+            lease: image.lease,
+            user: RecordedUser { uid: user.uid, gid: user.gid, groups: user.additional_gids },
+            stop_signal: stop_signal(&draft.config, &image.config.stop_signal),
+            verdict: None,
+            id: draft.id,
+            config: draft.config,
+        }
+    }
+
+    /// `config.json` and `shim.json`. They are worth nothing after a crash of the machine, so they are not synced.
+    fn write_bundle(
+        &self,
+        draft: &Draft,
+        paths: &ContainerPaths,
+        image: &ImageConfig,
+        user: &ResolvedUser,
+        pid: Join,
+    ) -> Result<(), Error> {
+        let facts = self.facts(draft, paths, user, pid)?;
+        let request = SpecRequest { sandbox: &draft.pod, container: &draft.config, image, facts: &facts };
+        let spec = container_spec(&request).map_err(|source| Error::Spec { id: draft.id.clone(), source })?;
+        write_json(&paths.spec(), &spec)?;
+        write_json(&paths.shim_config(), &self.shim_config(draft, paths)?)
+    }
+
+    fn facts(&self, draft: &Draft, paths: &ContainerPaths, user: &ResolvedUser, pid: Join) -> Result<Facts, Error> {
+        let wrong = |source| Error::Spec { id: draft.id.clone(), source };
+        let security = draft.config.linux.clone().unwrap_or_default().security_context.unwrap_or_default();
+        let localhost = remora_oci_config::localhost_seccomp_path(&security).map_err(wrong)?;
+        let profile = localhost.map(|path| fs::read_to_string(path).map_err(failed("read", path))).transpose()?;
+        Ok(Facts {
+            container_id: draft.id.clone(),
+            sandbox_id: draft.sandbox.id().to_owned(),
+            rootfs: paths.rootfs(),
+            user: user.clone(),
+            cgroups_path: draft.cgroup(),
+            cgroup_version: self.host.cgroup_version(),
+            namespaces: NamespacePaths { pid, ..draft.sandbox.namespaces() },
+            files: draft.sandbox.files(),
+            hostname: draft.sandbox.record().hostname.clone(),
+            held_capabilities: self.host.held_capabilities.clone(),
+            apparmor: self.host.apparmor,
+            oom_score_adj_floor: self.host.oom_score_adj_floor,
+            swap_controller: self.host.swap_controller,
+            hugetlb_controller: self.host.hugetlb_controller,
+            devices: facts::devices(&draft.config.devices, security.privileged)?,
+            localhost_seccomp: profile,
+        })
+    }
+
+    fn shim_config(&self, draft: &Draft, paths: &ContainerPaths) -> Result<ShimConfig, Error> {
+        let config = &draft.config;
+        Ok(ShimConfig {
+            container_id: draft.id.clone(),
+            bundle: paths.bundle().to_owned(),
+            socket: paths.socket(),
+            start_record: paths.start_record(),
+            exit_record: paths.exit_record(),
+            runtime: self.low_level(&draft.sandbox.record().handler)?,
+            stdio: StdioConfig { tty: config.tty, stdin: config.stdin, stdin_once: config.stdin_once },
+            log_path: draft.log_path(),
+            cgroups: CgroupPaths(self.host.cgroup_folders(&draft.cgroup())),
+            replay_bytes: self.replay_bytes,
+        })
+    }
+
+    /// The PID namespace: its own, the host's, the sandbox's, or the target's, which is pinned here and now.
+    fn join_pid(&self, draft: &Draft, paths: &ContainerPaths) -> Result<Join, Error> {
+        let options = draft.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+        let options = options.and_then(|security| security.namespace_options.clone()).unwrap_or_default();
+        match options.pid() {
+            NamespaceMode::Container => Ok(Join::New),
+            NamespaceMode::Node => Ok(Join::Host),
+            NamespaceMode::Pod => Ok(draft.sandbox.namespaces().pid),
+            NamespaceMode::Target => {
+                let pin = paths.pid_pin();
+                self.pin_target(&options.target_id, draft.sandbox.id(), &pin)?;
+                Ok(Join::Path(pin))
+            }
+        }
+    }
+
+    fn pin_target(&self, target: &str, sandbox: &str, pin: &Path) -> Result<(), Error> {
+        let found = self.table.container(target).map_err(|error| Error::Target(error.to_string()))?;
+        if found.record().sandbox_id != sandbox {
+            return Err(Error::Target(format!("container {target:?} is in another sandbox")));
+        }
+        let not_running = || {
+            let state = found.state().name();
+            Error::Target(format!("container {target:?} is not running: it is {state}"))
+        };
+        let start = found.running().ok_or_else(not_running)?;
+        pin_pid_namespace(start.pid, pin)?;
+        // Looked at after pinning: only if it is still the same process, it was its namespace that was pinned.
+        match PidFd::open_same(start.pid, start.pid_start_time)? {
+            Some(_) => Ok(()),
+            None => Err(not_running()),
+        }
+    }
+
+    /// Takes back what a failed create has made. What cannot be taken back is found when the runtime opens again.
+    async fn discard(&self, id: &str) {
+        let paths = self.paths.container(id);
+        let cleared = blocking(move || clear(&paths)).await;
+        if let Err(error) = cleared {
+            tracing::warn!(container = id, error = crate::error::chain(&error), "leftovers of a failed create stay");
+        }
+        if let Err(error) = self.images.release(id).await {
+            tracing::warn!(container = id, %error, "layers of a failed create stay");
+        }
+    }
+}
+
+/// A container that is being made.
+pub(super) struct Draft {
+    pub(super) id: String,
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) pod: PodSandboxConfig,
+    pub(super) config: ContainerConfig,
+}
+
+impl Draft {
+    fn cgroup(&self) -> PathBuf {
+        Path::new(&self.sandbox.record().cgroup_parent).join(&self.id)
+    }
+
+    fn log_path(&self) -> Option<PathBuf> {
+        let folder = &self.sandbox.record().config.log_directory;
+        let both = !folder.is_empty() && !self.config.log_path.is_empty();
+        both.then(|| Path::new(folder).join(&self.config.log_path))
+    }
+}
+
+/// Pins the PID namespace of a process on a file.
+pub(crate) fn pin_pid_namespace(pid: i32, pin: &Path) -> Result<(), Error> {
+    remora_sys::mount::make_file_target(pin)?;
+    Ok(remora_sys::mount::bind(Path::new(&format!("/proc/{pid}/ns/pid")), pin)?)
+}
+
+/// Takes down everything that a container has on this machine but its log.
+pub(crate) fn clear(paths: &ContainerPaths) -> Result<(), Error> {
+    remora_sys::mount::unmount_below(&paths.volatile)?;
+    [&paths.volatile, &paths.durable].into_iter().try_for_each(|folder| remove_folder(folder))
+}
+
+/// With all that is in it. One that is gone is no error.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn write_json(path: &Path, content: &impl serde::Serialize) -> Result<(), Error> {
+    let json = serde_json::to_vec(content).map_err(|error| failed("write", path)(error.into()))?;
+    fs::write(path, json).map_err(failed("write", path))
+}
+
+/// Layers below, the container's own changes on top. The changes need not survive a crash of the machine: no container does.
+fn mount_rootfs(paths: &ContainerPaths, image: &LeasedImage) -> Result<(), Error> {
+    let (rootfs, upper, work) = (paths.rootfs(), paths.upper(), paths.work());
+    for folder in [&rootfs, &upper, &work] {
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    }
+    let upper = UpperLayer { upper: &upper, work: &work, volatile: true };
+    Ok(remora_sys::mount::overlay(Overlay { lower: &image.lease.lowerdirs, upper: Some(upper) }, &rootfs)?)
+}
+
+/// As other runtimes: a bind mount's source that is not there becomes a folder.
+fn make_mount_sources(mounts: &[Mount]) -> Result<(), Error> {
+    for mount in mounts.iter().filter(|mount| mount.host_path.starts_with('/')) {
+        let path = Path::new(&mount.host_path);
+        if !fs::exists(path).map_err(failed("look at", path))? {
+            fs::create_dir_all(path).map_err(failed("create", path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Device nodes by the path that asks for them; see [`Facts::devices`].
+pub(super) type Devices = BTreeMap<String, Vec<remora_oci_config::HostDevice>>;

@@ -1,0 +1,166 @@
+//! One container: its record, and where it is in its life.
+//!
+//! ```text
+//! Created ──start──▶ Starting ──▶ Running ──exit──▶ Exited ──remove──▶ Removed
+//!    │                  └──────── failed ─────────────▲ │
+//!    └──────────────────remove─────────────────────────┴┘   (Removing is a mark beside the state, so that a failed
+//!                                                             removal leaves it as it was)
+//! ```
+//!
+//! The life is a `watch` value: transitions are compare-and-set, and whoever waits for one sees it as an event. So no lock is
+//! held while the kernel or a shim is waited for.
+
+mod create;
+mod exit;
+mod facts;
+mod remove;
+mod resume;
+mod start;
+mod status;
+mod stop;
+
+use remora_shim_protocol::{ExitRecord, StartRecord};
+use tokio::sync::watch;
+
+use crate::Error;
+use crate::config::ContainerPaths;
+use crate::record::{ContainerRecord, Verdict};
+
+pub(crate) use create::{clear, pin_pid_namespace, remove_folder, write_json};
+pub(crate) use exit::exit_of;
+pub(crate) use status::{event, matches, selected};
+
+/// A container that has been created and not removed.
+pub(crate) struct Container {
+    record: ContainerRecord,
+    pub(crate) paths: ContainerPaths,
+    life: watch::Sender<Life>,
+}
+
+/// Where a container is in its life.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Life {
+    pub(crate) state: State,
+    /// Somebody is removing it.
+    pub(crate) removing: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum State {
+    Created,
+    Starting,
+    Running(StartRecord),
+    Exited(Exit),
+    Removed,
+}
+
+/// How a container ended, as a status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) exit_code: i32,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) started_at: Option<i64>,
+    pub(crate) finished_at: i64,
+}
+
+impl Container {
+    pub(crate) fn new(record: ContainerRecord, paths: ContainerPaths, state: State) -> Self {
+        let life = watch::Sender::new(Life { state, removing: false });
+        Container { record, paths, life }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    pub(crate) fn record(&self) -> &ContainerRecord {
+        &self.record
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.life.borrow().state.clone()
+    }
+
+    /// The first process, if it runs.
+    pub(crate) fn running(&self) -> Option<StartRecord> {
+        match &self.life.borrow().state {
+            State::Running(start) => Some(start.clone()),
+            _ => None,
+        }
+    }
+
+    /// Moves on if the present life allows it: compare-and-set.
+    fn step(&self, change: impl FnOnce(&Life) -> Option<Life>) -> Result<(), Life> {
+        let mut refused = None;
+        self.life.send_if_modified(|life| match change(life) {
+            Some(next) => {
+                *life = next;
+                true
+            }
+            None => {
+                refused = Some(life.clone());
+                false
+            }
+        });
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Sets the state whatever it was; only the one who owns the transition may.
+    pub(crate) fn set_state(&self, state: State) {
+        self.life.send_modify(|life| life.state = state);
+    }
+
+    /// Waits until the life is as wanted; the present one counts.
+    async fn until(&self, wanted: impl FnMut(&Life) -> bool) -> Life {
+        let mut watcher = self.life.subscribe();
+        match watcher.wait_for(wanted).await {
+            Ok(life) => life.clone(),
+            // Cannot be: the sender is part of `self`.
+            Err(_) => self.life.borrow().clone(),
+        }
+    }
+
+    fn wrong_state(&self, state: &State) -> Error {
+        Error::State { what: "container", id: self.id().to_owned(), state: state.name() }
+    }
+}
+
+impl State {
+    /// In words.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            State::Created => "not started",
+            State::Starting => "being started",
+            State::Running(_) => "running",
+            State::Exited(_) => "stopped",
+            State::Removed => "removed",
+        }
+    }
+}
+
+impl From<ExitRecord> for Exit {
+    /// The reasons are containerd's.
+    fn from(record: ExitRecord) -> Self {
+        let reason = match record.exit_code {
+            _ if record.oom_killed => "OOMKilled",
+            0 => "Completed",
+            _ => "Error",
+        };
+        Exit {
+            exit_code: record.exit_code,
+            reason: reason.to_owned(),
+            message: String::new(),
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+        }
+    }
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Self {
+        let Verdict { exit_code, reason, message, started_at, finished_at } = verdict;
+        Exit { exit_code, reason, message, started_at, finished_at }
+    }
+}

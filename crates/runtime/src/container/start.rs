@@ -1,0 +1,81 @@
+//! StartContainer: the shim is spawned, and the container has been executed when it says so.
+
+use std::sync::Arc;
+
+use remora_cri::ContainerEventType;
+use remora_shim_protocol::StartRecord;
+
+use super::{Container, Exit, Life, State};
+use crate::identity;
+use crate::record::{self, Verdict};
+use crate::shim::{self, ShimFiles};
+use crate::task::blocking;
+use crate::{Error, Inner};
+
+/// containerd's, which Kubernetes shows unchanged.
+const START_FAILED: i32 = 128;
+const START_ERROR: &str = "StartError";
+
+impl Inner {
+    pub(crate) async fn start_container(self: Arc<Self>, container: Arc<Container>) -> Result<(), Error> {
+        self.table.sandbox(&container.record().sandbox_id)?.require_ready()?;
+        let claimed = container.step(|life| match life {
+            Life { state: State::Created, removing: false } => Some(Life { state: State::Starting, removing: false }),
+            _ => None,
+        });
+        claimed.map_err(|life| container.wrong_state(&life.state))?;
+        match self.launch(&container).await {
+            Ok(start) => {
+                container.set_state(State::Running(start));
+                self.announce(&container, ContainerEventType::Started);
+                self.watch(container);
+                Ok(())
+            }
+            Err(error) => {
+                self.start_failed(&container, &error).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn launch(&self, container: &Container) -> Result<StartRecord, Error> {
+        let paths = &container.paths;
+        shim::spawn(ShimFiles {
+            program: self.shim.clone(),
+            config: paths.shim_config(),
+            log: paths.shim_log(),
+            id: container.id().to_owned(),
+        })
+        .await
+    }
+
+    /// The container has ended without having begun; a status and a restarted daemon say why.
+    async fn start_failed(&self, container: &Container, error: &Error) {
+        // A shim that reported has cleaned up after itself; one that died has not.
+        if !matches!(error, Error::Start(_)) {
+            self.clean_up_after_shim(container).await;
+        }
+        let verdict = Verdict {
+            exit_code: START_FAILED,
+            reason: START_ERROR.to_owned(),
+            message: crate::error::chain(error),
+            started_at: None,
+            finished_at: identity::now(),
+        };
+        self.pronounce(container, verdict).await;
+    }
+
+    /// Writes down and announces an end that no shim has written down.
+    pub(crate) async fn pronounce(&self, container: &Container, verdict: Verdict) {
+        let mut record = container.record().clone();
+        record.verdict = Some(verdict.clone());
+        let path = container.paths.record();
+        if let Err(error) = blocking(move || record::write(&path, &record)).await {
+            // The status below is right until the daemon ends; after that the container is reported as of unknown fate.
+            let error = crate::error::chain(&error);
+            tracing::error!(container = container.id(), error, "the end of a container could not be written down");
+        }
+        container.set_state(State::Exited(Exit::from(verdict)));
+        self.announce(container, ContainerEventType::Stopped);
+    }
+}

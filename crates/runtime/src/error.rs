@@ -1,0 +1,188 @@
+//! What a runtime call can fail with, and what of that a CRI client is told.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use remora_cri::Code;
+use remora_oci_config::SpecError;
+use remora_shim_protocol::FrameError;
+
+/// A failed call.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such sandbox or container.
+    #[error("{what} {id:?} not found")]
+    NotFound {
+        /// `sandbox`, `container`.
+        what: &'static str,
+        /// As asked for.
+        id: String,
+    },
+    /// The name is taken.
+    #[error("failed to reserve {what} name {name:?}: name {name:?} is reserved for {id:?}")]
+    NameTaken {
+        /// `sandbox`, `container`.
+        what: &'static str,
+        /// `name_…_attempt`.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// A request without a part that CRI requires.
+    #[error("the request lacks {0}")]
+    Missing(&'static str),
+    /// A runtime handler that is not configured.
+    #[error("no runtime for {0:?} is configured")]
+    Handler(String),
+    /// The sandbox or container is not in the state that the call needs.
+    #[error("{what} {id:?} is {state}")]
+    State {
+        /// `sandbox`, `container`.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// In words.
+        state: &'static str,
+    },
+    /// A target for a PID namespace that cannot be one.
+    #[error("invalid target container: {0}")]
+    Target(String),
+    /// The configuration cannot become a container.
+    #[error("failed to generate container {id:?} spec")]
+    Spec {
+        /// The container's id.
+        id: String,
+        /// Why.
+        #[source]
+        source: SpecError,
+    },
+    /// The sandbox's configuration cannot be carried out.
+    #[error("failed to generate sandbox spec")]
+    SandboxSpec(#[source] SpecError),
+    /// The image's user database does not know the user.
+    #[error("failed to generate container {id:?} spec: failed to generate spec")]
+    User {
+        /// The container's id.
+        id: String,
+        /// Who, and why.
+        #[source]
+        source: remora_sys::users::UserError,
+    },
+    /// The kernel refused.
+    #[error("{0}")]
+    Kernel(#[from] remora_sys::Error),
+    /// A file or folder of ours, or of a mount.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A record that is not what was written.
+    #[error("record {} is damaged: {problem}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Another process has the runtime's folder.
+    #[error("runtime folder {} is in use by another process", .0.display())]
+    Locked(PathBuf),
+    /// The network.
+    #[error("failed to set up the network of sandbox {id:?}")]
+    Network {
+        /// The sandbox.
+        id: String,
+        /// Why.
+        #[source]
+        source: remora_network::Error,
+    },
+    /// The image service, in its own words.
+    #[error("{0}")]
+    Image(remora_cri::Error),
+    /// The low-level runtime could not start the container; the sentence is its own.
+    #[error("{0}")]
+    Start(String),
+    /// The shim cannot be reached, or does not speak as it should.
+    #[error("shim of {id:?}: {problem}")]
+    Shim {
+        /// The container.
+        id: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A shim's socket.
+    #[error("cannot talk to the shim")]
+    Connection(#[source] io::Error),
+    /// Bytes on a shim's socket.
+    #[error("cannot understand the shim")]
+    Frame(#[from] FrameError),
+    /// A command took longer than the request allows.
+    #[error("command {command:?} timed out after {seconds} s")]
+    Timeout {
+        /// What ran.
+        command: Vec<String>,
+        /// The limit.
+        seconds: i64,
+    },
+    /// A task of the runtime ended without an answer.
+    #[error("the runtime is shutting down")]
+    Closed,
+}
+
+impl Error {
+    pub(crate) fn sandbox_not_found(id: &str) -> Self {
+        Error::NotFound { what: "sandbox", id: id.to_owned() }
+    }
+
+    pub(crate) fn container_not_found(id: &str) -> Self {
+        Error::NotFound { what: "container", id: id.to_owned() }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Error::NotFound { .. } => Code::NotFound,
+            Error::NameTaken { .. } => Code::AlreadyExists,
+            Error::Missing(_) | Error::Handler(_) | Error::Spec { .. } | Error::SandboxSpec(_) | Error::User { .. } => {
+                Code::InvalidArgument
+            }
+            Error::State { .. } | Error::Target(_) => Code::FailedPrecondition,
+            Error::Network { source: remora_network::Error::Exhausted { .. }, .. } => Code::ResourceExhausted,
+            Error::Kernel(error) if error.kind() == io::ErrorKind::StorageFull => Code::ResourceExhausted,
+            Error::Timeout { .. } => Code::DeadlineExceeded,
+            Error::Closed | Error::Locked(_) => Code::Unavailable,
+            Error::Image(error) => error.code,
+            _ => Code::Internal,
+        }
+    }
+}
+
+impl From<Error> for remora_cri::Error {
+    fn from(error: Error) -> Self {
+        remora_cri::Error::new(error.code(), chain(&error))
+    }
+}
+
+/// An error and its causes in one line, each once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let cause = source.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// Makes the closure for `map_err`: `.map_err(failed("create", &path))`.
+pub(crate) fn failed(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::File { action, path: path.as_ref().to_owned(), source }
+}

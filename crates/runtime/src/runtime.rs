@@ -1,0 +1,113 @@
+//! The runtime itself: what it holds, and how it is opened and closed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use remora_cri::ContainerEventType;
+use remora_network::Network;
+use remora_sys::file::FolderLock;
+use tokio::sync::watch;
+
+use crate::config::{Handler, Paths};
+use crate::container::{Container, event};
+use crate::events::Events;
+use crate::host::Host;
+use crate::table::Table;
+use crate::{Error, Images, RuntimeConfig, recovery};
+
+/// A container runtime. Clones are handles to the same one. Dropping the last leaves every container running.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all handles share.
+pub(crate) struct Inner {
+    pub(crate) paths: Paths,
+    pub(crate) shim: PathBuf,
+    pub(crate) handlers: BTreeMap<String, Handler>,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) cgroup_root: String,
+    pub(crate) replay_bytes: usize,
+    pub(crate) host: Host,
+    pub(crate) table: Table,
+    pub(crate) events: Events,
+    /// Dropped with the runtime: tasks that wait for shims end then.
+    pub(crate) closing: watch::Sender<()>,
+    _lock: FolderLock,
+}
+
+impl Runtime {
+    /// Opens the runtime: adopts containers that run, learns how others ended, and removes what crashed calls have left behind.
+    ///
+    /// The image store must have been opened with [`leases`](crate::leases) of the same root.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process has the folder, [`Error::Record`] for a damaged record (nothing is changed then),
+    /// [`Error::Handler`] when there is no default handler.
+    pub async fn open(config: RuntimeConfig) -> Result<Self, Error> {
+        let opened = crate::task::blocking(move || Inner::open(config)).await?;
+        let inner = Arc::new(opened);
+        recovery::recover(&inner).await?;
+        Ok(Runtime { inner })
+    }
+
+    /// Lets go of everything and leaves it running. Calls that are under way end as they would have.
+    pub async fn close(self) {
+        drop(self);
+    }
+
+    /// Stops and removes every sandbox, and takes away all that this runtime has ever made on the machine but images: mounts,
+    /// namespaces, cgroups, interfaces, records. Logs stay.
+    ///
+    /// # Errors
+    /// What could not be removed. It may be called again.
+    pub async fn teardown(self) -> Result<(), Error> {
+        self.inner.teardown().await
+    }
+}
+
+impl Inner {
+    fn open(config: RuntimeConfig) -> Result<Self, Error> {
+        if !config.handlers.contains_key("") {
+            return Err(Error::Handler(String::new()));
+        }
+        let paths = Paths::new(&config.root, &config.run);
+        for folder in [paths.sandboxes(), paths.containers(), paths.running_sandboxes(), paths.running_containers()] {
+            recovery::make_private_folder(&folder)?;
+        }
+        let lock = remora_sys::file::lock_folder(paths.root())?;
+        let lock = lock.ok_or_else(|| Error::Locked(paths.root().to_owned()))?;
+        Ok(Inner {
+            paths,
+            shim: config.shim,
+            handlers: config.handlers,
+            network: config.network,
+            images: config.images,
+            cgroup_root: config.cgroup_root,
+            replay_bytes: config.replay_bytes,
+            host: Host::detect()?,
+            table: Table::default(),
+            events: Events::new(),
+            closing: watch::Sender::new(()),
+            _lock: lock,
+        })
+    }
+
+    /// Tells every listener, with the whole pod's state.
+    pub(crate) fn announce(&self, container: &Container, kind: ContainerEventType) {
+        let sandbox = &container.record().sandbox_id;
+        let status = self.table.sandbox(sandbox).ok().map(|sandbox| sandbox.status());
+        let siblings = self.table.containers_of(sandbox).iter().map(|sibling| sibling.status()).collect();
+        self.events.send(event(container, kind, status, siblings));
+    }
+
+    /// A cgroup in every hierarchy, those of a hybrid system's second one too. Nothing may run in it any more.
+    pub(crate) fn remove_cgroup(&self, path: &Path) -> Result<(), Error> {
+        self.host.cgroups.remove(path)?;
+        // What low-level runtimes make beside the controllers' hierarchies.
+        self.host.cgroup_folders(path).iter().try_for_each(|folder| recovery::remove_empty_tree(folder))
+    }
+}
