@@ -1,0 +1,101 @@
+//! What must hold in the world around an object before it is written, and what others add to it: the admission plugins
+//! NamespaceLifecycle, ServiceAccount, Priority and DefaultTolerationSeconds. Looks things up; what follows from them is
+//! `rules`' business. Called between decoding and the strategy.
+
+use remora_model::status::Cause;
+use remora_model::{Kind, ObjectKey, Status, kinds};
+use remora_rules::pod::admission as pod;
+use serde_json::Value;
+
+use crate::request::Part;
+use crate::server::State;
+use crate::verbs::write;
+
+/// They cannot be deleted.
+const IMMORTAL_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Before an object is created.
+///
+/// # Errors
+/// 404 if its namespace is missing, 403 if that is going away or the object's needs are not met.
+pub async fn create(
+    state: &State,
+    kind: &'static Kind,
+    namespace: Option<&str>,
+    object: &mut Value,
+) -> Result<(), Status> {
+    if let Some(namespace) = namespace.filter(|_| kind.namespaced) {
+        check_namespace(state, kind, namespace, object).await?;
+    }
+    if is_pods(kind) {
+        let account = account_of(state, namespace.unwrap_or_default(), object).await?;
+        pod::admit(object, account.as_ref(), &write::ctx(state).suffix)?;
+    }
+    Ok(())
+}
+
+/// Before an object is changed.
+///
+/// # Errors
+/// 403 if a pod's service account is gone when an ephemeral container is added.
+pub async fn update(
+    state: &State,
+    kind: &'static Kind,
+    part: Part,
+    object: &mut Value,
+    old: &Value,
+) -> Result<(), Status> {
+    if is_pods(kind) && part == Part::EphemeralContainers {
+        let namespace = old.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+        if account_of(state, namespace, old).await?.is_none() {
+            let name = pod::service_account_name(old);
+            let why = format!(
+                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
+            );
+            let pod = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            return Err(Status::forbidden(kind.resource(), pod, &why));
+        }
+    }
+    Ok(())
+}
+
+/// Before an object is deleted.
+///
+/// # Errors
+/// 403 for namespaces that the system needs.
+pub fn delete(key: &ObjectKey) -> Result<(), Status> {
+    if key.kind.plural == "namespaces" && IMMORTAL_NAMESPACES.contains(&key.name.as_str()) {
+        return Err(Status::forbidden(key.kind.resource(), &key.name, "this namespace may not be deleted"));
+    }
+    Ok(())
+}
+
+fn is_pods(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.plural == "pods"
+}
+
+async fn check_namespace(state: &State, kind: &Kind, namespace: &str, object: &Value) -> Result<(), Status> {
+    let found = state.objects().require(&ObjectKey::new(kinds::core("namespaces"), None, namespace)).await?;
+    let decoded = found.decoded();
+    let is_ending = decoded.pointer("/metadata/deletionTimestamp").is_some()
+        || decoded.pointer("/status/phase").and_then(Value::as_str) == Some("Terminating");
+    if !is_ending {
+        return Ok(());
+    }
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let mut status = Status::forbidden(kind.resource(), name, &why);
+    let details = status.details.get_or_insert_default();
+    details.causes.push(Cause {
+        reason: "NamespaceTerminating".to_owned(),
+        message: format!("namespace {namespace} is being terminated"),
+        field: "metadata.namespace".to_owned(),
+    });
+    Err(status)
+}
+
+async fn account_of(state: &State, namespace: &str, object: &Value) -> Result<Option<Value>, Status> {
+    let name = pod::service_account_name(object);
+    let key = ObjectKey::new(kinds::core("serviceaccounts"), Some(namespace), name);
+    Ok(state.objects().get(&key).await?.map(|found| found.decoded()))
+}

@@ -1,0 +1,111 @@
+//! Acting as someone else: the `Impersonate-*` headers (k8s.io/apiserver `pkg/endpoints/filters/impersonation.go`).
+//! Pure. Each name that is taken on is authorized on its own, as verb `impersonate`.
+
+use http::HeaderMap;
+use remora_http::User;
+use remora_model::Status;
+
+use super::authz::{self, AUTHENTICATED, ANONYMOUS, Attributes, UNAUTHENTICATED};
+
+const USER: &str = "impersonate-user";
+const GROUP: &str = "impersonate-group";
+const UID: &str = "impersonate-uid";
+const EXTRA: &str = "impersonate-extra-";
+
+/// Who the request wants to be; `user` itself if it says nothing.
+///
+/// # Errors
+/// 403 if `user` may not be that; 400 for headers that name no user.
+pub fn impersonated(user: User, headers: &HeaderMap) -> Result<User, Status> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let groups: Vec<String> = headers.get_all(GROUP).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
+    let extras = || headers.keys().filter_map(|k| k.as_str().strip_prefix(EXTRA));
+    let Some(name) = text(USER).filter(|name| !name.is_empty()) else {
+        if groups.is_empty() && text(UID).is_none() && extras().next().is_none() {
+            return Ok(user);
+        }
+        let message = format!("requested {groups:?} without impersonating a user");
+        return Err(Status::bad_request(message));
+    };
+    check(&user, &name, &groups, extras())?;
+    let mut wanted = User { uid: text(UID), ..User::new(&name, groups) };
+    for key in extras() {
+        let values = headers.get_all(format!("{EXTRA}{key}")).iter().filter_map(|v| v.to_str().ok());
+        wanted.extra.insert(key.to_owned(), values.map(str::to_owned).collect());
+    }
+    add_implied_groups(&mut wanted);
+    Ok(wanted)
+}
+
+/// A service account's groups, and that it is authenticated.
+fn add_implied_groups(user: &mut User) {
+    if let (true, Some((namespace, _))) = (user.groups.is_empty(), service_account(&user.name)) {
+        let namespace = format!("system:serviceaccounts:{namespace}");
+        user.groups.extend(["system:serviceaccounts".to_owned(), namespace]);
+    }
+    let implied = if user.name == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
+    if !user.groups.iter().any(|g| g == implied) {
+        user.groups.push(implied.to_owned());
+    }
+}
+
+/// Namespace and name of a service account's user name.
+pub fn service_account(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+}
+
+fn check<'h>(
+    user: &User,
+    name: &str,
+    groups: &[String],
+    extras: impl Iterator<Item = &'h str>,
+) -> Result<(), Status> {
+    let ask = |what: Attributes<'_>| match authz::decide(user, &what).allowed {
+        true => Ok(()),
+        false => Err(authz::forbidden(user, &what)),
+    };
+    let one = |group: &'static str, resource: &'static str, namespace, name| {
+        ask(Attributes::Resource { verb: "impersonate", group, resource, subresource: "", namespace, name })
+    };
+    match service_account(name) {
+        Some((namespace, account)) => one("", "serviceaccounts", namespace, account)?,
+        None => one("", "users", "", name)?,
+    }
+    for group in groups {
+        one("", "groups", "", group)?;
+    }
+    for key in extras {
+        one("authentication.k8s.io", "userextras", "", key)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::authz::MASTERS;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn an_admin_may_be_anyone_and_others_only_themselves() {
+        let admin = User::new("a", [MASTERS, AUTHENTICATED]);
+        let jane = User::new("jane", [AUTHENTICATED]);
+        let as_dev = headers(&[("impersonate-user", "jane"), ("impersonate-group", "dev")]);
+        let wanted = impersonated(admin.clone(), &as_dev).unwrap();
+        assert_eq!((wanted.name.as_str(), wanted.groups), ("jane", vec!["dev".to_owned(), AUTHENTICATED.to_owned()]));
+        assert_eq!(impersonated(jane.clone(), &as_dev).unwrap_err().code, 403);
+        assert_eq!(impersonated(jane.clone(), &HeaderMap::new()).unwrap(), jane);
+        let nameless = headers(&[("impersonate-group", "dev")]);
+        assert_eq!(impersonated(admin.clone(), &nameless).unwrap_err().code, 400);
+        let account = headers(&[("impersonate-user", "system:serviceaccount:a:b")]);
+        let groups = impersonated(admin, &account).unwrap().groups;
+        assert_eq!(groups, ["system:serviceaccounts", "system:serviceaccounts:a", AUTHENTICATED]);
+    }
+}

@@ -1,0 +1,80 @@
+//! Bodies of requests: read within the limit, JSON or YAML, into a bounded value. Called by the verbs that have one.
+
+use bytes::Bytes;
+use remora_http::{Body, ReadBodyError, read_body};
+use remora_model::canonical::canonicalize;
+use remora_model::json::{self, Limits, ParseError, Parsed};
+use remora_model::schema::type_of;
+use remora_model::{Kind, Status};
+use remora_rules::decode::{self, Decoded, FieldValidation};
+use remora_rules::kinds::event;
+use serde_json::Value;
+
+use crate::request::Encoding;
+use crate::request::media;
+use crate::server::{Call, MAX_BODY};
+
+/// The bytes.
+///
+/// # Errors
+/// 413 if there are too many, 400 if they did not come.
+pub async fn read(body: Body) -> Result<Bytes, Status> {
+    read_body(body, MAX_BODY).await.map_err(|error| match error {
+        ReadBodyError::TooLarge { limit } => Status::too_large(limit),
+        ReadBodyError::Broken(why) => Status::bad_request(format!("the body could not be read: {why}")),
+    })
+}
+
+/// A value, as the content type says that it is written.
+///
+/// # Errors
+/// 415 for another content type, 400 for what cannot be parsed.
+pub fn parse(content_type: Option<&str>, bytes: &[u8]) -> Result<Parsed, Status> {
+    match media::body_encoding(content_type)? {
+        Encoding::Json => json::parse(bytes, Limits::OBJECT).map_err(|error| refused(&error)),
+        Encoding::Yaml => parse_yaml(bytes),
+    }
+}
+
+fn refused(error: &ParseError) -> Status {
+    match error {
+        ParseError::TooLarge { limit } => Status::too_large(*limit),
+        ParseError::Malformed(why) => Status::bad_request(format!("couldn't get version/kind; json parse error: {why}")),
+    }
+}
+
+/// YAML goes through JSON's parser too, which holds the limits; aliases are expanded by then, so their result is bounded.
+fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
+    let wrong = |why: &dyn std::fmt::Display| Status::bad_request(format!("error converting YAML to JSON: {why}"));
+    let value: Value = serde_norway::from_slice(bytes).map_err(|error| wrong(&error))?;
+    if json::is_deeper_than(&value, Limits::OBJECT.depth) {
+        return Err(wrong(&"exceeded max depth"));
+    }
+    Ok(Parsed { value, duplicates: Vec::new() })
+}
+
+/// The object of a create or update, in its stored form with its defaults.
+///
+/// # Errors
+/// As reading and parsing; 400 if it is of another kind or not strict enough.
+pub async fn object(call: &Call, kind: &Kind, body: Body, validation: FieldValidation) -> Result<Decoded, Status> {
+    let bytes = read(body).await?;
+    let parsed = parse(call.content_type(), &bytes)?;
+    let decoded = decode::body(kind, parsed, validation)?;
+    Ok(Decoded { object: event::to_stored(kind, decoded.object), ..decoded })
+}
+
+/// A body of a type that is no kind of its own (`DeleteOptions`, `Binding`, `TokenRequest`), in canonical form.
+///
+/// # Errors
+/// 400 if it is of another kind or has values of the wrong type.
+pub fn typed(content_type: Option<&str>, bytes: &[u8], name: &str) -> Result<Value, Status> {
+    let value = parse(content_type, bytes)?.value;
+    let given = value.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if !given.is_empty() && given != name {
+        return Err(Status::bad_request(format!("{given} cannot be handled as a {name}")));
+    }
+    let of = type_of(name).ok_or_else(|| Status::internal(format!("no type {name} in the schema")))?;
+    let canonical = canonicalize(of, value);
+    canonical.map(|canonical| canonical.value).map_err(|error| Status::bad_request(error.to_string()))
+}

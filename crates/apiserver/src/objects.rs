@@ -1,0 +1,141 @@
+//! Objects in the store: reading one, and writing one if nobody else has in between. Thin: it knows keys, bytes and
+//! revisions, and turns the store's errors into what clients see. Called by the verbs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use remora_model::{Kind, ObjectKey, Status};
+use remora_store::{Error, Expect, KeyValue, Revision, Store, Txn, TxnOutcome};
+use serde_json::Value;
+
+use crate::encode;
+
+/// One object as stored.
+#[derive(Clone, Debug)]
+pub struct StoredObject {
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// Its bytes and revision.
+    pub kv: KeyValue,
+}
+
+impl StoredObject {
+    /// As a value, without its resourceVersion.
+    pub fn decoded(&self) -> Value {
+        encode::decode(&self.kv.value)
+    }
+
+    /// As a value, with its resourceVersion.
+    pub fn decoded_with_version(&self) -> Value {
+        encode::decode_at(&self.kv.value, self.kv.mod_revision)
+    }
+
+    /// Its resourceVersion.
+    pub fn revision(&self) -> Revision {
+        self.kv.mod_revision
+    }
+}
+
+/// Why a write did not happen.
+#[derive(Debug)]
+pub enum WriteError {
+    /// Somebody else has written in between: what is there now.
+    Raced(Option<StoredObject>),
+    /// For the client.
+    Status(Box<Status>),
+}
+
+impl From<Status> for WriteError {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+/// The store, by objects.
+#[derive(Clone)]
+pub struct Objects {
+    store: Arc<dyn Store>,
+}
+
+impl Objects {
+    /// Over a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The object now.
+    pub async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, Status> {
+        let found = self.store.get(store_key(key)?.as_bytes()).await.map_err(|error| store_status(&error))?;
+        Ok(found.map(|kv| StoredObject { kind: key.kind, kv }))
+    }
+
+    /// The object now.
+    ///
+    /// # Errors
+    /// 404 if there is none.
+    pub async fn require(&self, key: &ObjectKey) -> Result<StoredObject, Status> {
+        self.get(key).await?.ok_or_else(|| Status::kind_not_found(key.kind, &key.name))
+    }
+
+    /// Writes a new object, unless there is one.
+    pub async fn create(&self, key: &ObjectKey, bytes: Bytes) -> Result<StoredObject, WriteError> {
+        self.put(key, bytes, Expect::Absent, None).await
+    }
+
+    /// Overwrites what was read as `old`.
+    pub async fn replace(&self, old: &StoredObject, key: &ObjectKey, bytes: Bytes) -> Result<StoredObject, WriteError> {
+        self.put(key, bytes, Expect::ModRevision(old.revision()), Some(&old.kv)).await
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        expect: Expect,
+        old: Option<&KeyValue>,
+    ) -> Result<StoredObject, WriteError> {
+        let at = Bytes::from(store_key(key)?);
+        let txn = Txn::default().when(at.clone(), expect).put(at.clone(), bytes.clone());
+        let revision = self.commit(key, txn).await?;
+        Ok(StoredObject { kind: key.kind, kv: KeyValue::written(at, bytes, revision, old) })
+    }
+
+    /// Removes what was read as `old`; returns the revision at which it was gone.
+    pub async fn remove(&self, old: &StoredObject, key: &ObjectKey) -> Result<Revision, WriteError> {
+        self.commit(key, Txn::remove(store_key(key)?, old.revision())).await
+    }
+
+    async fn commit(&self, key: &ObjectKey, txn: Txn) -> Result<Revision, WriteError> {
+        match self.store.txn(txn).await.map_err(|error| store_status(&error))? {
+            TxnOutcome::Committed { revision } => Ok(revision),
+            TxnOutcome::Conflict { mut current, .. } => {
+                let now = current.pop().flatten().map(|kv| StoredObject { kind: key.kind, kv });
+                Err(WriteError::Raced(now))
+            }
+        }
+    }
+}
+
+/// The key of an object that is stored at all.
+fn store_key(key: &ObjectKey) -> Result<String, Status> {
+    key.store_key().ok_or_else(Status::method_not_allowed)
+}
+
+/// What a client sees of the store's errors.
+pub fn store_status(error: &Error) -> Status {
+    match error {
+        Error::Compacted { requested, compacted, .. } => Status::too_old(requested.0, compacted.0),
+        Error::FutureRevision { requested, current } => Status::too_large_resource_version(requested.0, current.0),
+        Error::TooLarge { limit, .. } => Status::too_large(*limit),
+        Error::Closed => Status::service_unavailable("the store is closed"),
+        other => {
+            tracing::error!(error = other as &dyn std::error::Error, "the store failed");
+            Status::internal(other)
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `pods/NAME/exec` and `pods/NAME/attach`: checked against the pod, upgraded, and joined with the container's node for as
+//! long as both sides want. Framing is [`remora_streaming`]'s business.
+
+use std::sync::Arc;
+
+use http::header::SEC_WEBSOCKET_VERSION;
+use http::{HeaderValue, Request, Response};
+use remora_http::{Body, Connection, body, upgrade};
+use remora_model::{ObjectKey, Status};
+use remora_rules::pod::log::StreamOptions;
+use remora_streaming::{
+    ExecOptions, PodContainer, PodStreams, Protocol, SessionEnd, Stdio, StreamError, Wanted, accept, negotiate,
+};
+
+use super::{container, streams_of};
+use crate::server::Call;
+
+/// What is to be joined.
+enum Work {
+    Exec(ExecOptions),
+    Attach,
+}
+
+/// Runs a command in a container.
+pub async fn exec(call: &Call, key: &ObjectKey, options: StreamOptions) -> Result<Response<Body>, Status> {
+    let work = Work::Exec(ExecOptions { command: options.command.clone(), tty: options.tty });
+    start(call, key, &options, work).await
+}
+
+/// Joins the streams of a container's first process.
+pub async fn attach(call: &Call, key: &ObjectKey, options: StreamOptions) -> Result<Response<Body>, Status> {
+    start(call, key, &options, Work::Attach).await
+}
+
+async fn start(call: &Call, key: &ObjectKey, options: &StreamOptions, work: Work) -> Result<Response<Body>, Status> {
+    let pod = call.state.objects().require(key).await?.decoded();
+    let name = options.container_of(&pod)?;
+    let accepted = match negotiate(&call.parts.headers) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return Err(Status::bad_request(refusal.to_string())),
+    };
+    options.check_streams()?;
+    if matches!(&work, Work::Exec(exec) if exec.command.is_empty()) {
+        return Err(Status::bad_request("you must specify at least one command to execute"));
+    }
+    let node = pod.pointer("/spec/nodeName").and_then(|n| n.as_str()).unwrap_or_default();
+    let streams = streams_of(&call.state, node).await?;
+    let wanted = Wanted { stdin: options.stdin, stdout: options.stdout, stderr: options.stderr, tty: options.tty };
+    let session = Joined { streams, at: container(&pod, name), work, wanted, protocol: accepted.protocol() };
+    session.spawn(call);
+    let mut response = accepted.response(body::empty());
+    response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    Ok(response)
+}
+
+/// A session that waits for its upgrade.
+struct Joined {
+    streams: Arc<dyn PodStreams>,
+    at: PodContainer,
+    work: Work,
+    wanted: Wanted,
+    protocol: Protocol,
+}
+
+impl Joined {
+    /// Goes on once the 101 is sent, on a task that outlives the request.
+    fn spawn(self, call: &Call) {
+        let mut request = Request::new(());
+        *request.extensions_mut() = call.parts.extensions.clone();
+        let connection: &Arc<Connection> = &call.connection;
+        connection.spawn(async move {
+            let io = match upgrade::on(request).await {
+                Ok(io) => io,
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a session's upgrade failed");
+                    return;
+                }
+            };
+            let (stdio, session) = accept(io, self.protocol, self.wanted);
+            // A client that is gone needs no answer; the node notices by the streams that have ended.
+            let end = tokio::select! {
+                end = run(self.streams.as_ref(), &self.at, self.work, stdio) => end,
+                () = session.client_gone() => Ok(SessionEnd::Detached),
+            };
+            if session.finish(end).await.is_err() {
+                tracing::debug!(pod = self.at.pod, container = self.at.container, "a session's client went away");
+            }
+        });
+    }
+}
+
+async fn run(
+    streams: &dyn PodStreams,
+    at: &PodContainer,
+    work: Work,
+    stdio: Stdio,
+) -> Result<SessionEnd, StreamError> {
+    match work {
+        Work::Exec(options) => streams.exec(at, options, stdio).await,
+        Work::Attach => streams.attach(at, stdio).await,
+    }
+}

@@ -1,0 +1,228 @@
+//! The way of one request: authenticate, authorize, route to one [`ApiRequest`], act, answer. Joins the verbs; holds no
+//! rule of its own. Called by the HTTP server of [`remora_http`] (and by tests, directly).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode};
+use jiff::Timestamp;
+use remora_http::{Body, Connection, Handler, Observer, User, body};
+use remora_model::Status;
+use remora_store::Store;
+
+use crate::auth::authn;
+use crate::auth::authz::{self, Attributes};
+use crate::auth::token::TokenKey;
+use crate::discovery::{self, Documents};
+use crate::metrics::{Counted, Metrics};
+use crate::nodes::Nodes;
+use crate::objects::Objects;
+use crate::request::{Accepted, ApiRequest, Query, Refusal, RequestInfo, SessionKind, media};
+use crate::{bootstrap, health, openapi, pods, response, verbs};
+
+/// How long a request that is no watch, log or session may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest body; upstream's limit, in bytes.
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// What an API server is made of.
+pub struct Config {
+    /// Where objects live.
+    pub store: Arc<dyn Store>,
+    /// Whom to ask for logs and sessions.
+    pub nodes: Arc<dyn Nodes>,
+    /// Signs and verifies service account tokens.
+    pub key: Arc<dyn TokenKey>,
+}
+
+/// The API server. Clones share everything.
+#[derive(Clone)]
+pub struct ApiServer {
+    state: Arc<State>,
+}
+
+/// What all requests share.
+pub struct State {
+    objects: Objects,
+    nodes: Arc<dyn Nodes>,
+    key: Arc<dyn TokenKey>,
+    metrics: Metrics,
+    documents: Documents,
+    schemas: openapi::Schemas,
+}
+
+impl State {
+    /// The store, by objects.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Whom to ask for logs and sessions.
+    pub fn nodes(&self) -> &dyn Nodes {
+        self.nodes.as_ref()
+    }
+
+    /// Signs and verifies tokens.
+    pub fn key(&self) -> &dyn TokenKey {
+        self.key.as_ref()
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The one place that reads the clock.
+    #[expect(clippy::unused_self, reason = "a clock of the server's own is what tests may want one day")]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+impl ApiServer {
+    /// An API server over these parts. It does no work yet.
+    pub fn new(config: Config) -> Self {
+        let Config { store, nodes, key } = config;
+        let state = State {
+            objects: Objects::new(store),
+            nodes,
+            key,
+            metrics: Metrics::default(),
+            documents: Documents::default(),
+            schemas: openapi::Schemas::default(),
+        };
+        Self { state: Arc::new(state) }
+    }
+
+    /// Stores what must be there before anything else works; what is there already is left alone.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn prepare(&self) -> Result<(), Status> {
+        bootstrap::system_namespaces(&self.state).await
+    }
+
+    /// What counts requests; give it to the HTTP server.
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::new(self.state.metrics.clone())
+    }
+}
+
+impl Handler for ApiServer {
+    async fn call(&self, request: Request<Body>, connection: Arc<Connection>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let is_head = parts.method == http::Method::HEAD;
+        let answer = answer(&self.state, parts, body, connection).await;
+        let response = answer.unwrap_or_else(|refusal| match refusal {
+            Refusal::NoPage => response::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            Refusal::Status(status) => response::status(&status),
+        });
+        if is_head { response.map(|_| body::empty()) } else { response }
+    }
+
+    fn panicked(&self) -> Response<Body> {
+        response::status(&Status::internal("the request could not be answered; the server's log says why"))
+    }
+}
+
+/// A request that may be answered.
+pub struct Call {
+    /// What all requests share.
+    pub state: Arc<State>,
+    /// Whose it is, after impersonation.
+    pub user: User,
+    /// What the client accepts.
+    pub accepted: Accepted,
+    /// The query.
+    pub query: Query,
+    /// Method, headers, and what an upgrade needs.
+    pub parts: Parts,
+    /// Where it came from.
+    pub connection: Arc<Connection>,
+}
+
+impl Call {
+    /// The content type of the body.
+    pub fn content_type(&self) -> Option<&str> {
+        header(&self.parts.headers, CONTENT_TYPE)
+    }
+}
+
+fn header(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn answer(
+    state: &Arc<State>,
+    parts: Parts,
+    body: Body,
+    connection: Arc<Connection>,
+) -> Result<Response<Body>, Refusal> {
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let who = authn::authenticate(state, &connection, &parts.headers).await?;
+    let what = Attributes::from(&info);
+    if !authz::decide(&who.user, &what).allowed {
+        let refused = if who.known { authz::forbidden(&who.user, &what) } else { Status::unauthorized() };
+        return Err(refused.into());
+    }
+    let content_type = header(&parts.headers, CONTENT_TYPE).map(str::to_owned);
+    let request = ApiRequest::route(&info, &parts.method, &query, content_type.as_deref())?;
+    let accept = all_values(&parts.headers, ACCEPT);
+    let accepted = if info.resource.is_some() && !is_stream(&request) { media::negotiate(&accept)? } else { Accepted::default() };
+    let call = Call { state: Arc::clone(state), user: who.user, accepted, query, parts, connection };
+    let mut response = in_time(&call, request, body, &accept).await?;
+    response.extensions_mut().insert(counted(info));
+    Ok(response)
+}
+
+/// A header that may be given several times, as one.
+fn all_values(headers: &HeaderMap, name: http::HeaderName) -> String {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    values.join(",")
+}
+
+/// Logs and sessions are no objects: any Accept will do.
+fn is_stream(request: &ApiRequest) -> bool {
+    matches!(request, ApiRequest::Log(..) | ApiRequest::Session(..))
+}
+
+fn counted(info: RequestInfo) -> Counted {
+    match info.resource {
+        None => Counted { verb: info.verb, ..Counted::default() },
+        Some(of) => Counted { verb: info.verb, group: of.group, resource: of.resource, subresource: of.subresource },
+    }
+}
+
+/// Heads of answers come in bounded time; bodies of watches, logs and sessions are not meant.
+async fn in_time(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Result<Response<Body>, Status> {
+    let acted = tokio::time::timeout(REQUEST_TIMEOUT, act(call, request, body, accept)).await;
+    acted.unwrap_or_else(|_| Err(Status::timeout("request did not complete within the allotted timeout", 0)))
+}
+
+async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Result<Response<Body>, Status> {
+    match request {
+        ApiRequest::Health { check, verbose } => health::answer(call, check.as_deref(), verbose).await,
+        ApiRequest::Version => Ok(discovery::version()),
+        ApiRequest::Metrics => health::metrics(call).await,
+        ApiRequest::Discovery(what) => discovery::answer(&call.state.documents, &what, accept, &call.parts.headers),
+        ApiRequest::OpenApi(what) => openapi::answer(&call.state.schemas, &what, accept, &call.parts.headers),
+        ApiRequest::List(what, options) => verbs::list::answer(call, &what, &options).await,
+        ApiRequest::Watch(what, options) => verbs::watch::answer(call, &what, &options).await,
+        ApiRequest::Create(what, options) => verbs::create::answer(call, &what, &options, body).await,
+        ApiRequest::DeleteCollection(what, options) => {
+            verbs::delete_collection::answer(call, &what, &options, body).await
+        }
+        ApiRequest::Get(key, version) => verbs::get::answer(call, &key, version).await,
+        ApiRequest::Update(key, part, options) => verbs::update::answer(call, &key, part, &options, body).await,
+        ApiRequest::Patch(key, part, options) => verbs::patch::answer(call, &key, part, &options, body).await,
+        ApiRequest::Delete(key) => verbs::delete::answer(call, &key, body).await,
+        ApiRequest::Bind(key, options) => pods::binding::answer(call, &key, &options, body).await,
+        ApiRequest::CreateToken(key, options) => verbs::token::answer(call, &key, &options, body).await,
+        ApiRequest::Log(key, options) => pods::log::answer(call, &key, &options).await,
+        ApiRequest::Session(key, SessionKind::Exec, options) => pods::exec::exec(call, &key, options).await,
+        ApiRequest::Session(key, SessionKind::Attach, options) => pods::exec::attach(call, &key, options).await,
+    }
+}

@@ -1,0 +1,86 @@
+//! POST to a collection.
+
+use http::{Response, StatusCode};
+use remora_http::Body;
+use remora_model::{Kind, ObjectKey, Status};
+use remora_model::kinds::Storage;
+use remora_rules::decode::Decoded;
+use remora_rules::metadata::place;
+
+use super::write::{self, Written};
+use super::review;
+use crate::objects::WriteError;
+use crate::request::{Collection, Part, WriteOptions};
+use crate::server::Call;
+use crate::{admission, body, encode};
+
+/// How often a generated name may be taken before the client is told (upstream: 8).
+const GENERATE_ATTEMPTS: usize = 8;
+
+/// Creates one object, or answers a review.
+pub async fn answer(
+    call: &Call,
+    what: &Collection,
+    options: &WriteOptions,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let mut decoded = body::object(call, what.kind, body, options.field_validation).await?;
+    if what.kind.storage == Storage::Virtual {
+        return review::answer(call, what, decoded).await;
+    }
+    place::set_namespace(what.kind, &mut decoded.object, what.namespace.as_deref())?;
+    let written = keep(call, what.kind, what.namespace.as_deref(), decoded, options).await?;
+    write::answer(call, StatusCode::CREATED, what.kind, &written)
+}
+
+/// Admits, completes, checks and keeps a decoded object.
+///
+/// # Errors
+/// 403 and 404 of admission, 422 of validation, 409 if the name is taken.
+pub async fn keep(
+    call: &Call,
+    kind: &'static Kind,
+    namespace: Option<&str>,
+    decoded: Decoded,
+    options: &WriteOptions,
+) -> Result<Written, Status> {
+    let Decoded { mut object, warnings } = decoded;
+    admission::create(&call.state, kind, namespace, &mut object).await?;
+    let rules = write::rules_for(kind, Part::Whole)?;
+    let is_generated = object.pointer("/metadata/name").is_none();
+    let attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
+    for attempt in 1..=attempts {
+        let new = rules.create(kind, object.clone(), &write::ctx(&call.state))?;
+        let name = new.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default();
+        let key = ObjectKey::new(kind, namespace, name);
+        let bytes = encode::stored(kind, new);
+        match keep_bytes(call, &key, bytes, options.dry_run).await {
+            Ok((bytes, revision)) => return Ok(Written { bytes, revision, warnings }),
+            Err(WriteError::Status(status)) => return Err(*status),
+            Err(WriteError::Raced(_)) if attempt < attempts => {}
+            Err(WriteError::Raced(_)) if is_generated => {
+                return Err(Status::generate_name_conflict(kind.resource(), &key.name));
+            }
+            Err(WriteError::Raced(_)) => return Err(Status::already_exists(kind.resource(), &key.name)),
+        }
+    }
+    Err(Status::internal("no name could be generated"))
+}
+
+async fn keep_bytes(
+    call: &Call,
+    key: &ObjectKey,
+    bytes: bytes::Bytes,
+    dry_run: bool,
+) -> Result<(bytes::Bytes, Option<remora_store::Revision>), WriteError> {
+    let objects = call.state.objects();
+    if dry_run {
+        return match objects.get(key).await? {
+            Some(there) => Err(WriteError::Raced(Some(there))),
+            None => Ok((bytes, None)),
+        };
+    }
+    let stored = objects.create(key, bytes).await?;
+    let revision = stored.revision();
+    Ok((stored.kv.value, Some(revision)))
+}
