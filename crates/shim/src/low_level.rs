@@ -95,7 +95,8 @@ fn spawn(
     streams: Streams,
 ) -> io::Result<Running> {
     let runtime = &config.runtime;
-    let child = Command::new(&runtime.path)
+    let mut command = Command::new(&runtime.path);
+    command
         .args(&runtime.args)
         .arg("--root")
         .arg(&runtime.root)
@@ -107,8 +108,8 @@ fn spawn(
         .current_dir("/")
         .stdin(streams.stdin)
         .stdout(streams.stdout)
-        .stderr(streams.stderr)
-        .spawn()?;
+        .stderr(streams.stderr);
+    let child = remora_sys::signal::with_default_signals(&mut command).spawn()?;
     // The shim's loop waits for every child, whoever's it was; this one's handle is not needed.
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     Ok(Running { pid, purpose, files })

@@ -118,6 +118,11 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whether this process acts as root.
+pub fn is_root() -> bool {
+    process::geteuid().is_root()
+}
+
 /// Makes the calling process adopt orphans among its descendants.
 ///
 /// # Errors

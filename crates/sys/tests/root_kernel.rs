@@ -14,7 +14,10 @@ use remora_sys::namespace::{self, Kind, NewNamespaces};
 /// Whether to go on.
 fn as_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
-    assert!(root || std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{test} needs root, and REMORA_REQUIRE_ROOT is set");
+    assert!(
+        root || std::env::var_os("REMORA_REQUIRE_ROOT").is_none(),
+        "{test} needs root, and REMORA_REQUIRE_ROOT is set"
+    );
     if !root {
         eprintln!("SKIPPED: {test} needs root");
     }
@@ -87,10 +90,12 @@ fn pinned_namespaces_are_new_set_up_and_leave_the_caller_alone() {
     namespace::create(&NewNamespaces { pins, hostname: Some("inside"), sysctls: &sysctls }).unwrap();
 
     let read = |path: &'static str| move || fs::read_to_string(path).unwrap().trim().to_owned();
-    let devices = namespace::run_in(Kind::Net, &pin("net"), || fs::read_to_string("/proc/thread-self/net/dev").unwrap()).unwrap();
+    let devices =
+        namespace::run_in(Kind::Net, &pin("net"), || fs::read_to_string("/proc/thread-self/net/dev").unwrap()).unwrap();
     assert_eq!(devices.lines().count(), 3, "only lo:\n{devices}");
     assert_eq!(namespace::run_in(Kind::Uts, &pin("uts"), read("/proc/sys/kernel/hostname")).unwrap(), "inside");
-    let port = namespace::run_in(Kind::Net, &pin("net"), read("/proc/sys/net/ipv4/ip_unprivileged_port_start")).unwrap();
+    let port =
+        namespace::run_in(Kind::Net, &pin("net"), read("/proc/sys/net/ipv4/ip_unprivileged_port_start")).unwrap();
     assert_eq!(port, "7");
     assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
 

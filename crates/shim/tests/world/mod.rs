@@ -140,7 +140,9 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_remora-shim"));
         let errors = fs::File::create(self.path("shim.log")).unwrap();
         command.arg(self.path("shim.json")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        let (shim, mut pipe) = remora_sys::spawn::detached(&mut command).unwrap();
+        let (mut pipe, writer) = remora_sys::spawn::detach(&mut command).unwrap();
+        let shim = command.spawn().unwrap();
+        drop(writer);
         let mut report = String::new();
         pipe.read_to_string(&mut report).unwrap();
         let running = Running { world: self, config, shim };
