@@ -1,225 +1,217 @@
-//! Deleting: what may be asked (`DeleteOptions`), and whether an object goes at once or is only marked
-//! (upstream: k8s.io/apiserver `pkg/registry/rest/delete.go`, `registry/store.go`).
+//! What a DELETE does to an object: at once, gracefully, or when its finalizers are done (upstream: k8s.io/apiserver
+//! `pkg/registry/rest/delete.go`, `pkg/registry/generic/registry/store.go`). How long a pod gets is in
+//! [`crate::pod::deletion`]. Called by the API server's DELETE and after every write.
 
 use jiff::{SignedDuration, Timestamp};
-use remora_model::field::FieldErrors;
 use remora_model::status::Qualified;
 use remora_model::{FieldError, Kind, Path, Status};
 use serde_json::Value;
 
-use crate::object::{at, field_mut, integer, list, set, text};
-use crate::time::seconds;
+use crate::pod::deletion as pod;
+use crate::time;
 
-/// `DeleteOptions`, from the body or the query.
+/// Waits until dependents have lost this owner.
+const ORPHAN: &str = "orphan";
+/// Waits until dependents are gone.
+const FOREGROUND: &str = "foregroundDeletion";
+const POLICIES: [&str; 4] = ["Foreground", "Background", "Orphan", "nil"];
+
+/// `metav1.DeleteOptions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteOptions {
-    /// Seconds; 0 is now.
-    pub grace_period_seconds: Option<i64>,
-    /// Only if it is this object.
+    /// Seconds.
+    pub grace: Option<i64>,
+    /// The uid that is meant.
     pub uid: Option<String>,
-    /// Only if it is this revision of it.
-    pub resource_version: Option<String>,
-    /// `Foreground`, `Background` or `Orphan`.
-    pub propagation_policy: Option<String>,
-    /// The old way to say `Orphan`.
-    pub orphan_dependents: Option<bool>,
-    /// Whether to only act as if.
+    /// The resourceVersion that is meant.
+    pub version: Option<String>,
+    /// What becomes of dependents.
+    pub propagation: Option<String>,
+    /// The old form of the same.
+    pub orphan: Option<bool>,
+    /// Do everything but delete.
     pub dry_run: bool,
 }
 
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deletion {
+    /// Remove it.
+    Now,
+    /// Store this: it is marked, and goes when others have done their part.
+    Mark(Value),
+    /// It is marked already.
+    Pending,
+}
+
 impl DeleteOptions {
-    /// Reads a decoded body and the query; what the query says counts only where the body is silent, since kubectl sends
-    /// one or the other.
+    /// From a body in canonical form.
     ///
     /// # Errors
-    /// 422 for what may not be asked, 400 for a number that is none.
-    pub fn read<'q>(body: &Value, query: impl IntoIterator<Item = (&'q str, &'q str)>) -> Result<Self, Status> {
-        let word = |path: &[&str]| at(body, path).as_str().map(str::to_owned);
-        let mut options = Self {
-            grace_period_seconds: integer(body, &["gracePeriodSeconds"]),
-            uid: word(&["preconditions", "uid"]),
-            resource_version: word(&["preconditions", "resourceVersion"]),
-            propagation_policy: word(&["propagationPolicy"]),
-            orphan_dependents: at(body, &["orphanDependents"]).as_bool(),
-            dry_run: !list(body, &["dryRun"]).is_empty(),
-        };
-        let mut dry: Vec<String> =
-            list(body, &["dryRun"]).iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
-        for (name, value) in query {
-            match name {
-                "gracePeriodSeconds" if options.grace_period_seconds.is_none() => {
-                    options.grace_period_seconds = Some(number(value)?);
-                }
-                "propagationPolicy" if options.propagation_policy.is_none() => {
-                    options.propagation_policy = Some(value.to_owned());
-                }
-                "orphanDependents" if options.orphan_dependents.is_none() => {
-                    options.orphan_dependents = Some(value != "false" && value != "0");
-                }
-                "dryRun" => dry.push(value.to_owned()),
-                _ => {}
-            }
-        }
-        options.dry_run = !dry.is_empty();
-        let errors = options.validate(&dry);
-        match errors.is_empty() {
-            true => Ok(options),
-            false => Err(Status::invalid(Qualified::new("meta.k8s.io", "DeleteOptions"), "", &errors)),
-        }
-    }
-
-    fn validate(&self, dry_run: &[String]) -> FieldErrors {
-        let mut errors = FieldErrors::new();
-        if self.propagation_policy.is_some() && self.orphan_dependents.is_some() {
-            let detail = "orphanDependents and deletionPropagation cannot be both set";
-            let policy = self.propagation_policy.clone();
-            errors.push(FieldError::invalid(&Path::new("propagationPolicy"), policy, detail));
-        }
-        if let Some(policy) = self.propagation_policy.as_deref() {
-            const KNOWN: [&str; 4] = ["Foreground", "Background", "Orphan", "nil"];
-            if !KNOWN[..3].contains(&policy) {
-                errors.push(FieldError::not_supported(&Path::new("propagationPolicy"), policy, &KNOWN));
-            }
-        }
+    /// 422 for what is not known.
+    pub fn from_body(body: &Value) -> Result<Self, Status> {
+        let text = |path: &str| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let dry_run = body.get("dryRun").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         if let Some(word) = dry_run.iter().find(|word| *word != "All") {
-            errors.push(FieldError::not_supported(&Path::new("dryRun"), word.as_str(), &["All"]));
+            let error = FieldError::not_supported(&Path::new("dryRun"), word.clone(), &["All"]);
+            return Err(refused(error));
         }
-        errors
+        let options = Self {
+            grace: body.get("gracePeriodSeconds").and_then(Value::as_i64),
+            uid: text("/preconditions/uid"),
+            version: text("/preconditions/resourceVersion"),
+            propagation: text("/propagationPolicy"),
+            orphan: body.get("orphanDependents").and_then(Value::as_bool),
+            dry_run: !dry_run.is_empty(),
+        };
+        options.check()?;
+        Ok(options)
     }
 
-    /// Checks the preconditions against the stored object and its revision.
+    /// Checks options that were read from elsewhere, a query.
     ///
     /// # Errors
-    /// 409 if it is another object, or changed since.
-    pub fn check(&self, kind: &Kind, object: &Value, resource_version: &str) -> Result<(), Status> {
-        let name = text(object, &["metadata", "name"]);
-        let conflict = |what: &str, given: &str, stored: &str, ending: &str| {
-            let why = format!(
-                "the {what} in the precondition ({given}) does not match the {what} in record ({stored}). {ending}"
-            );
-            Err(Status::conflict(kind.qualified(), name, &why))
+    /// 422 for what is not known.
+    pub fn check(&self) -> Result<(), Status> {
+        let at = Path::new("propagationPolicy");
+        let error = match (&self.propagation, self.orphan) {
+            (Some(_), Some(_)) => {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                FieldError::invalid(&at, self.propagation.clone().unwrap_or_default(), why)
+            }
+            (Some(word), None) if !POLICIES[..3].contains(&word.as_str()) => {
+                FieldError::not_supported(&at, word.as_str(), &POLICIES)
+            }
+            _ => return Ok(()),
         };
-        let uid = text(object, &["metadata", "uid"]);
-        if let Some(given) = self.uid.as_deref().filter(|given| *given != uid) {
-            return conflict("UID", given, uid, "The object might have been deleted and then recreated");
+        Err(refused(error))
+    }
+
+    /// The finalizers that the wish about dependents leaves on the object.
+    fn finalizers(&self, old: &Value) -> Vec<Value> {
+        let before = old.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+        let wanted = match (self.propagation.as_deref(), self.orphan) {
+            (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
+            (Some("Foreground"), _) => Some(FOREGROUND),
+            (Some(_), _) | (None, Some(false)) => None,
+            (None, None) => return before,
+        };
+        let others = before.into_iter().filter(|f| f != ORPHAN && f != FOREGROUND);
+        others.chain(wanted.map(Value::from)).collect()
+    }
+
+    fn check_preconditions(&self, kind: &Kind, old: &Value, version: &str) -> Result<(), Status> {
+        let text = |path: &str| old.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let refuse = |what: &str, wanted: &str, is: &str, end: &str| {
+            let why =
+                format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). {end}");
+            // Upstream names the kind here, not the resource.
+            Err(Status::conflict(Qualified::new(kind.group, kind.kind), text("/metadata/name"), &why))
+        };
+        if let Some(wanted) = self.uid.as_deref().filter(|uid| *uid != text("/metadata/uid")) {
+            let end = "The object might have been deleted and then recreated";
+            return refuse("UID", wanted, text("/metadata/uid"), end);
         }
-        if let Some(given) = self.resource_version.as_deref().filter(|given| *given != resource_version) {
-            return conflict("ResourceVersion", given, resource_version, "The object might have been modified");
+        if let Some(wanted) = self.version.as_deref().filter(|wanted| *wanted != version) {
+            return refuse("ResourceVersion", wanted, version, "The object might have been modified");
         }
         Ok(())
     }
 }
 
-fn number(value: &str) -> Result<i64, Status> {
-    let quoted = remora_model::text::quoted(value);
-    value.parse().map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: invalid syntax")))
+fn refused(error: FieldError) -> Status {
+    Status::invalid(Qualified::new("meta.k8s.io", "DeleteOptions"), "", &[error])
 }
 
-/// What a deletion does to an object.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Deletion {
-    /// It goes now.
-    Remove,
-    /// It is stored like this, marked; who finishes its work removes it: the node, or the holder of a finalizer.
-    Mark(Value),
-    /// It is marked already, and this asks for no less time: the answer is the object as it is.
-    Keep,
-}
-
-/// How long the kind's objects get to end: nothing for most, for pods see [`crate::pod::deletion`].
-type Grace = fn(&Value, &DeleteOptions) -> i64;
-
-fn grace_of(kind: &Kind) -> Grace {
-    match (kind.group, kind.plural) {
-        ("", "pods") => |pod, options| crate::pod::deletion::grace_period(pod, options.grace_period_seconds),
-        _ => |_, _| 0,
-    }
-}
-
-/// What deleting the object does. Preconditions are checked before, with [`DeleteOptions::check`].
-pub fn delete(kind: &Kind, object: &Value, options: &DeleteOptions, now: Timestamp) -> Deletion {
-    let marked = !at(object, &["metadata", "deletionTimestamp"]).is_null();
-    if marked {
-        return shorten(object, options.grace_period_seconds, now);
-    }
-    let finalizers = finalizers(kind, object, options);
-    let grace = grace_of(kind)(object, options);
-    if grace == 0 && finalizers.is_empty() {
-        return Deletion::Remove;
-    }
-    Deletion::Mark(mark(object, grace, &finalizers, now))
-}
-
-/// Metadata's finalizers, with the one that a propagation policy asks for; a namespace has those of its spec besides.
-fn finalizers(kind: &Kind, object: &Value, options: &DeleteOptions) -> Vec<Value> {
-    let mut all = list(object, &["metadata", "finalizers"]).to_vec();
-    let wanted = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
-        (Some("Foreground"), _) => Some("foregroundDeletion"),
-        (Some("Orphan"), _) | (None, Some(true)) => Some("orphan"),
-        _ => None,
+/// What a DELETE does to the stored object, whose resourceVersion is `version`.
+///
+/// # Errors
+/// 409 if another object is meant.
+pub fn decide(
+    kind: &Kind,
+    old: &Value,
+    version: &str,
+    options: &DeleteOptions,
+    now: Timestamp,
+) -> Result<Deletion, Status> {
+    options.check_preconditions(kind, old, version)?;
+    let mut new = old.clone();
+    let finalizers = options.finalizers(old);
+    set_finalizers(&mut new, &finalizers);
+    let grace = match (kind.group, kind.plural) {
+        ("", "pods") => pod_grace(old, options.grace),
+        ("", "namespaces") => return Ok(namespace(old, new, finalizers.is_empty(), now)),
+        _ => Some(0),
     };
-    if options.propagation_policy.is_some() || options.orphan_dependents.is_some() {
-        all.retain(|f| f != "foregroundDeletion" && f != "orphan");
+    let Some(grace) = grace else { return Ok(changed(old, new)) };
+    if grace == 0 && finalizers.is_empty() {
+        return Ok(Deletion::Now);
     }
-    if let Some(wanted) = wanted {
-        all.push(wanted.into());
-    }
-    if (kind.group, kind.plural) == ("", "namespaces") {
-        all.extend_from_slice(list(object, &["spec", "finalizers"]));
-    }
-    all
+    mark(&mut new, old, grace, now);
+    Ok(changed(old, new))
 }
 
-fn mark(object: &Value, grace: i64, finalizers: &[Value], now: Timestamp) -> Value {
-    let mut marked = object.clone();
-    if object.get("kind").is_some_and(|k| k == "Namespace") {
-        set(field_mut(&mut marked, "status"), "phase", "Terminating".into());
-    } else if !finalizers.is_empty() {
-        set(field_mut(&mut marked, "metadata"), "finalizers", finalizers.to_vec().into());
-    }
-    let metadata = field_mut(&mut marked, "metadata");
-    set(metadata, "deletionTimestamp", seconds(later(now, grace)).into());
-    set(metadata, "deletionGracePeriodSeconds", grace.into());
-    // The mark is a wish of the user: where generations are counted, it is one more.
-    if let Some(generation) = integer(metadata, &["generation"]) {
-        set(metadata, "generation", (generation + 1).into());
-    }
-    marked
+fn changed(old: &Value, new: Value) -> Deletion {
+    if *old == new { Deletion::Pending } else { Deletion::Mark(new) }
 }
 
-/// Of an object that is marked already the time may only become less.
-fn shorten(object: &Value, grace: Option<i64>, now: Timestamp) -> Deletion {
-    let has_finalizers = !list(object, &["metadata", "finalizers"]).is_empty();
-    let before = integer(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or_default();
-    match grace {
-        Some(0) if !has_finalizers => Deletion::Remove,
-        Some(grace) if grace < before => {
-            let mut marked = object.clone();
-            let metadata = field_mut(&mut marked, "metadata");
-            let since = crate::time::parse(text(object, &["metadata", "deletionTimestamp"])).unwrap_or(now);
-            // The time ran from when the first deletion was asked for.
-            let asked = later(since, -before);
-            set(metadata, "deletionTimestamp", seconds(later(asked, grace).max(now)).into());
-            set(metadata, "deletionGracePeriodSeconds", grace.into());
-            Deletion::Mark(marked)
-        }
-        _ => Deletion::Keep,
+/// The seconds that a pod gets from now on; none if it is ending already and no sooner end is wanted.
+fn pod_grace(old: &Value, asked: Option<i64>) -> Option<i64> {
+    let is_marked = old.pointer("/metadata/deletionTimestamp").is_some();
+    let before = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default();
+    if is_marked && before > 0 {
+        let grace = pod::grace_period(old, Some(asked?));
+        return (grace < before).then_some(grace);
+    }
+    Some(pod::grace_period(old, asked))
+}
+
+/// A namespace goes when its content is gone: its own finalizers (`spec.finalizers`) see to that.
+fn namespace(old: &Value, mut new: Value, has_no_finalizers: bool, now: Timestamp) -> Deletion {
+    let spec = old.pointer("/spec/finalizers").and_then(Value::as_array);
+    if has_no_finalizers && spec.is_none_or(Vec::is_empty) {
+        return Deletion::Now;
+    }
+    if old.pointer("/metadata/deletionTimestamp").is_none() {
+        new["metadata"]["deletionTimestamp"] = time::seconds(now).into();
+        new["status"]["phase"] = "Terminating".into();
+    }
+    changed(old, new)
+}
+
+fn set_finalizers(object: &mut Value, finalizers: &[Value]) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers".to_owned(), finalizers.into());
     }
 }
 
-fn later(at: Timestamp, seconds: i64) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(at)
+/// Sets when the object is to end. A sooner end counts from when the first one was asked for.
+fn mark(new: &mut Value, old: &Value, grace: i64, now: Timestamp) {
+    let text = |path: &str| old.pointer(path).and_then(Value::as_str);
+    let before = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default();
+    let marked = text("/metadata/deletionTimestamp").and_then(time::parse);
+    let asked = marked.and_then(|end| end.checked_sub(SignedDuration::from_secs(before)).ok());
+    let start = asked.unwrap_or(now);
+    let end = start.checked_add(SignedDuration::from_secs(grace)).unwrap_or(start);
+    let metadata = &mut new["metadata"];
+    metadata["deletionTimestamp"] = time::seconds(end).into();
+    metadata["deletionGracePeriodSeconds"] = grace.into();
+    let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+    if marked.is_none() && generation > 0 {
+        metadata["generation"] = (generation + 1).into();
+    }
 }
 
-/// Whether an update has taken away the last thing that a marked object was waiting for.
-pub fn is_finished(kind: &Kind, object: &Value) -> bool {
-    let waits_for_time = integer(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or_default() > 0;
-    let namespace_waits =
-        (kind.group, kind.plural) == ("", "namespaces") && !list(object, &["spec", "finalizers"]).is_empty();
-    !at(object, &["metadata", "deletionTimestamp"]).is_null()
-        && list(object, &["metadata", "finalizers"]).is_empty()
-        && !waits_for_time
-        && !namespace_waits
+/// Whether a write has taken the last thing that held a marked object: then it is removed instead.
+pub fn is_released(kind: &Kind, new: &Value) -> bool {
+    let is_marked = new.pointer("/metadata/deletionTimestamp").is_some();
+    let grace = new.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default();
+    let is_empty = |path: &str| new.pointer(path).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let holds_content = kind.plural == "namespaces" && !is_empty("/spec/finalizers");
+    is_marked && grace == 0 && is_empty("/metadata/finalizers") && !holds_content
 }
 
 #[cfg(test)]
@@ -232,66 +224,88 @@ mod tests {
         "2026-01-02T03:04:05Z".parse().unwrap()
     }
 
-    fn running() -> Value {
-        json!({"kind": "Pod", "metadata": {"name": "p", "uid": "u", "generation": 1},
-               "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}, "status": {"phase": "Running"}})
-    }
-
-    fn with_grace(grace: Option<i64>) -> DeleteOptions {
-        DeleteOptions { grace_period_seconds: grace, ..DeleteOptions::default() }
-    }
-
-    #[test]
-    fn a_running_pod_is_marked_and_its_time_only_gets_less() {
-        let Deletion::Mark(marked) = delete(core("pods"), &running(), &with_grace(None), now()) else { panic!() };
-        assert_eq!(marked["metadata"]["deletionTimestamp"], "2026-01-02T03:04:35Z");
-        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
-        assert_eq!(marked["metadata"]["generation"], 2);
-        assert_eq!(delete(core("pods"), &marked, &with_grace(Some(60)), now()), Deletion::Keep);
-        let Deletion::Mark(sooner) = delete(core("pods"), &marked, &with_grace(Some(10)), now()) else { panic!() };
-        assert_eq!(sooner["metadata"]["deletionTimestamp"], "2026-01-02T03:04:15Z");
-        assert_eq!(delete(core("pods"), &marked, &with_grace(Some(0)), now()), Deletion::Remove);
-    }
-
-    #[test]
-    fn what_has_nothing_to_end_goes_at_once() {
-        let mut unscheduled = running();
-        unscheduled["spec"]["nodeName"] = json!("");
-        let mut finished = running();
-        finished["status"]["phase"] = json!("Succeeded");
-        for pod in [unscheduled, finished] {
-            assert_eq!(delete(core("pods"), &pod, &with_grace(None), now()), Deletion::Remove);
+    fn pod(metadata: Value) -> Value {
+        let mut pod = json!({"metadata": {"name": "p", "uid": "u", "generation": 1}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}});
+        for (name, value) in metadata.as_object().unwrap() {
+            pod["metadata"][name] = value.clone();
         }
-        assert_eq!(delete(core("pods"), &running(), &with_grace(Some(0)), now()), Deletion::Remove);
-        assert_eq!(delete(core("configmaps"), &json!({}), &with_grace(None), now()), Deletion::Remove);
+        pod
+    }
+
+    fn check(old: &Value, options: &DeleteOptions, expected: Option<(&str, i64, i64)>) {
+        match (decide(core("pods"), old, "7", options, now()).unwrap(), expected) {
+            (Deletion::Now, None) => {}
+            (Deletion::Mark(new), Some((end, grace, generation))) => {
+                let metadata = &new["metadata"];
+                assert_eq!(metadata["deletionTimestamp"], end);
+                assert_eq!(metadata["deletionGracePeriodSeconds"], grace);
+                assert_eq!(metadata["generation"], generation);
+            }
+            (got, expected) => panic!("expected {expected:?}, got {got:?}"),
+        }
+    }
+
+    #[test]
+    fn a_pod_ends_gracefully_sooner_or_at_once() {
+        let ask = |grace| DeleteOptions { grace, ..DeleteOptions::default() };
+        check(&pod(json!({})), &ask(None), Some(("2026-01-02T03:04:35Z", 30, 2)));
+        check(&pod(json!({})), &ask(Some(5)), Some(("2026-01-02T03:04:10Z", 5, 2)));
+        check(&pod(json!({})), &ask(Some(0)), None);
+        let marked = pod(json!({"deletionTimestamp": "2026-01-02T03:04:30Z", "deletionGracePeriodSeconds": 30}));
+        check(&marked, &ask(Some(10)), Some(("2026-01-02T03:04:10Z", 10, 1)));
+        check(&marked, &ask(Some(0)), None);
+        for longer in [None, Some(30), Some(60)] {
+            assert_eq!(decide(core("pods"), &marked, "7", &ask(longer), now()).unwrap(), Deletion::Pending);
+        }
     }
 
     #[test]
     fn finalizers_hold_an_object() {
-        let held = json!({"metadata": {"name": "c", "finalizers": ["a/b"]}});
-        let Deletion::Mark(mut marked) = delete(core("configmaps"), &held, &with_grace(None), now()) else { panic!() };
-        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 0);
-        assert!(!is_finished(core("configmaps"), &marked));
-        marked["metadata"]["finalizers"] = json!([]);
-        assert!(is_finished(core("configmaps"), &marked));
-        let namespace = json!({"kind": "Namespace", "metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
-        let Deletion::Mark(marked) = delete(core("namespaces"), &namespace, &with_grace(None), now()) else { panic!() };
-        assert_eq!(marked["status"]["phase"], "Terminating");
-        assert!(!is_finished(core("namespaces"), &marked) && marked["metadata"].get("finalizers").is_none());
+        let held = pod(json!({"finalizers": ["a/b"]}));
+        let at_once = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
+        check(&held, &at_once, Some(("2026-01-02T03:04:05Z", 0, 2)));
+        let config = json!({"metadata": {"name": "c"}});
+        let foreground = DeleteOptions { propagation: Some("Foreground".into()), ..DeleteOptions::default() };
+        let Deletion::Mark(marked) = decide(core("configmaps"), &config, "7", &foreground, now()).unwrap() else {
+            panic!("not marked")
+        };
+        assert_eq!(marked["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+        assert!(!is_released(core("configmaps"), &marked));
+        let mut free = marked;
+        free["metadata"]["finalizers"] = json!([]);
+        assert!(is_released(core("configmaps"), &free));
     }
 
     #[test]
-    fn preconditions_and_policies_are_checked_in_upstreams_words() {
-        let options = DeleteOptions::read(&json!({"preconditions": {"uid": "nope"}}), []).unwrap();
+    fn a_namespace_goes_when_its_content_is_gone() {
+        let mut ns =
+            json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        let options = DeleteOptions::default();
+        let Deletion::Mark(marked) = decide(core("namespaces"), &ns, "7", &options, now()).unwrap() else {
+            panic!("not marked")
+        };
+        assert_eq!(marked["status"]["phase"], "Terminating");
+        assert!(!is_released(core("namespaces"), &marked));
+        assert_eq!(decide(core("namespaces"), &marked, "7", &options, now()).unwrap(), Deletion::Pending);
+        ns["spec"]["finalizers"] = json!([]);
+        assert_eq!(decide(core("namespaces"), &ns, "7", &options, now()).unwrap(), Deletion::Now);
+    }
+
+    #[test]
+    fn wrong_options_are_refused_as_recorded() {
+        let whatever = json!({"propagationPolicy": "Whatever"});
+        let error = DeleteOptions::from_body(&whatever).unwrap_err();
         assert_eq!(
-            options.check(core("pods"), &running(), "7").unwrap_err().message,
-            "Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (nope) does not match the UID in record (u). The object might have been deleted and then recreated"
+            error.message,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Whatever\": supported values: \
+             \"Foreground\", \"Background\", \"Orphan\", \"nil\""
         );
+        let other = DeleteOptions { uid: Some("nope".into()), ..DeleteOptions::default() };
+        let error = decide(core("pods"), &pod(json!({})), "7", &other, now()).unwrap_err();
         assert_eq!(
-            DeleteOptions::read(&json!({"propagationPolicy": "Whatever"}), []).unwrap_err().message,
-            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Whatever\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            error.message,
+            "Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (nope) does not match the UID in record \
+             (u). The object might have been deleted and then recreated"
         );
-        let options = DeleteOptions::read(&Value::Null, [("gracePeriodSeconds", "0"), ("dryRun", "All")]).unwrap();
-        assert_eq!((options.grace_period_seconds, options.dry_run), (Some(0), true));
     }
 }

@@ -33,10 +33,10 @@ pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response
 pub async fn options(call: &Call, body: Body) -> Result<DeleteOptions, Status> {
     let bytes = body::read(body).await?;
     if bytes.is_empty() {
-        return DeleteOptions::from_query(&call.query);
+        return deletion::from_query(&call.query);
     }
     let value = body::typed(call.content_type(), &bytes, "DeleteOptions")?;
-    DeleteOptions::from_body(&value, &call.query)
+    deletion::from_body(&value, &call.query)
 }
 
 /// What a deletion has left.

@@ -6,7 +6,7 @@ use remora_model::json::{Limits, parse};
 use remora_model::kinds::{Kind, Verb, core};
 use remora_model::{ObjectKey, Status};
 use remora_rules::decode::{self, Decoded, FieldValidation};
-use remora_rules::delete::{DeleteOptions, Deletion, delete};
+use remora_rules::delete::{DeleteOptions, Deletion, decide};
 use remora_rules::metadata::place;
 use remora_rules::patch::{self, PatchType};
 use remora_rules::pod;
@@ -167,10 +167,12 @@ impl World {
 
     fn delete(&mut self, request: &Request<'_>) -> Answer {
         request.allow(Verb::Delete)?;
-        let options = DeleteOptions::read(&request.body(), request.pairs())?;
+        let options = DeleteOptions::from_body(&request.body())?;
+        let grace = request.parameter("gracePeriodSeconds").parse().ok().or(options.grace);
+        let options = DeleteOptions { grace, ..options };
         let object = self.find(request)?;
-        options.check(request.kind, &object, object["metadata"]["resourceVersion"].as_str().unwrap())?;
-        if delete(request.kind, &object, &options, ctx().now) == Deletion::Remove {
+        let version = object["metadata"]["resourceVersion"].as_str().unwrap();
+        if decide(request.kind, &object, version, &options, ctx().now)? == Deletion::Now {
             self.objects.remove(&self.key(request));
         }
         Ok((200, object, None))
@@ -300,9 +302,9 @@ fn tidy(value: Value, key: &str) -> Value {
         Value::Object(map) => {
             let volatile = key == "metadata" || key == "columnDefinitions";
             let kept = map.into_iter().filter(|(name, value)| {
-                !(volatile && OF_METADATA.contains(&name.as_str()))
-                    && !ANYWHERE.contains(&name.as_str())
-                    && !(name == "status" && value.get("phase").is_some())
+                let varies = volatile && OF_METADATA.contains(&name.as_str()) || ANYWHERE.contains(&name.as_str());
+                let written_by_the_node = name == "status" && value.get("phase").is_some();
+                !(varies || written_by_the_node)
             });
             Value::Object(
                 kept.map(|(name, value)| {
