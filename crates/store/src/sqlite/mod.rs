@@ -25,9 +25,8 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sqlite::check::{Content, Found};
-use crate::sqlite::files::{Acked, Files};
+use crate::sqlite::files::Files;
 use crate::sqlite::readers::Readers;
-use crate::sqlite::schema::{Db, Role};
 use crate::sqlite::writer::{QUEUE, Reply, Request, Shared, Writer};
 use crate::{
     Engine, Error, Follower, KeyValue, LogPage, LogRequest, RangeRequest, RangeResponse, Revision, Txn, TxnOutcome,
@@ -89,10 +88,9 @@ fn start(files: &Files) -> Result<Started, Error> {
             Content { current: Revision::EMPTY, compacted: Revision::NONE, swept: Revision::NONE, torn: false }
         }
     };
-    let db = Db::open(files, Role::Writer)?;
     let shared = Arc::new(Shared::new(content.current));
+    let writer = Writer::open(files, shared.clone(), &content, lock.clone())?;
     let readers = Readers::start(files, &shared, &lock)?;
-    let writer = Writer::new(db, Acked::open(files)?, shared.clone(), &content, lock);
     let (sender, queue) = mpsc::channel(QUEUE);
     Ok((SqliteEngine { writer: sender, readers, shared }, writer, queue))
 }

@@ -110,17 +110,8 @@ impl Reader {
     pub(super) fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         self.snapshot(|snapshot| {
             let revision = snapshot.readable(request.at.unwrap_or(snapshot.current))?;
-            let behind = Position::behind(revision);
-            let Some(limit) = request.limit else {
-                let kvs = snapshot.view.keys(&request.interval, behind, usize::MAX)?;
-                return Ok(RangeResponse { kvs, revision, remaining: 0 });
-            };
-            // One key more than wanted tells whether counting is worth it.
-            let mut kvs = snapshot.view.keys(&request.interval, behind, limit.saturating_add(1))?;
-            let all =
-                if kvs.len() > limit { snapshot.view.count(&request.interval, behind)? } else { kvs.len() as u64 };
-            kvs.truncate(limit);
-            let remaining = all - kvs.len() as u64;
+            let limit = request.limit.unwrap_or(usize::MAX);
+            let (kvs, remaining) = snapshot.view.keys(&request.interval, Position::behind(revision), limit)?;
             Ok(RangeResponse { kvs, revision, remaining })
         })
     }

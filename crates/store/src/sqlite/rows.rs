@@ -190,40 +190,43 @@ impl View<'_> {
         found.flatten().map(|sealed| sealed.open(self.path)).transpose()
     }
 
-    /// The first `limit` keys of `interval` that exist before `behind`, in byte order.
-    pub(super) fn keys(&self, interval: &Interval, behind: Position, limit: usize) -> Result<Vec<KeyValue>, Error> {
-        let sql = concat!(
-            "SELECT ",
-            columns!("l"),
-            " FROM ",
-            "(SELECT key, max(position) AS position, tombstone FROM log ",
-            "WHERE key >= ?1 AND key < ?2 AND position < ?3 GROUP BY key) AS newest ",
-            "JOIN log AS l ON l.position = newest.position WHERE NOT newest.tombstone ORDER BY newest.key LIMIT ?4"
-        );
-        let mut statement = self.conn.prepare_cached(sql).map_err(self.failed())?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows =
-            statement.query(params![&interval.start[..], end(interval), behind, limit]).map_err(self.failed())?;
-        let mut kvs = Vec::new();
-        while let Some(row) = rows.next().map_err(self.failed())? {
-            let sealed = Row::read(row, 0).map_err(self.failed())?;
-            kvs.extend(sealed.map(|sealed| sealed.open(self.path)).transpose()?.and_then(Row::kv));
+    /// The first `limit` keys of `interval` that exist before `behind`, in byte order, and how many more there are.
+    pub(super) fn keys(
+        &self,
+        interval: &Interval,
+        behind: Position,
+        limit: usize,
+    ) -> Result<(Vec<KeyValue>, u64), Error> {
+        // Two statements, because joined into one SQLite sorts all values before it gives the first. This one walks the
+        // index only, and takes `tombstone` from the row that has the maximum.
+        let newest = "SELECT max(position), tombstone FROM log WHERE key >= ?1 AND key < ?2 AND position < ?3 \
+                      GROUP BY key ORDER BY key";
+        let mut newest = self.conn.prepare_cached(newest).map_err(self.failed())?;
+        let mut newest = newest.query(params![&interval.start[..], end(interval), behind]).map_err(self.failed())?;
+        let (mut kvs, mut remaining) = (Vec::new(), 0);
+        while let Some(row) = newest.next().map_err(self.failed())? {
+            if row.get(1).map_err(self.failed())? {
+                continue;
+            }
+            if kvs.len() < limit {
+                kvs.extend(self.at(row.get(0).map_err(self.failed())?)?.kv());
+            } else {
+                remaining += 1;
+            }
         }
-        Ok(kvs)
+        Ok((kvs, remaining))
     }
 
-    /// How many keys of `interval` exist before `behind`.
-    pub(super) fn count(&self, interval: &Interval, behind: Position) -> Result<u64, Error> {
-        let sql = "SELECT count(*) FROM (SELECT max(position), tombstone FROM log \
-                   WHERE key >= ?1 AND key < ?2 AND position < ?3 GROUP BY key) AS newest WHERE NOT newest.tombstone";
-        let count: i64 = self
+    /// The row at a position that the index has named.
+    fn at(&self, position: Position) -> Result<Row, Error> {
+        let sql = concat!("SELECT ", columns!("l"), " FROM log AS l WHERE l.position = ?1");
+        let found = self
             .conn
             .prepare_cached(sql)
-            .and_then(|mut count| {
-                count.query_row(params![&interval.start[..], end(interval), behind], |row| row.get(0))
-            })
+            .and_then(|mut at| at.query_row([position], |row| Row::read(row, 0)).optional())
             .map_err(self.failed())?;
-        Ok(count as u64)
+        let missing = || damaged(self.path.to_owned(), format!("row {} is in the index only", position.0));
+        found.flatten().ok_or_else(missing)?.open(self.path)
     }
 
     /// The first `limit` changes of `interval` in `from <= position < behind`, with what the key held before.

@@ -29,6 +29,11 @@ pub(super) enum Verdict {
     Damaged(String),
 }
 
+/// The bytes that a log of so many frames has.
+pub(super) fn length(frames: u64) -> u64 {
+    if frames == 0 { 0 } else { HEADER as u64 + frames * FRAME as u64 }
+}
+
 /// Reads a log to its end.
 pub(super) fn judge(mut log: impl Read) -> io::Result<Verdict> {
     let mut header = [0; HEADER];

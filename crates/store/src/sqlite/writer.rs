@@ -6,6 +6,7 @@
 //! ```
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,18 +16,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::apply::Batch;
 use super::check::Content;
-use super::files::Acked;
+use super::files::{Acked, Files};
 use super::rows::View;
-use super::schema::{COMPACTED, Db};
+use super::schema::{COMPACTED, Db, Role};
 use super::sweep::{Step, Sweep, set_meta};
+use super::wal;
 use crate::{Error, Event, Follower, Revision, Txn, TxnOutcome};
 
 /// How many requests may wait; more callers wait for a place.
 pub(super) const QUEUE: usize = 1024;
 /// The most transactions that share a commit.
 const GROUP: usize = 256;
-/// Pages in the write-ahead log that make a checkpoint worth it (4 MiB).
-const CHECKPOINT_PAGES: i64 = 1000;
+/// Frames in the write-ahead log that make a checkpoint worth it (4 MiB).
+const CHECKPOINT_FRAMES: u64 = 1000;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -83,8 +85,9 @@ pub(super) struct Writer {
     head: Revision,
     compacted: Revision,
     sweep: Option<Sweep>,
-    /// Behind the log's last commit may stand frames of a transaction that failed. Before more is written the log has
-    /// to begin a new generation, or these frames would look like a later transaction behind a broken one.
+    wal: PathBuf,
+    /// Behind the log's last commit may stand frames of a transaction that failed or was torn. They are cut before more
+    /// is written, or some day they would look like a later transaction behind a broken one.
     remains: bool,
     /// Held until the last thread of the store has ended.
     _lock: Arc<File>,
@@ -98,17 +101,23 @@ struct Written {
 }
 
 impl Writer {
-    pub(super) fn new(db: Db, acked: Acked, shared: Arc<Shared>, content: &Content, lock: Arc<File>) -> Writer {
-        Writer {
-            db,
-            acked,
+    pub(super) fn open(
+        files: &Files,
+        shared: Arc<Shared>,
+        content: &Content,
+        lock: Arc<File>,
+    ) -> Result<Writer, Error> {
+        Ok(Writer {
+            db: Db::open(files, Role::Writer)?,
+            acked: Acked::open(files)?,
             shared,
             head: content.current,
             compacted: content.compacted,
             sweep: Sweep::pending(content.swept, content.compacted),
+            wal: files.wal.clone(),
             remains: content.torn,
             _lock: lock,
-        }
+        })
     }
 
     /// Serves until it is closed or nobody can ask any more.
@@ -243,11 +252,10 @@ impl Writer {
         if self.sweep.is_some() {
             self.sweep();
         }
-        let pages = self.db.conn.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1));
-        let done = match pages {
-            Ok(pages) if pages > CHECKPOINT_PAGES => self.checkpoint("PASSIVE"),
+        let done = match self.frames() {
+            Ok(frames) if frames > CHECKPOINT_FRAMES => self.checkpoint("PASSIVE"),
             Ok(_) => Ok(()),
-            Err(source) => Err(self.db.failed("checkpoint")(source)),
+            Err(error) => Err(error),
         };
         if let Err(error) = done {
             // Nothing is lost: the log holds what the checkpoint did not move, and the next one tries again.
@@ -257,9 +265,9 @@ impl Writer {
 
     /// One step of the sweep. If it fails it rests until the next compaction or start: nobody waits for it.
     fn sweep(&mut self) {
+        let cleared = self.clear_remains();
         let Some(sweep) = &mut self.sweep else { return };
-        let stepped =
-            if self.remains { self.checkpoint("TRUNCATE").map(|()| Step::More) } else { sweep.step(&self.db) };
+        let stepped = cleared.and_then(|()| sweep.step(&self.db));
         self.remains = stepped.is_err();
         match stepped {
             Ok(Step::More) => {}
@@ -271,12 +279,25 @@ impl Writer {
         }
     }
 
+    /// Cuts the log behind its last commit. SQLite reads nothing there and would write over it; unlike a checkpoint
+    /// this needs no room.
     fn clear_remains(&mut self) -> Result<(), Error> {
         if self.remains {
-            self.checkpoint("TRUNCATE")?;
+            let end = wal::length(self.frames()?);
+            File::options()
+                .write(true)
+                .open(&self.wal)
+                .and_then(|log| log.set_len(end).and_then(|()| log.sync_all()))
+                .map_err(|source| Error::io("cut", &self.wal, source))?;
             self.remains = false;
         }
         Ok(())
+    }
+
+    /// How many frames of the log are committed.
+    fn frames(&self) -> Result<u64, Error> {
+        let frames = self.db.conn.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1));
+        frames.map(|frames| frames.max(0) as u64).map_err(self.db.failed("look at the log of"))
     }
 
     /// Moves the log's content into the database: all that is possible at once (`PASSIVE`), or all, and begins the log

@@ -37,7 +37,7 @@ pub struct WatchLimits {
 
 impl Default for WatchLimits {
     fn default() -> WatchLimits {
-        WatchLimits { events: 8192, bytes: 8 * 1024 * 1024, queue: 1024, page: 256 }
+        WatchLimits { events: 8192, bytes: 4 * 1024 * 1024, queue: 1024, page: 256 }
     }
 }
 

@@ -31,7 +31,7 @@ async fn a_changed_bit_in_the_database_is_refused_or_harmless() {
     let (folder, files, whole) = closed_store().await;
     assert_eq!(names(&files), [ACKED, DB], "closing leaves no log behind");
     let mut refused = 0;
-    let offsets = (0..100).chain((100..files[DB].len()).step_by(61));
+    let offsets = (0..100).chain((100..files[DB].len()).step_by(97));
     for offset in offsets {
         let mut changed = files.clone();
         changed.get_mut(DB).unwrap()[offset] ^= 1 << (offset % 8);
@@ -40,7 +40,7 @@ async fn a_changed_bit_in_the_database_is_refused_or_harmless() {
             opened => assert!(opened == whole, "byte {offset} changed what is read: {opened:?}"),
         }
     }
-    assert!(refused > 300, "only {refused} were refused");
+    assert!(refused > 200, "only {refused} were refused");
 }
 
 #[tokio::test]
