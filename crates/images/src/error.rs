@@ -173,3 +173,14 @@ impl From<Error> for FetchError {
         FetchError::Store(Box::new(error))
     }
 }
+
+/// An error and its causes in one line, as CRI carries it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}

@@ -26,13 +26,13 @@ mod store;
 
 pub use build::{BuiltImage, FileEntry, FileKind, build_image};
 pub use digest::{Digest, InvalidDigest};
-pub use error::Error;
+pub use error::{Error, FetchError};
 pub use image::{Image, LayerLease, Usage};
 pub use import::ImportSource;
-pub use layer::Limits;
+pub use layer::{LayerError, Limits};
 pub use oci_spec::image::ImageConfiguration;
 pub use progress::{LayerProgress, LayerState, Progress};
-pub use pull::{Credentials, Pull};
+pub use pull::{Credentials, Pull, ResolveError, TransferError};
 pub use push::push_image;
 pub use reference::Reference;
 pub use registries::{Mirror, Registries, RegistryHost};

@@ -211,9 +211,9 @@ fn is_path_component(text: &str) -> bool {
     let bytes = text.as_bytes();
     ends_well(bytes.first())
         && ends_well(bytes.last())
-        && bytes.split(|b| is_word(*b)).all(|separator| {
-            matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-')
-        })
+        && bytes
+            .split(|b| is_word(*b))
+            .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-'))
 }
 
 fn is_tag(text: &str) -> bool {
@@ -281,8 +281,32 @@ mod tests {
         refuse("Busybox", "invalid reference format: repository name (Busybox) must be lowercase");
         refuse(HEX, &format!("invalid repository name ({HEX}), cannot specify 64-byte hexadecimal strings"));
         for text in [
-            "", ":", "a:", "a:b:c", "/a", "a/", "a//b", "-a", "a-", "a..b", "a___b", "a b", "a\n", "é", "a:-t", "a@", "a@sha256",
-            "a@sha256:12", "r.io:x/a", "-r.io/a", "r.io-/a", "[::g]/a", "[]/a", "[::1]x/a", "a:é", "http://r.io/a",
+            "",
+            ":",
+            "a:",
+            "a:b:c",
+            "/a",
+            "a/",
+            "a//b",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a b",
+            "a\n",
+            "é",
+            "a:-t",
+            "a@",
+            "a@sha256",
+            "a@sha256:12",
+            "r.io:x/a",
+            "-r.io/a",
+            "r.io-/a",
+            "[::g]/a",
+            "[]/a",
+            "[::1]x/a",
+            "a:é",
+            "http://r.io/a",
         ] {
             refuse(text, "invalid reference format");
         }

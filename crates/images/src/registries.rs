@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn mirrors_come_first_in_their_order_and_know_whom_they_mirror() {
-        let config = serde_json::json!({"hosts": {"docker.io": {"mirrors": [{"url": "http://a/"}, {"url": "https://b/p"}]}}});
+        let config =
+            serde_json::json!({"hosts": {"docker.io": {"mirrors": [{"url": "http://a/"}, {"url": "https://b/p"}]}}});
         check(
             config.clone(),
             "docker.io",

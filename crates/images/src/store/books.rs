@@ -1,0 +1,221 @@
+//! The books: which images are here and what they are called. `images.json` on disk, a map in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_spec::image::ImageConfiguration;
+use remora_sys::file;
+use serde::{Deserialize, Serialize};
+
+use super::layers::LayerMeta;
+use crate::reference::Version;
+use crate::{Digest, Error, Image, Reference};
+
+const FILE: &str = "images.json";
+/// Shorter beginnings of ids are more likely a mistyped name.
+const SHORTEST_ID: usize = 6;
+
+/// One image.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) id: Digest,
+    /// Digests that registries know it by: its manifest's, and those of indexes that led to it.
+    pub(crate) targets: BTreeSet<Digest>,
+    pub(crate) names: BTreeSet<Reference>,
+    /// ChainIDs, bottom first.
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) size: u64,
+    /// Bytes of its blobs that are kept.
+    pub(crate) blob_bytes: u64,
+    /// Blobs that are its own: config and manifest.
+    pub(crate) blobs: Vec<Digest>,
+    pub(crate) config: Arc<ImageConfiguration>,
+}
+
+impl Record {
+    pub(crate) fn to_image(&self) -> Image {
+        let named = |wants_tag: bool| {
+            let is_wanted = move |name: &&Reference| matches!(name.version(), Version::Tag(_)) == wants_tag;
+            self.names.iter().filter(is_wanted).map(Reference::to_string).collect()
+        };
+        Image {
+            id: self.id,
+            repo_tags: named(true),
+            repo_digests: named(false),
+            size: self.size,
+            config: self.config.clone(),
+            layers: self.layers.clone(),
+        }
+    }
+}
+
+/// All images.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Books {
+    images: BTreeMap<Digest, Record>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BooksFile {
+    version: u32,
+    images: Vec<RecordFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RecordFile {
+    id: Digest,
+    targets: BTreeSet<Digest>,
+    names: Vec<String>,
+    layers: Vec<Digest>,
+    size: u64,
+    blob_bytes: u64,
+    blobs: Vec<Digest>,
+}
+
+impl Books {
+    /// Reads the books. An image whose layers or config are gone is left out, as if it had been removed: it can be pulled
+    /// again.
+    pub(crate) fn read(root: &Path, layers: &BTreeMap<Digest, LayerMeta>) -> Result<Self, Error> {
+        let path = root.join(FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Books::default()),
+            Err(error) => return Err(Error::io(path)(error)),
+        };
+        let damaged = |problem: String| Error::Damaged { path: path.clone(), problem };
+        let file: BooksFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if file.version != 1 {
+            return Err(damaged(format!("version {} was written by a newer program", file.version)));
+        }
+        let mut images = BTreeMap::new();
+        for record in file.images {
+            let id = record.id;
+            match record.layers.iter().find(|layer| !layers.contains_key(layer)) {
+                Some(layer) => tracing::warn!(image = %id, %layer, "image left out: its layer is gone"),
+                None => match load(root, record).map_err(|error| damaged(error.to_string()))? {
+                    Some(record) => drop(images.insert(id, record)),
+                    None => tracing::warn!(image = %id, "image left out: its config is gone"),
+                },
+            }
+        }
+        Ok(Books { images })
+    }
+
+    /// Writes the books durably. Blocking.
+    pub(crate) fn write(&self, root: &Path) -> Result<(), Error> {
+        let path = root.join(FILE);
+        let images = self.images.values().map(to_file).collect();
+        let bytes = serde_json::to_vec(&BooksFile { version: 1, images });
+        let bytes = bytes.map_err(|error| Error::io(&path)(error.into()))?;
+        file::write_durably(&path, &bytes, 0o600).map_err(|error| Error::io(&path)(error.source))
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.images.values()
+    }
+
+    /// As [`crate::ImageStore::image`].
+    pub(crate) fn find(&self, name: &str) -> Result<&Record, Error> {
+        let not_found = || Error::NotFound { name: name.to_owned() };
+        if let Ok(id) = name.parse::<Digest>() {
+            return self.images.get(&id).ok_or_else(not_found);
+        }
+        let reference = Reference::parse(name);
+        if let Ok(reference) = &reference
+            && let Some(record) = self.images.values().find(|record| record.names.contains(reference))
+        {
+            return Ok(record);
+        }
+        if let Some(record) = self.by_id_beginning(name)? {
+            return Ok(record);
+        }
+        reference?;
+        Err(not_found())
+    }
+
+    fn by_id_beginning(&self, name: &str) -> Result<Option<&Record>, Error> {
+        let hex = name.strip_prefix("sha256:").unwrap_or(name);
+        if hex.len() < SHORTEST_ID || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        let mut found = self.images.values().filter(|record| record.id.hex().starts_with(hex));
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Error::Ambiguous { name: name.to_owned() }),
+            (first, _) => Ok(first),
+        }
+    }
+
+    /// Adds an image, or what is new about one that is here.
+    pub(crate) fn add(&mut self, mut record: Record) {
+        let names: Vec<Reference> = record.names.iter().cloned().collect();
+        if let Some(known) = self.images.remove(&record.id) {
+            record.targets.extend(known.targets);
+            record.names.extend(known.names);
+            let own = record.blobs.clone();
+            record.blobs.extend(known.blobs.into_iter().filter(|blob| !own.contains(blob)));
+        }
+        let id = record.id;
+        self.images.insert(id, record);
+        self.name(&id, &names);
+    }
+
+    /// A name belongs to one image.
+    pub(crate) fn name(&mut self, id: &Digest, names: &[Reference]) {
+        for record in self.images.values_mut() {
+            match record.id == *id {
+                true => record.names.extend(names.iter().cloned()),
+                false => record.names.retain(|name| !names.contains(name)),
+            }
+        }
+    }
+
+    pub(crate) fn has_names(&self, id: &Digest, names: &[Reference]) -> bool {
+        self.images.get(id).is_some_and(|record| names.iter().all(|name| record.names.contains(name)))
+    }
+
+    pub(crate) fn remove(&mut self, id: &Digest) {
+        self.images.remove(id);
+    }
+}
+
+/// Where a manifest or config is kept.
+pub(crate) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
+    root.join("blobs/sha256").join(digest.hex())
+}
+
+fn to_file(record: &Record) -> RecordFile {
+    RecordFile {
+        id: record.id,
+        targets: record.targets.clone(),
+        names: record.names.iter().map(Reference::to_string).collect(),
+        layers: record.layers.clone(),
+        size: record.size,
+        blob_bytes: record.blob_bytes,
+        blobs: record.blobs.clone(),
+    }
+}
+
+/// None if the config is not there, or is not what its name says.
+fn load(root: &Path, file: RecordFile) -> Result<Option<Record>, crate::reference::InvalidReference> {
+    let names: Result<BTreeSet<Reference>, _> = file.names.iter().map(|name| Reference::parse(name)).collect();
+    let bytes = fs::read(blob_path(root, &file.id)).unwrap_or_default();
+    if Digest::of(&bytes) != file.id {
+        return Ok(None);
+    }
+    let Ok(config) = serde_json::from_slice(&bytes) else { return Ok(None) };
+    Ok(Some(Record {
+        id: file.id,
+        targets: file.targets,
+        names: names?,
+        layers: file.layers,
+        size: file.size,
+        blob_bytes: file.blob_bytes,
+        blobs: file.blobs,
+        config: Arc::new(config),
+    }))
+}
