@@ -52,8 +52,8 @@ fn create_from(root: &Path, create: &Create, bundle: &Path) -> Result<Created, E
         .map_err(|error| sentence(&error))?;
     if let (Some(relay), Some(console_socket)) = (relay, &create.console_socket) {
         let config = spec::load(bundle)?;
-        let uid = config.process().as_ref().map_or(0, |process| process.user().uid());
-        relay.pass_on(uid, console_socket)?;
+        let process = config.process().as_ref().ok_or_else(|| Error::new("the spec has no process"))?;
+        relay.pass_on(process, console_socket)?;
     }
     Ok(Created { container, executed })
 }

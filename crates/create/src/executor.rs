@@ -11,7 +11,7 @@ use std::sync::Arc;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
-use crate::program::{find, reason};
+use crate::program::{self, find, reason};
 
 /// Runs `process.args` in the words of runc.
 #[derive(Clone)]
@@ -38,14 +38,20 @@ impl Executor for ProgramExecutor {
         let (args, env) = program(spec);
         let name = args.first().map_or("", String::as_str);
         let path = find(name, env).map_err(|error| ExecutorError::Other(error.to_string()))?;
-        // `exec` also gives SIGPIPE and the signal mask their defaults, which the start of a Rust program has changed. The environment has
-        // been set by libcontainer.
-        let error = Command::new(&path).arg0(name).args(args.iter().skip(1)).exec();
+        // `exec` also gives SIGPIPE its default again, which the start of a Rust program has changed.
+        let mut command = Command::new(&path);
+        program::set_environment(&mut command, env, &home());
+        let error = command.arg0(name).args(args.iter().skip(1)).exec();
         // The creator has gone already or is about to: the container's own standard error is the place where people look, as with runc.
         let sentence = format!("exec {}: {}", path.display(), reason(&error));
         let _ = writeln!(std::io::stderr(), "{sentence}");
         Err(ExecutorError::Other(sentence))
     }
+}
+
+/// libcontainer has put the user's home into our own environment, if the user is listed.
+fn home() -> String {
+    std::env::var("HOME").unwrap_or_else(|_| "/".to_owned())
 }
 
 fn program(spec: &Spec) -> (&[String], &[String]) {

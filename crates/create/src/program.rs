@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Shells' exit code for a program that is not there.
 pub(crate) const NOT_FOUND: u8 = 127;
@@ -63,6 +64,14 @@ fn check(path: &str) -> Result<PathBuf, ProgramError> {
 fn executable(path: &Path) -> io::Result<bool> {
     let metadata = fs::metadata(path)?;
     Ok(!metadata.is_dir() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Gives a command the spec's environment and nothing else, with `HOME` if the spec does not set it, as runc does.
+pub(crate) fn set_environment(command: &mut Command, env: &[String], home: &str) {
+    command.env_clear().env("HOME", home);
+    for (name, value) in env.iter().filter_map(|entry| entry.split_once('=')) {
+        command.env(name, value);
+    }
 }
 
 /// The kernel's reason in the words of C and Go: "no such file or directory".

@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use libcontainer::oci_spec::runtime::Process;
 use remora_sys::socket;
 use rustix::fs::{Gid, Uid};
 use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
 
 use crate::error::Error;
 
@@ -29,12 +31,12 @@ impl ConsoleRelay {
         &self.path
     }
 
-    /// Takes the master that the created container has sent, gives its terminal to `uid`, and passes it to `console_socket`.
-    pub(crate) fn pass_on(&self, uid: u32, console_socket: &Path) -> Result<(), Error> {
+    /// Takes the master that the created container has sent, prepares its terminal, and passes it to `console_socket`.
+    pub(crate) fn pass_on(&self, process: &Process, console_socket: &Path) -> Result<(), Error> {
         let (stream, _) = self.listener.accept().map_err(|error| Error::new(format!("no console came: {error}")))?;
         let (_, mut masters) = socket::receive_with_descriptors(stream.as_fd(), &mut [0; 64])?;
         let master = masters.pop().ok_or_else(|| Error::new("no console came: the container closed its socket"))?;
-        give_to(uid, &master)?;
+        prepare(&master, process)?;
         send(&master, console_socket)
     }
 }
@@ -46,12 +48,17 @@ impl Drop for ConsoleRelay {
     }
 }
 
-/// Makes `uid` the owner of the terminal behind a master. Its group, tty, stays.
-pub(crate) fn give_to(uid: u32, master: &OwnedFd) -> Result<(), Error> {
-    let wrong = |errno| Error::new(format!("cannot give the terminal to user {uid}: {errno}"));
+/// Gives the terminal behind a master to the process's user (its group, tty, stays) and sets its first size.
+pub(crate) fn prepare(master: &OwnedFd, process: &Process) -> Result<(), Error> {
+    let uid = process.user().uid();
+    let wrong = |errno| Error::new(format!("cannot prepare the terminal for user {uid}: {errno}"));
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let terminal = rustix::pty::ioctl_tiocgptpeer(master, flags).map_err(wrong)?;
-    rustix::fs::fchown(&terminal, Some(Uid::from_raw(uid)), None::<Gid>).map_err(wrong)
+    rustix::fs::fchown(&terminal, Some(Uid::from_raw(uid)), None::<Gid>).map_err(wrong)?;
+    let Some(size) = process.console_size() else { return Ok(()) };
+    let cells = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
+    let size = Winsize { ws_col: cells(size.width()), ws_row: cells(size.height()), ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(master, size).map_err(wrong)
 }
 
 /// Sends a terminal's master to a console socket, as runtimes do: with the terminal's name.

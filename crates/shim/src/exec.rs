@@ -87,7 +87,7 @@ impl Shim {
     }
 
     fn spawn_exec(&self, exec: &mut Exec, request: &ExecRequest) -> Result<Running, String> {
-        let process = with_terminal(&request.process, request.tty)?;
+        let process = with_terminal(&request.process, request.tty, request.size)?;
         let (streams, path) = if request.tty {
             let path = self.config.bundle.join(format!("exec-{}.sock", exec.number));
             let console = Console::listen(path).map_err(|error| chain(&error))?;
@@ -161,12 +161,16 @@ impl Shim {
     }
 }
 
-/// The process with `terminal` as the request has it: the two must agree, or the runtime and we would wait for each other.
-fn with_terminal(process: &str, tty: bool) -> Result<String, String> {
+/// The process with `terminal` as the request has it (the two must agree, or the runtime and we would wait for each other) and with the
+/// terminal's first size, so that the program never sees another.
+fn with_terminal(process: &str, tty: bool, size: Option<TerminalSize>) -> Result<String, String> {
     let mut process: serde_json::Value =
         serde_json::from_str(process).map_err(|error| format!("the process to run does not parse: {error}"))?;
     let fields = process.as_object_mut().ok_or("the process to run is no JSON object")?;
     fields.insert("terminal".to_owned(), tty.into());
+    if let Some(size) = size.filter(|_| tty) {
+        fields.insert("consoleSize".to_owned(), serde_json::json!({ "width": size.width, "height": size.height }));
+    }
     Ok(process.to_string())
 }
 
@@ -177,10 +181,10 @@ mod tests {
     #[test]
     fn the_terminal_is_as_the_request_has_it() {
         let check = |process: &str, tty, expected: Result<&str, &str>| {
-            let seen = with_terminal(process, tty);
+            let seen = with_terminal(process, tty, Some(TerminalSize { width: 80, height: 24 }));
             assert_eq!(seen.as_deref().map_err(String::as_str), expected);
         };
-        check(r#"{"args":["sh"],"terminal":false}"#, true, Ok(r#"{"args":["sh"],"terminal":true}"#));
+        check(r#"{"args":["sh"],"terminal":false}"#, true, Ok(r#"{"args":["sh"],"consoleSize":{"height":24,"width":80},"terminal":true}"#));
         check(r#"{"args":["sh"]}"#, false, Ok(r#"{"args":["sh"],"terminal":false}"#));
         check("[]", false, Err("the process to run is no JSON object"));
     }

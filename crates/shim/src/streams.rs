@@ -25,11 +25,12 @@ pub(crate) struct Pipes {
 impl Pipes {
     /// Makes pipes that belong to the process's user, so that it may open `/dev/stdout` and the like again.
     pub(crate) fn new(stdin: bool, owner: u32) -> io::Result<Self> {
-        Ok(Self {
-            stdin: stdin.then(|| pipe(owner)).transpose()?,
-            stdout: pipe(owner)?,
-            stderr: pipe(owner)?,
-        })
+        let pipes = Self { stdin: stdin.then(|| pipe(owner)).transpose()?, stdout: pipe(owner)?, stderr: pipe(owner)? };
+        // Only our ends: the flag belongs to the end's open file, which the two ends do not share.
+        for ours in pipes.stdin.iter().map(|stdin| &stdin.1).chain([&pipes.stdout.0, &pipes.stderr.0]) {
+            rustix::io::ioctl_fionbio(ours, true)?;
+        }
+        Ok(pipes)
     }
 
     /// The shim's ends go to `process`; the others are for the runtime command.
@@ -43,7 +44,6 @@ impl Pipes {
     }
 }
 
-/// Only our end is non-blocking: the flag belongs to the end's open file, which the two ends do not share.
 fn pipe(owner: u32) -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fchown(&reader, Some(Uid::from_raw(owner)), None::<Gid>)?;

@@ -2,11 +2,9 @@
 
 mod world;
 
-use std::fs;
-
 use remora_shim_protocol::{AttachRequest, Failure, FailureKind, Frame, ProcessState, Reply, Request, TerminalSize};
 use serde_json::json;
-use world::{Running, World, on_both};
+use world::{World, on_both};
 
 #[test]
 fn exit_codes_and_both_streams_arrive() {
@@ -64,7 +62,7 @@ const FILTER: &str = r#"{ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["
 
 /// What init and an exec'd process must have in common.
 const SHOW: &str = "cat /proc/self/status | grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups|SigIgn|SigBlk)'; \
-    for n in pid net ipc uts mnt cgroup; do readlink /proc/self/ns/$n; done; cat /proc/self/cgroup; ulimit -n; \
+    for n in pid net ipc uts mnt cgroup; do readlink /proc/self/ns/$n; done; cat /proc/self/cgroup; ulimit -Hn; \
     cat /proc/self/oom_score_adj; pwd; env | grep -vE '^(SHLVL|OLDPWD|PWD|_)=' | grep -v '^HOSTNAME='; echo end";
 
 #[test]
@@ -185,21 +183,8 @@ fn the_terminal_of_an_exec_has_its_size_and_hangs_up_with_its_client() {
         client.until("40 120\r\n");
         client.send(&Frame::Hangup);
         assert_eq!(client.next(), None);
-        until_file(&running, "rootfs/tmp/hung");
+        running.until_file("rootfs/tmp/hung");
     });
-}
-
-/// Told by the kernel, not by the clock.
-fn until_file(running: &Running, name: &str) {
-    let path = running.world.path(name);
-    let watcher = remora_sys::inotify::Watcher::new().unwrap();
-    watcher.watch(path.parent().unwrap()).unwrap();
-    while !fs::exists(&path).unwrap() {
-        let mut set = [rustix::event::PollFd::new(&watcher, rustix::event::PollFlags::IN)];
-        let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
-        assert!(rustix::event::poll(&mut set, Some(&limit)).unwrap() > 0, "{} never came", path.display());
-        watcher.events().unwrap();
-    }
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn open_terminal(console: &std::os::unix::net::UnixStream, process: &Process) ->
     rustix::pty::unlockpt(&master).map_err(wrong("unlock the terminal"))?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(wrong("open the terminal"))?;
-    terminal::give_to(process.user().uid(), &master)?;
+    terminal::prepare(&master, process)?;
     remora_sys::socket::send_with_descriptors(console.as_fd(), b"/dev/ptmx", &[master.as_fd()])?;
     rustix::process::ioctl_tiocsctty(&slave).map_err(wrong("take the terminal"))?;
     rustix::stdio::dup2_stdin(&slave).map_err(wrong("use the terminal"))?;
@@ -178,13 +178,8 @@ fn command(process: &Process, home: &str) -> Result<Command, Error> {
     let name = args.first().map_or("", String::as_str);
     let path = find(name, env).map_err(|error| Error::new(error.to_string()).with_exit_code(error.exit_code()))?;
     let mut command = Command::new(path);
-    command.arg0(name).args(args.iter().skip(1)).env_clear();
-    for (name, value) in env.iter().filter_map(|entry| entry.split_once('=')) {
-        command.env(name, value);
-    }
-    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
-        command.env("HOME", home);
-    }
+    command.arg0(name).args(args.iter().skip(1));
+    program::set_environment(&mut command, env, home);
     Ok(command)
 }
 
@@ -194,7 +189,7 @@ fn home(uid: u32) -> String {
     identity.ok().and_then(|identity| identity.home).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
-/// `Command::exec` also gives SIGPIPE and the signal mask their defaults, which the start of a Rust program has changed.
+/// `Command::exec` also gives SIGPIPE its default again, which the start of a Rust program has changed.
 fn execute(mut command: Command) -> Error {
     let path = command.get_program().to_string_lossy().into_owned();
     let error = command.exec();

@@ -24,7 +24,7 @@ use remora_sys::cgroup::{self, Layout};
 use serde_json::{Value, json};
 
 /// A test that waits longer than this for an answer has failed: it is no measure of anything.
-const HANGS: Duration = Duration::from_secs(30);
+const HANGS: Duration = Duration::from_secs(20);
 const CGROUPS: &str = "/remora-shim-test";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +209,19 @@ impl Running {
         client.until_exit()
     }
 
+    /// Waits for a file to appear: told by the kernel, not by the clock.
+    pub(crate) fn until_file(&self, name: &str) {
+        let path = self.world.path(name);
+        let watcher = remora_sys::inotify::Watcher::new().unwrap();
+        watcher.watch(path.parent().unwrap()).unwrap();
+        while !fs::exists(&path).unwrap() {
+            let mut set = [rustix::event::PollFd::new(&watcher, rustix::event::PollFlags::IN)];
+            let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+            assert!(rustix::event::poll(&mut set, Some(&limit)).unwrap() > 0, "{} never came", path.display());
+            watcher.events().unwrap();
+        }
+    }
+
     pub(crate) fn notes(&self) -> String {
         fs::read_to_string(self.world.path("shim.log")).unwrap_or_default()
     }
@@ -300,7 +313,9 @@ impl Client {
                 return Some(frame);
             }
             let mut buffer = [0; 4096];
-            let length = self.socket.read(&mut buffer).unwrap();
+            let length = self.socket.read(&mut buffer).unwrap_or_else(|error| {
+                panic!("{error}; seen so far: {:?}", String::from_utf8_lossy(&self.seen))
+            });
             if length == 0 {
                 return None;
             }
