@@ -10,7 +10,7 @@ use remora_model::field::FieldErrors;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use crate::kinds::{config, event, lease, namespace, node, service_account};
+use crate::kinds::{config, event, lease, namespace, node};
 use crate::metadata::names::{self, Check};
 use crate::metadata::{place, validation};
 use crate::object::text;
@@ -88,7 +88,6 @@ static STRATEGIES: &[Strategy] = &[
         default: namespace::set_defaults,
         prepare_create: namespace::prepare_create,
         prepare_update: namespace::prepare_update,
-        validate_update: namespace::validate_update,
         ..PLAIN
     },
     Strategy {
@@ -144,7 +143,8 @@ static STRATEGIES: &[Strategy] = &[
         validate_update: config::validate_secret_update,
         ..PLAIN
     },
-    Strategy { plural: "serviceaccounts", prepare_create: service_account::prepare, ..PLAIN },
+    // Nothing but metadata is judged; their tokens are the API server's matter.
+    Strategy { plural: "serviceaccounts", ..PLAIN },
     Strategy {
         group: "coordination.k8s.io",
         plural: "leases",
@@ -158,9 +158,8 @@ static STRATEGIES: &[Strategy] = &[
 
 const EVENT: Strategy = Strategy {
     plural: "events",
-    default: event::set_defaults,
     validate_create: event::validate,
-    validate_update: event::validate_update,
+    validate_update: |new, _| event::validate(new),
     create_on_update: true,
     ..PLAIN
 };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::metadata::names;
 use crate::metadata::validation::invalid;
-use crate::object::{at, copy_field, field_mut, flag, object_mut, remove, set_default, text};
+use crate::object::{at, copy_field, flag, object_mut, remove, set_default, text};
 use crate::strategy::Ctx;
 
 /// All values of a config map or secret together, in bytes.
@@ -139,7 +139,6 @@ pub fn prepare_secret_update(new: &mut Value, old: &Value, _: &Ctx) {
     if text(new, &["type"]).is_empty() {
         copy_field(old, new, "type");
     }
-    field_mut(new, "metadata");
 }
 
 /// The type stays, and what is immutable keeps its data.

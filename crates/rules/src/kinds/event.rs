@@ -58,10 +58,8 @@ fn translated(mut object: Value, version: &str, schema: &str, name: impl Fn(&str
     }
 }
 
-/// Nothing is filled in.
-pub fn set_defaults(_: &mut Value) {}
-
-/// The event is where its object is; one with an `eventTime` says who reports what.
+/// The event is where its object is; one with an `eventTime` says who reports what. On updates the same: clients count
+/// repetitions up in place.
 pub fn validate(event: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let involved = Path::new("involvedObject");
@@ -97,11 +95,6 @@ pub fn validate(event: &Value) -> FieldErrors {
 
 fn too_many_characters(field: &str, max: usize) -> FieldError {
     FieldError::invalid(&Path::new(field), "", format!("can have at most {max} characters"))
-}
-
-/// The same rules: clients count repetitions up in place.
-pub fn validate_update(new: &Value, _: &Value) -> FieldErrors {
-    validate(new)
 }
 
 #[cfg(test)]

@@ -5,4 +5,3 @@ pub mod event;
 pub mod lease;
 pub mod namespace;
 pub mod node;
-pub mod service_account;

@@ -44,11 +44,6 @@ pub fn prepare_update(new: &mut Value, old: &Value, _: &Ctx) {
     copy_field(old, new, "status");
 }
 
-/// Nothing but metadata can change.
-pub fn validate_update(_: &Value, _: &Value) -> FieldErrors {
-    FieldErrors::new()
-}
-
 /// Of the subresource `status`: only the status is taken.
 pub fn prepare_status(new: &mut Value, old: &Value, _: &Ctx) {
     copy_field(old, new, "spec");

@@ -7,7 +7,7 @@ use remora_model::status::Qualified;
 use remora_model::text::quoted;
 use serde_json::{Value, json};
 
-use crate::object::{at, field_mut, items_mut, list, object_mut, set, set_default, text};
+use crate::object::{at, field_mut, items_mut, list, set, set_default, text};
 
 /// Where containers find the token.
 pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -149,15 +149,6 @@ fn token_volume(name: &str) -> Value {
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
         {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
     ]}})
-}
-
-/// What binding adds to a pod's annotations never overwrites the user's.
-pub(super) fn add_annotations(pod: &mut Value, more: &Value) {
-    let Some(more) = more.as_object().filter(|m| !m.is_empty()) else { return };
-    let annotations = object_mut(field_mut(pod, "metadata"), "annotations");
-    for (key, value) in more {
-        annotations.insert(key.clone(), value.clone());
-    }
 }
 
 #[cfg(test)]

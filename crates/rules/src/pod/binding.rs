@@ -5,8 +5,7 @@ use remora_model::status::Qualified;
 use remora_model::{FieldError, Path, Status};
 use serde_json::{Value, json};
 
-use super::admission::add_annotations;
-use crate::object::{at, field_mut, list, set, text};
+use crate::object::{at, field_mut, list, object_mut, set, text};
 use crate::strategy::Ctx;
 use crate::time::seconds;
 
@@ -53,6 +52,13 @@ fn validate(binding: &Value) -> FieldErrors {
         errors.push(FieldError::required(&target.child("name"), ""));
     }
     errors
+}
+
+/// What the scheduler notes on the pod; it counts more than what was there.
+fn add_annotations(pod: &mut Value, more: &Value) {
+    let Some(more) = more.as_object().filter(|m| !m.is_empty()) else { return };
+    let annotations = object_mut(field_mut(pod, "metadata"), "annotations");
+    annotations.extend(more.iter().map(|(key, value)| (key.clone(), value.clone())));
 }
 
 fn set_scheduled(pod: &mut Value, ctx: &Ctx) {

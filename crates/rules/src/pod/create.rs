@@ -13,11 +13,11 @@ pub fn prepare(pod: &mut Value) {
     let qos = status::qos_class(pod);
     set(pod, "status", json!({"phase": "Pending", "qosClass": qos}));
     set(field_mut(pod, "metadata"), "generation", 1.into());
-    clear_scheduling_gates_condition(pod);
+    say_why_not_scheduled(pod);
 }
 
 /// A gated pod says from the start why it is not scheduled.
-fn clear_scheduling_gates_condition(pod: &mut Value) {
+fn say_why_not_scheduled(pod: &mut Value) {
     if list(pod, &["spec", "schedulingGates"]).is_empty() {
         return;
     }

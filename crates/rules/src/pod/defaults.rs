@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::containers::LISTS;
-use crate::object::{at, field_mut, flag, items_mut, object_mut, set, set_default, text};
+use crate::object::{at, field_mut, flag, items_mut, list, object_mut, set, set_default, text};
 
 /// Fills in a pod in canonical form; nothing that is set is changed.
 pub fn set_defaults(pod: &mut Value) {
@@ -34,6 +34,21 @@ pub fn set_defaults(pod: &mut Value) {
         }
     }
     items_mut(spec, "volumes").for_each(set_volume);
+    mirror_pod_ip(field_mut(pod, "status"));
+}
+
+/// `podIP` is the first of `podIPs`; each can stand for the other.
+fn mirror_pod_ip(status: &mut Value) {
+    let first = list(status, &["podIPs"]).first().map_or("", |ip| text(ip, &["ip"])).to_owned();
+    match (text(status, &["podIP"]), first.as_str()) {
+        ("", "") => {}
+        ("", first) => set(status, "podIP", first.into()),
+        (ip, first) if ip != first => {
+            let only = json!([{ "ip": ip }]);
+            set(status, "podIPs", only);
+        }
+        _ => {}
+    }
 }
 
 /// `serviceAccount` is the old name of `serviceAccountName`; both are shown.

@@ -27,7 +27,7 @@ pub struct LogOptions {
     pub tail_lines: Option<i64>,
     /// Only so many bytes.
     pub limit_bytes: Option<i64>,
-    /// Which of the container's outputs: `All`, `Stdout`, `Stderr` (a gate that is off: only `All`).
+    /// Which of the container's outputs: behind a gate that is off in v1.34, so refused.
     pub stream: Option<String>,
 }
 
@@ -74,9 +74,8 @@ impl LogOptions {
         } else if let Some(seconds) = self.since_seconds.filter(|n| *n < 1) {
             errors.push(FieldError::invalid(&Path::new("sinceSeconds"), seconds, "must be greater than 0"));
         }
-        if let Some(stream) = self.stream.as_deref().filter(|s| *s != "All") {
-            let detail = "may not be specified";
-            errors.push(FieldError::forbidden(&Path::new("stream"), format!("{detail}: {stream}")));
+        if self.stream.is_some() {
+            errors.push(FieldError::forbidden(&Path::new("stream"), "may not be specified"));
         }
         errors
     }

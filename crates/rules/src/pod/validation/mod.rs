@@ -76,6 +76,7 @@ fn validate_spec(pod: &Spec<'_>, path: &Path<'_>) -> FieldErrors {
     errors.extend(container::validate_ordinary(&all, &path.child("containers")));
     errors.extend(container::validate_init(&all, &path.child("initContainers")));
     errors.extend(container::validate_ephemeral(&all, &path.child("ephemeralContainers")));
+    errors.extend(resources::validate(pod.spec.resources.as_ref(), &path.child("resources")));
     errors.extend(one_of(
         &path.child("restartPolicy"),
         pod.spec.restart_policy.as_deref(),
@@ -83,6 +84,9 @@ fn validate_spec(pod: &Spec<'_>, path: &Path<'_>) -> FieldErrors {
     ));
     errors.extend(network::validate_dns_policy(&pod.spec, path));
     errors.extend(scheduling::validate_node_selector(&pod.spec, &path.child("nodeSelector")));
+    if pod.spec.host_network == Some(true) {
+        errors.extend(port::validate_host_network(&pod.containers, &path.child("containers")));
+    }
     errors.extend(security::validate_pod(&pod.spec, &path.child("securityContext")));
     errors.extend(scheduling::validate_affinity(&pod.spec, &path.child("affinity")));
     errors.extend(network::validate_dns_config(&pod.spec, &path.child("dnsConfig")));

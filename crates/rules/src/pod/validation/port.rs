@@ -40,6 +40,23 @@ pub(super) fn validate_number(path: &Path<'_>, number: i32) -> FieldErrors {
     wrong.into_iter().map(|sentence| FieldError::invalid(path, number, sentence)).collect()
 }
 
+/// In the host's network a container's port is the host's.
+pub(super) fn validate_host_network(containers: &[Container], path: &Path<'_>) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    for (i, container) in containers.iter().enumerate() {
+        let container_path = path.index(i);
+        let ports = container_path.child("ports");
+        for (j, port) in container.ports.iter().flatten().enumerate() {
+            let number = port.host_port.unwrap_or_default();
+            if number != port.container_port {
+                let detail = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(FieldError::invalid(&ports.index(j).child("hostPort"), number, detail));
+            }
+        }
+    }
+    errors
+}
+
 /// Two containers of a pod cannot have the same port of the host.
 pub(super) fn host_conflicts(containers: &[Container], path: &Path<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
@@ -50,8 +67,8 @@ pub(super) fn host_conflicts(containers: &[Container], path: &Path<'_>) -> Field
             let protocol = port.protocol.as_deref().unwrap_or_default();
             let address = port.host_ip.as_deref().unwrap_or_default();
             if !seen.insert((protocol, address, number)) {
-                let (container, ports) = (path.index(i), "ports");
-                let ports = container.child(ports);
+                let container = path.index(i);
+                let ports = container.child("ports");
                 let place = ports.index(j);
                 errors.push(FieldError::duplicate(&place.child("hostPort"), format!("{protocol}/{address}/{number}")));
             }
