@@ -131,6 +131,11 @@ impl Txn {
         self
     }
 
+    /// Bytes of keys and values that it writes.
+    pub(crate) fn weight(&self) -> usize {
+        self.ops.iter().map(|op| op.key().len() + op.value_len()).sum()
+    }
+
     /// Whether every engine would accept it: within the limits, and no key written twice.
     pub fn check(&self) -> Result<(), Error> {
         let within = |what, size, limit| {

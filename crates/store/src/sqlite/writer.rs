@@ -25,8 +25,9 @@ use crate::{Error, Event, Follower, Revision, Txn, TxnOutcome};
 
 /// How many requests may wait; more callers wait for a place.
 pub(super) const QUEUE: usize = 1024;
-/// The most transactions that share a commit.
+/// The most transactions that share a commit, and about the most bytes.
 const GROUP: usize = 256;
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// Frames in the write-ahead log that make a checkpoint worth it (4 MiB).
 const CHECKPOINT_FRAMES: u64 = 1000;
 
@@ -84,6 +85,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     head: Revision,
     compacted: Revision,
+    /// How far sweeps have come to an end; what is between here and `compacted` is still to be deleted.
+    swept: Revision,
     sweep: Option<Sweep>,
     wal: PathBuf,
     /// Behind the log's last commit may stand frames of a transaction that failed or was torn. They are cut before more
@@ -113,6 +116,7 @@ impl Writer {
             shared,
             head: content.current,
             compacted: content.compacted,
+            swept: content.swept,
             sweep: Sweep::pending(content.swept, content.compacted),
             wal: files.wal.clone(),
             remains: content.torn,
@@ -156,7 +160,7 @@ impl Writer {
             match queue.try_recv() {
                 Ok(request) => return Some(request),
                 Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.sweep(),
+                Err(TryRecvError::Empty) => self.tidy(),
             }
         }
         queue.blocking_recv()
@@ -165,9 +169,11 @@ impl Writer {
     /// Commits a transaction with all others that wait. Returns the first request that is something else.
     fn group(&mut self, txn: Txn, reply: Reply<TxnOutcome>, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
         let (mut txns, mut replies, mut other) = (vec![txn], vec![reply], None);
-        while txns.len() < GROUP && other.is_none() {
+        let mut weight = txns[0].weight();
+        while txns.len() < GROUP && weight < GROUP_BYTES && other.is_none() {
             match queue.try_recv() {
                 Ok(Request::Txn(txn, reply)) => {
+                    weight += txn.weight();
                     txns.push(txn);
                     replies.push(reply);
                 }
@@ -218,7 +224,11 @@ impl Writer {
     /// Notes the newest revision. The writes are durable without it, so that its failure does not fail them.
     fn note(&self) {
         if let Err(error) = self.acked.write(self.head) {
-            tracing::warn!(%error, revision = self.head.0, "cannot note the newest acknowledged revision");
+            tracing::warn!(
+                error = chain(&error),
+                revision = self.head.0,
+                "cannot note the newest acknowledged revision"
+            );
         }
     }
 
@@ -234,7 +244,7 @@ impl Writer {
         let done = self.set_compacted(revision);
         self.remains = done.is_err();
         done?;
-        self.sweep = self.sweep.take().map(|sweep| sweep.extend(revision)).or(Sweep::pending(compacted, revision));
+        self.sweep = self.sweep.take().map(|sweep| sweep.extend(revision)).or(Sweep::pending(self.swept, revision));
         self.compacted = revision;
         self.shared.compacted(revision);
         Ok(())
@@ -249,9 +259,7 @@ impl Writer {
 
     /// What can wait until the callers have their answers.
     fn tidy(&mut self) {
-        if self.sweep.is_some() {
-            self.sweep();
-        }
+        self.sweep();
         let done = match self.frames() {
             Ok(frames) if frames > CHECKPOINT_FRAMES => self.checkpoint("PASSIVE"),
             Ok(_) => Ok(()),
@@ -259,22 +267,23 @@ impl Writer {
         };
         if let Err(error) = done {
             // Nothing is lost: the log holds what the checkpoint did not move, and the next one tries again.
-            tracing::warn!(error = %error, "cannot checkpoint the store");
+            tracing::warn!(error = chain(&error), "cannot checkpoint the store");
         }
     }
 
     /// One step of the sweep. If it fails it rests until the next compaction or start: nobody waits for it.
     fn sweep(&mut self) {
-        let cleared = self.clear_remains();
-        let Some(sweep) = &mut self.sweep else { return };
-        let stepped = cleared.and_then(|()| sweep.step(&self.db));
+        let Some(mut sweep) = self.sweep.take() else { return };
+        let stepped = self.clear_remains().and_then(|()| sweep.step(&self.db));
         self.remains = stepped.is_err();
         match stepped {
-            Ok(Step::More) => {}
-            Ok(Step::Done) => self.sweep = None,
+            Ok(Step::More) => self.sweep = Some(sweep),
+            Ok(Step::Done) => self.swept = self.compacted,
             Err(error) => {
-                tracing::warn!(error = %error, "cannot delete what was compacted; trying again after the next compaction");
-                self.sweep = None;
+                tracing::warn!(
+                    error = chain(&error),
+                    "cannot delete what was compacted; trying again after the next compaction"
+                );
             }
         }
     }
@@ -312,4 +321,9 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// For the log, which prints what is behind an error too.
+fn chain(error: &Error) -> &(dyn std::error::Error + 'static) {
+    error
 }

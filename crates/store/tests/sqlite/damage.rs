@@ -157,3 +157,28 @@ async fn a_crash_while_a_store_was_made_leaves_room_for_the_next_try() {
     engine.close().await.unwrap();
     assert_eq!(names(&read(folder.path())), [ACKED, DB]);
 }
+
+#[tokio::test]
+async fn a_sweep_that_a_crash_cut_short_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    for number in 0..300 {
+        put(&engine, "k", &number.to_string()).await.unwrap();
+    }
+    engine.close().await.unwrap();
+    // As if the compaction had been committed, and nothing deleted yet.
+    let sum = crc32fast::hash(&[b"compacted".to_vec(), 200i64.to_le_bytes().to_vec()].concat());
+    let conn = rusqlite::Connection::open(folder.path().join(DB)).unwrap();
+    conn.execute("UPDATE meta SET value = 200, checksum = ?1 WHERE name = 'compacted'", [sum]).unwrap();
+    conn.close().unwrap();
+    let engine = open(folder.path()).await;
+    // Each write makes room for a step of the sweep.
+    for _ in 0..10 {
+        put(&engine, "l", "v").await.unwrap();
+    }
+    engine.close().await.unwrap();
+    let conn = rusqlite::Connection::open(folder.path().join(DB)).unwrap();
+    let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM log WHERE key = x'6b'"), 1 + 101);
+    assert_eq!(count("SELECT value FROM meta WHERE name = 'swept'"), 200);
+}
