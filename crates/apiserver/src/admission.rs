@@ -49,9 +49,8 @@ pub async fn update(
         let namespace = old.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
         if account_of(state, namespace, old).await?.is_none() {
             let name = pod::service_account_name(old);
-            let why = format!(
-                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-            );
+            let why =
+                format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
             let pod = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             return Err(Status::forbidden(kind.resource(), pod, &why));
         }

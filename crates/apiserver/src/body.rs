@@ -1,4 +1,4 @@
-//! Bodies of requests: read within the limit, JSON or YAML, into a bounded value. Called by the verbs that have one.
+//! Bodies of requests: read within the limit, JSON, YAML or protobuf, into a bounded value. Called by the verbs that have one.
 
 use bytes::Bytes;
 use remora_http::{Body, ReadBodyError, read_body};
@@ -10,8 +10,8 @@ use remora_rules::decode::{self, Decoded, FieldValidation};
 use remora_rules::kinds::event;
 use serde_json::Value;
 
-use crate::request::Encoding;
-use crate::request::media;
+use crate::protobuf;
+use crate::request::media::{self, BodyType};
 use crate::server::{Call, MAX_BODY};
 
 /// The bytes.
@@ -30,16 +30,22 @@ pub async fn read(body: Body) -> Result<Bytes, Status> {
 /// # Errors
 /// 415 for another content type, 400 for what cannot be parsed.
 pub fn parse(content_type: Option<&str>, bytes: &[u8]) -> Result<Parsed, Status> {
-    match media::body_encoding(content_type)? {
-        Encoding::Json => json::parse(bytes, Limits::OBJECT).map_err(|error| refused(&error)),
-        Encoding::Yaml => parse_yaml(bytes),
+    match media::body_type(content_type)? {
+        BodyType::Json => json::parse(bytes, Limits::OBJECT).map_err(|error| refused(&error)),
+        BodyType::Yaml => parse_yaml(bytes),
+        BodyType::Protobuf => {
+            let value = protobuf::decode(bytes).map_err(|error| Status::bad_request(error.to_string()))?;
+            Ok(Parsed { value, duplicates: Vec::new() })
+        }
     }
 }
 
 fn refused(error: &ParseError) -> Status {
     match error {
         ParseError::TooLarge { limit } => Status::too_large(*limit),
-        ParseError::Malformed(why) => Status::bad_request(format!("couldn't get version/kind; json parse error: {why}")),
+        ParseError::Malformed(why) => {
+            Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+        }
     }
 }
 

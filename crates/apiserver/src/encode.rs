@@ -159,7 +159,10 @@ mod tests {
         let mut item = BytesMut::new();
         head.push_item(&mut item, &bytes, Revision(7));
         assert_eq!(text(&item), r#"{"metadata":{"resourceVersion":"7","name":"n"},"data":{"a":"\"metadata\":{"}}"#);
-        assert_eq!(decode_at(&bytes, Revision(7)), serde_json::from_slice::<Value>(&head.object(&bytes, Revision(7))).unwrap());
+        assert_eq!(
+            decode_at(&bytes, Revision(7)),
+            serde_json::from_slice::<Value>(&head.object(&bytes, Revision(7))).unwrap()
+        );
     }
 
     #[test]

@@ -123,8 +123,12 @@ impl Renderer {
     /// An object that has nothing but this metadata, for bookmarks.
     pub fn bookmark(&self, metadata: Value) -> Value {
         match self.form {
-            Form::Object => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}),
-            Form::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": META_VERSION, "metadata": metadata}),
+            Form::Object => {
+                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
+            }
+            Form::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": META_VERSION, "metadata": metadata})
+            }
             Form::Table => {
                 json!({"kind": "Table", "apiVersion": META_VERSION, "metadata": metadata, "columnDefinitions": null, "rows": []})
             }

@@ -37,6 +37,7 @@ pub mod nodes;
 pub mod objects;
 pub mod openapi;
 pub mod pods;
+pub mod protobuf;
 pub mod request;
 pub mod response;
 pub mod selection;

@@ -171,7 +171,8 @@ async fn answer(
     let content_type = header(&parts.headers, CONTENT_TYPE).map(str::to_owned);
     let request = ApiRequest::route(&info, &parts.method, &query, content_type.as_deref())?;
     let accept = all_values(&parts.headers, ACCEPT);
-    let accepted = if info.resource.is_some() && !is_stream(&request) { media::negotiate(&accept)? } else { Accepted::default() };
+    let accepted =
+        if info.resource.is_some() && !is_stream(&request) { media::negotiate(&accept)? } else { Accepted::default() };
     let call = Call { state: Arc::clone(state), user: who.user, accepted, query, parts, connection };
     let mut response = in_time(&call, request, body, &accept).await?;
     response.extensions_mut().insert(counted(info));

@@ -79,15 +79,12 @@ pub async fn check_token(state: &State, text: &str, audiences: &[String]) -> Res
     Ok((account_user(&claims), meant))
 }
 
-async fn check_exists(
-    state: &State,
-    plural: &str,
-    claims: &Claims,
-    reference: &Reference,
-) -> Result<(), TokenError> {
+async fn check_exists(state: &State, plural: &str, claims: &Claims, reference: &Reference) -> Result<(), TokenError> {
     let key = ObjectKey::new(kinds::core(plural), Some(&claims.bound.namespace), &reference.name);
     let found = state.objects().get(&key).await.map_err(|status| TokenError::Lookup(status.message))?;
-    let uid = found.as_ref().map(|object| object.decoded().pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned));
+    let uid = found
+        .as_ref()
+        .map(|object| object.decoded().pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned));
     match uid {
         Some(Some(uid)) if uid == reference.uid => Ok(()),
         _ => Err(TokenError::Gone(key.to_string())),
@@ -97,7 +94,8 @@ async fn check_exists(
 /// The user behind a token, with what upstream tells of its pod.
 fn account_user(claims: &Claims) -> User {
     let namespace = &claims.bound.namespace;
-    let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
+    let groups =
+        ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
     let mut user = User::new(&claims.sub, groups);
     user.uid = Some(claims.bound.serviceaccount.uid.clone());
     let mut tell = |what: &str, value: &str| {

@@ -175,8 +175,11 @@ const CORE: &[&str] = &[""];
 const EVENTS: &[&str] = &["", "events.k8s.io"];
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE_EVENTS: Rule = Rule { groups: EVENTS, resources: &["events"], verbs: &["create", "patch", "update"] };
-const LEASES: Rule =
-    Rule { groups: &["coordination.k8s.io"], resources: &["leases"], verbs: &["get", "create", "update", "patch", "delete"] };
+const LEASES: Rule = Rule {
+    groups: &["coordination.k8s.io"],
+    resources: &["leases"],
+    verbs: &["get", "create", "update", "patch", "delete"],
+};
 
 /// `system:node` of RBAC, less what this API server does not serve. The node authorizer's limits to a node's own objects are not here.
 const NODE: Role = Role {
@@ -217,7 +220,11 @@ const CONTROLLERS: &[Role] = &[
         name: "namespace-controller",
         rules: &[
             Rule { groups: CORE, resources: &["namespaces"], verbs: &["get", "list", "watch", "delete"] },
-            Rule { groups: CORE, resources: &["namespaces/finalize", "namespaces/status"], verbs: &["update", "patch"] },
+            Rule {
+                groups: CORE,
+                resources: &["namespaces/finalize", "namespaces/status"],
+                verbs: &["update", "patch"],
+            },
             Rule { groups: &["*"], resources: &["*"], verbs: &["get", "list", "watch", "delete", "deletecollection"] },
         ],
     },
@@ -233,7 +240,11 @@ const CONTROLLERS: &[Role] = &[
         name: "root-ca-cert-publisher",
         rules: &[
             Rule { groups: CORE, resources: &["namespaces"], verbs: READ },
-            Rule { groups: CORE, resources: &["configmaps"], verbs: &["get", "list", "watch", "create", "update", "patch"] },
+            Rule {
+                groups: CORE,
+                resources: &["configmaps"],
+                verbs: &["get", "list", "watch", "create", "update", "patch"],
+            },
             WRITE_EVENTS,
         ],
     },
@@ -255,7 +266,11 @@ const CONTROLLERS: &[Role] = &[
     },
     Role {
         name: "event-controller",
-        rules: &[Rule { groups: EVENTS, resources: &["events"], verbs: &["list", "watch", "delete", "deletecollection"] }],
+        rules: &[Rule {
+            groups: EVENTS,
+            resources: &["events"],
+            verbs: &["list", "watch", "delete", "deletecollection"],
+        }],
     },
     Role {
         name: "node-controller",

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use remora_http::User;
 use remora_model::Status;
 
-use super::authz::{self, AUTHENTICATED, ANONYMOUS, Attributes, UNAUTHENTICATED};
+use super::authz::{self, ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -18,7 +18,8 @@ const EXTRA: &str = "impersonate-extra-";
 /// 403 if `user` may not be that; 400 for headers that name no user.
 pub fn impersonated(user: User, headers: &HeaderMap) -> Result<User, Status> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let groups: Vec<String> = headers.get_all(GROUP).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
+    let groups: Vec<String> =
+        headers.get_all(GROUP).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
     let extras = || headers.keys().filter_map(|k| k.as_str().strip_prefix(EXTRA));
     let Some(name) = text(USER).filter(|name| !name.is_empty()) else {
         if groups.is_empty() && text(UID).is_none() && extras().next().is_none() {
@@ -54,12 +55,7 @@ pub fn service_account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
 
-fn check<'h>(
-    user: &User,
-    name: &str,
-    groups: &[String],
-    extras: impl Iterator<Item = &'h str>,
-) -> Result<(), Status> {
+fn check<'h>(user: &User, name: &str, groups: &[String], extras: impl Iterator<Item = &'h str>) -> Result<(), Status> {
     let ask = |what: Attributes<'_>| match authz::decide(user, &what).allowed {
         true => Ok(()),
         false => Err(authz::forbidden(user, &what)),

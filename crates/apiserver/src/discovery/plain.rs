@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn resources_name_their_subresources() {
         let list = resources("", "v1");
-        let names: Vec<&str> = list["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
+        let names: Vec<&str> =
+            list["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         assert!(names.contains(&"pods/ephemeralcontainers") && names.contains(&"serviceaccounts/token"), "{names:?}");
         assert_eq!((&list["groupVersion"], list.get("apiVersion")), (&json!("v1"), None));
     }

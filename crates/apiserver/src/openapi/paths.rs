@@ -101,7 +101,8 @@ impl Writer {
             let mut operation = self.operation(action, method, sub.name, parameters);
             let (group, version) =
                 if sub.version.is_empty() { (self.kind.group, self.kind.version) } else { (sub.group, sub.version) };
-            operation["x-kubernetes-group-version-kind"] = json!({"group": group, "kind": sub.kind, "version": version});
+            operation["x-kubernetes-group-version-kind"] =
+                json!({"group": group, "kind": sub.kind, "version": version});
             item.insert(method.into(), operation);
         }
         item.insert("parameters".into(), self.path_parameters(true));
@@ -161,7 +162,8 @@ mod tests {
     fn the_patch_of_a_kind_says_that_it_takes_field_validation_and_dry_run() {
         let paths = of(Dialect::V3, &[kinds::core("pods")]);
         let patch = &paths["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
-        let names: Vec<&str> = patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+        let names: Vec<&str> =
+            patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
         assert!(names.contains(&"fieldValidation") && names.contains(&"dryRun"));
         assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "", "kind": "Pod", "version": "v1"}));
         assert!(paths.contains_key("/api/v1/namespaces/{namespace}/pods/{name}/ephemeralcontainers"));

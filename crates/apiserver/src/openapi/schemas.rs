@@ -66,7 +66,9 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("", "Pod") => generator.subschema_for::<core::Pod>(),
         ("", "Secret") => generator.subschema_for::<core::Secret>(),
         ("", "ServiceAccount") => generator.subschema_for::<core::ServiceAccount>(),
-        ("authentication.k8s.io", "SelfSubjectReview") => generator.subschema_for::<authentication::SelfSubjectReview>(),
+        ("authentication.k8s.io", "SelfSubjectReview") => {
+            generator.subschema_for::<authentication::SelfSubjectReview>()
+        }
         ("authentication.k8s.io", "TokenReview") => generator.subschema_for::<authentication::TokenReview>(),
         ("authorization.k8s.io", "LocalSubjectAccessReview") => {
             generator.subschema_for::<authorization::LocalSubjectAccessReview>()

@@ -89,12 +89,7 @@ impl Joined {
     }
 }
 
-async fn run(
-    streams: &dyn PodStreams,
-    at: &PodContainer,
-    work: Work,
-    stdio: Stdio,
-) -> Result<SessionEnd, StreamError> {
+async fn run(streams: &dyn PodStreams, at: &PodContainer, work: Work, stdio: Stdio) -> Result<SessionEnd, StreamError> {
     match work {
         Work::Exec(options) => streams.exec(at, options, stdio).await,
         Work::Attach => streams.attach(at, stdio).await,

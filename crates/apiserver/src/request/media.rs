@@ -1,5 +1,5 @@
-//! Media types: what a client accepts and what it sends. Pure. Protobuf is not spoken: a client that also lists JSON gets
-//! JSON, one that insists gets 406 or 415, which name what is spoken.
+//! Media types: what a client accepts and what it sends. Pure. Protobuf is read but not written: a client that also accepts
+//! JSON gets JSON, one that insists gets 406, which names what is spoken.
 
 use remora_model::Status;
 
@@ -7,8 +7,12 @@ use remora_model::Status;
 pub const JSON: &str = "application/json";
 /// YAML.
 pub const YAML: &str = "application/yaml";
-/// What objects are answered and accepted in.
-pub const OBJECT_TYPES: [&str; 2] = [JSON, YAML];
+/// Kubernetes' protobuf.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// What objects are answered in.
+const ANSWERED: [&str; 2] = [JSON, YAML];
+/// What objects are accepted in.
+const TAKEN: [&str; 3] = [JSON, YAML, PROTOBUF];
 
 /// What shape of an object the client wants (`as=` in Accept).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -97,7 +101,7 @@ pub fn negotiate(accept: &str) -> Result<Accepted, Status> {
         return Ok(Accepted::default());
     }
     let accepted = |clause: &Clause<'_>| Some(Accepted { encoding: clause.encoding()?, form: clause.form()? });
-    wanted.iter().find_map(accepted).ok_or_else(|| Status::not_acceptable(&OBJECT_TYPES))
+    wanted.iter().find_map(accepted).ok_or_else(|| Status::not_acceptable(&ANSWERED))
 }
 
 /// Whether the client asks for aggregated discovery, and in which version (`v2`, `v2beta1`) it wants it first. JSON
@@ -114,15 +118,27 @@ pub fn aggregated_discovery(accept: &str) -> Option<&'static str> {
     None
 }
 
+/// How the body of a request is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyType {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Kubernetes' protobuf.
+    Protobuf,
+}
+
 /// How a body that holds an object is written.
 ///
 /// # Errors
-/// 415 if it is neither JSON nor YAML. No content type is taken for JSON, as upstream does.
-pub fn body_encoding(content_type: Option<&str>) -> Result<Encoding, Status> {
+/// 415 if it is none of these. No content type is taken for JSON, as upstream does.
+pub fn body_type(content_type: Option<&str>) -> Result<BodyType, Status> {
     match bare(content_type.unwrap_or(JSON)) {
-        JSON | "" => Ok(Encoding::Json),
-        YAML => Ok(Encoding::Yaml),
-        _ => Err(Status::unsupported_media_type(&OBJECT_TYPES)),
+        JSON | "" => Ok(BodyType::Json),
+        YAML => Ok(BodyType::Yaml),
+        PROTOBUF => Ok(BodyType::Protobuf),
+        _ => Err(Status::unsupported_media_type(&TAKEN)),
     }
 }
 
@@ -135,8 +151,7 @@ fn bare(content_type: &str) -> &str {
 mod tests {
     use super::*;
 
-    const KUBECTL_GET: &str =
-        "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+    const KUBECTL_GET: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
 
     #[test]
     fn the_first_thing_that_we_can_give_is_given() {
@@ -151,7 +166,10 @@ mod tests {
             ("application/vnd.kubernetes.protobuf,application/json", json(Form::Object)),
             ("application/vnd.kubernetes.protobuf", None),
             ("application/json;as=Wibble;g=meta.k8s.io;v=v1", None),
-            ("application/json;q=0.5,application/yaml", Some(Accepted { form: Form::Object, encoding: Encoding::Yaml })),
+            (
+                "application/json;q=0.5,application/yaml",
+                Some(Accepted { form: Form::Object, encoding: Encoding::Yaml }),
+            ),
             ("text/html", None),
         ] {
             assert_eq!(negotiate(accept).ok(), expected, "{accept}");
@@ -164,7 +182,10 @@ mod tests {
                        application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         for (accept, expected) in [
             (kubectl, Some("v2")),
-            ("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json", Some("v2beta1")),
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json",
+                Some("v2beta1"),
+            ),
             ("application/json", None),
             ("application/json,application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", None),
             ("", None),
@@ -175,8 +196,9 @@ mod tests {
 
     #[test]
     fn bodies_are_told_apart_by_content_type() {
-        assert_eq!(body_encoding(None).unwrap(), Encoding::Json);
-        assert_eq!(body_encoding(Some("application/yaml; charset=utf-8")).unwrap(), Encoding::Yaml);
-        assert_eq!(body_encoding(Some("application/vnd.kubernetes.protobuf")).unwrap_err().code, 415);
+        assert_eq!(body_type(None).unwrap(), BodyType::Json);
+        assert_eq!(body_type(Some("application/yaml; charset=utf-8")).unwrap(), BodyType::Yaml);
+        assert_eq!(body_type(Some(PROTOBUF)).unwrap(), BodyType::Protobuf);
+        assert_eq!(body_type(Some("application/cbor")).unwrap_err().code, 415);
     }
 }

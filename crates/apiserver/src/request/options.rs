@@ -98,9 +98,7 @@ impl ListOptions {
         let why = match (self.version_match, self.resource_version) {
             (Some(_), _) if self.continues.is_some() => "resourceVersionMatch is forbidden when continue is provided",
             (Some(_), None) => "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            (Some(Match::Exact), Some(0)) => {
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
-            }
+            (Some(Match::Exact), Some(0)) => "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             _ => return Ok(()),
         };
         Err(invalid("ListOptions", FieldError::forbidden(&Path::new("resourceVersionMatch"), why)))

@@ -2,13 +2,13 @@
 
 use http::{Response, StatusCode};
 use remora_http::Body;
-use remora_model::{Kind, ObjectKey, Status};
 use remora_model::kinds::Storage;
+use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::decode::Decoded;
 use remora_rules::metadata::place;
 
-use super::write::{self, Written};
 use super::review;
+use super::write::{self, Written};
 use crate::objects::WriteError;
 use crate::request::{Collection, Part, WriteOptions};
 use crate::server::Call;

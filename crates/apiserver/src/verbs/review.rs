@@ -135,13 +135,15 @@ fn rules_review(call: &Call) -> Value {
     if is_known {
         let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
         resources.push(json!({"verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": reviews}));
-        let own = json!({"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]});
+        let own =
+            json!({"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]});
         resources.push(own);
     }
     for rule in authz::rules_of(&call.user) {
         resources.push(json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources}));
     }
-    let public = ["/healthz", "/livez", "/readyz", "/version", "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"];
+    let public =
+        ["/healthz", "/livez", "/readyz", "/version", "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"];
     paths.push(json!({"verbs": ["get"], "nonResourceURLs": public}));
     json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
 }

@@ -69,8 +69,7 @@ fn life(request: &Value) -> Result<i64, Status> {
 
 fn claims(key: &ObjectKey, request: &Value, bound: Bound, now: Timestamp, life: i64) -> Claims {
     let asked = request.pointer("/spec/audiences").and_then(Value::as_array);
-    let aud: Vec<String> =
-        asked.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let aud: Vec<String> = asked.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let begins = now.as_second();
     let namespace = key.namespace.as_deref().unwrap_or_default();
     Claims {
@@ -97,7 +96,9 @@ fn reference(object: &Value) -> Reference {
 async fn bound(state: &State, key: &ObjectKey, account: &Value, request: &Value) -> Result<Bound, Status> {
     let namespace = key.namespace.clone().unwrap_or_default();
     let mut bound = Bound { namespace, node: None, pod: None, secret: None, serviceaccount: reference(account) };
-    let Some(asked) = request.pointer("/spec/boundObjectRef") else { return Ok(bound) };
+    let Some(asked) = request.pointer("/spec/boundObjectRef").filter(|asked| !asked.is_null()) else {
+        return Ok(bound);
+    };
     let object = match (text(asked, "/apiVersion"), text(asked, "/kind")) {
         ("v1", kind @ ("Pod" | "Secret")) => {
             let plural = if kind == "Pod" { "pods" } else { "secrets" };
@@ -105,7 +106,10 @@ async fn bound(state: &State, key: &ObjectKey, account: &Value, request: &Value)
             state.objects().require(&at).await?.decoded()
         }
         (version, kind) => {
-            return Err(Status::bad_request(format!("cannot bind token for serviceaccount {:?} to {version} {kind}", key.name)));
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount {:?} to {version} {kind}",
+                key.name
+            )));
         }
     };
     let wanted = text(asked, "/uid");

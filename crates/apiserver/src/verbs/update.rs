@@ -5,8 +5,8 @@ use remora_http::Body;
 use remora_model::{ObjectKey, Status};
 use remora_rules::metadata::place;
 
-use super::write::{self, Attempt};
 use super::create;
+use super::write::{self, Attempt};
 use crate::body;
 use crate::request::{Part, WriteOptions};
 use crate::server::Call;

@@ -1,6 +1,6 @@
 //! An API server over the memory engine, called directly: no socket, no TLS. The test stands in for controllers and node.
 
-#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,9 +15,7 @@ use remora_http::pki::ServerNames;
 use remora_http::{Body, Connection, Handler, Peer, Pki, User, body};
 use remora_store::Store;
 use remora_store::memory::MemoryEngine;
-use remora_streaming::{
-    ExecOptions, LogChunks, LogOptions, PodContainer, PodStreams, SessionEnd, Stdio, StreamError,
-};
+use remora_streaming::{ExecOptions, LogChunks, LogOptions, PodContainer, PodStreams, SessionEnd, Stdio, StreamError};
 use serde_json::{Value, json};
 
 /// The node of the tests.
@@ -110,7 +108,7 @@ impl Server {
     pub async fn watch(&self, path: &str) -> Lines {
         let response = self.ask("GET", path).raw().await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
-        Lines { body: response.into_body(), left: String::new() }
+        Lines::of(response)
     }
 }
 
@@ -178,6 +176,11 @@ pub struct Lines {
 }
 
 impl Lines {
+    /// Of a watch's answer.
+    pub fn of(response: http::Response<Body>) -> Self {
+        Self { body: response.into_body(), left: String::new() }
+    }
+
     /// The next event; none at the end.
     pub async fn next(&mut self) -> Option<Value> {
         loop {

@@ -1,0 +1,152 @@
+//! Who may do what: tokens, anonymous, impersonation, reviews, nodes; logs and sessions up to the upgrade.
+
+mod common;
+
+use common::{NODE, Server};
+use remora_http::User;
+use serde_json::{Value, json};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const TOKEN: &str = "/api/v1/namespaces/default/serviceaccounts/default/token";
+
+async fn with_pod() -> (Server, Value) {
+    let server = Server::start().await;
+    server.service_account("default").await;
+    let pod = server.bound_pod("default", "web").await;
+    (server, pod)
+}
+
+async fn bound_token(server: &Server, pod: &Value) -> String {
+    let reference = json!({"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": pod["metadata"]["uid"]});
+    let request = json!({"spec": {"expirationSeconds": 3607, "boundObjectRef": reference}});
+    let answer = server.post(TOKEN, request).await;
+    assert!(answer["status"]["expirationTimestamp"].is_string());
+    answer["status"]["token"].as_str().unwrap().to_owned()
+}
+
+async fn whoami(server: &Server, token: &str) -> common::Answer {
+    let ask = server.ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews");
+    ask.header("authorization", &format!("Bearer {token}")).json(&json!({})).send().await
+}
+
+#[tokio::test]
+async fn a_bound_token_lives_as_long_as_its_pod_and_account() {
+    let (server, pod) = with_pod().await;
+    let token = bound_token(&server, &pod).await;
+    let nobody = server.as_nobody();
+    let user = whoami(&nobody, &token).await.ok()["status"]["userInfo"].clone();
+    assert_eq!(user["username"], "system:serviceaccount:default:default");
+    assert_eq!(user["extra"]["authentication.kubernetes.io/pod-name"], json!(["web"]));
+    let listed = nobody.ask("GET", PODS).header("authorization", &format!("Bearer {token}")).send().await;
+    assert_eq!(listed.refused().0, 403);
+    server.ask("DELETE", &format!("{PODS}/web?gracePeriodSeconds=0")).send().await.ok();
+    assert_eq!(whoami(&nobody, &token).await.refused(), (401, "Unauthorized".to_owned()));
+
+    let unbound = server.post(TOKEN, json!({"spec": {}})).await["status"]["token"].as_str().unwrap().to_owned();
+    whoami(&nobody, &unbound).await.ok();
+    server.ask("DELETE", "/api/v1/namespaces/default/serviceaccounts/default").send().await.ok();
+    server.service_account("default").await;
+    assert_eq!(whoami(&nobody, &unbound).await.refused().0, 401, "another account of the same name is not meant");
+}
+
+#[tokio::test]
+async fn a_token_for_others_is_none_for_us_and_reviewed_for_them() {
+    let (server, _) = with_pod().await;
+    let request = json!({"spec": {"audiences": ["vault"], "expirationSeconds": 600}});
+    let token = server.post(TOKEN, request).await["status"]["token"].as_str().unwrap().to_owned();
+    assert_eq!(whoami(&server.as_nobody(), &token).await.refused().0, 401);
+    let review = async |audiences: Value| {
+        let spec = json!({"spec": {"token": token, "audiences": audiences}});
+        server.post("/apis/authentication.k8s.io/v1/tokenreviews", spec).await["status"].clone()
+    };
+    assert_eq!(review(json!(["vault", "other"])).await["audiences"], json!(["vault"]));
+    assert!(review(json!([])).await.get("authenticated").is_none());
+}
+
+#[tokio::test]
+async fn token_requests_are_checked() {
+    let (server, pod) = with_pod().await;
+    let uid = &pod["metadata"]["uid"];
+    for (spec, code) in [
+        (json!({"expirationSeconds": 60}), 422),
+        (json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "none"}}), 404),
+        (json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": "other"}}), 409),
+        (json!({"boundObjectRef": {"kind": "Node", "apiVersion": "v1", "name": "x", "uid": uid}}), 400),
+    ] {
+        assert_eq!(server.ask("POST", TOKEN).json(&json!({"spec": spec})).send().await.refused().0, code);
+    }
+}
+
+#[tokio::test]
+async fn the_unknown_see_health_and_version_only() {
+    let nobody = Server::start().await.as_nobody();
+    for path in ["/healthz", "/livez", "/readyz?verbose", "/version"] {
+        assert!(nobody.ask("GET", path).send().await.code.is_success(), "{path}");
+    }
+    for path in ["/", "/api", "/apis", "/metrics", PODS, "/wibble", "/openapi/v2"] {
+        assert_eq!(nobody.ask("GET", path).send().await.refused(), (401, "Unauthorized".to_owned()), "{path}");
+    }
+    let ask = nobody.ask("GET", PODS).header("authorization", "Bearer wibble").send().await;
+    assert_eq!(ask.refused().0, 401);
+}
+
+#[tokio::test]
+async fn a_node_may_report_on_itself() {
+    let (server, _) = with_pod().await;
+    let node = server.as_user(User::new(format!("system:node:{NODE}"), ["system:nodes"]));
+    node.post("/api/v1/nodes", json!({"metadata": {"name": NODE}})).await;
+    let status = json!({"status": {"phase": "Running"}});
+    node.ask("PATCH", &format!("{PODS}/web/status")).strategic(&status).send().await.ok();
+    assert_eq!(node.ask("PATCH", &format!("{PODS}/web")).merge(&json!({})).send().await.refused().0, 403);
+    let other = server.as_user(User::new("system:node:other", ["system:nodes"]));
+    let path = format!("/api/v1/nodes/{NODE}/status");
+    assert_eq!(other.ask("PATCH", &path).merge(&json!({})).send().await.refused().0, 403);
+}
+
+#[tokio::test]
+async fn reviews_answer_as_requests_are_answered() {
+    let server = Server::start().await;
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let ask = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "a"}}});
+    assert_eq!(server.post(path, ask.clone()).await["status"]["allowed"], true);
+    let jane = server.as_user(User::new("jane", ["dev"]));
+    assert_eq!(jane.post(path, ask).await["status"]["allowed"], false);
+    assert_eq!(jane.ask("POST", path).json(&json!({"spec": {}})).send().await.refused().0, 422);
+    let rules = jane.post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", json!({"spec": {}})).await;
+    assert!(rules["status"]["resourceRules"].is_array());
+}
+
+#[tokio::test]
+async fn logs_come_from_the_node_of_the_pod() {
+    let (server, _) = with_pod().await;
+    let log = server.ask("GET", &format!("{PODS}/web/log")).send().await;
+    assert_eq!(log.text, "log of web/web\n");
+    let spec = json!({"nodeName": "far", "containers": [{"name": "c", "image": "busybox"}]});
+    server.post(PODS, json!({"metadata": {"name": "away"}, "spec": spec})).await;
+    let (code, message) = server.ask("GET", &format!("{PODS}/away/log")).send().await.refused();
+    assert_eq!((code, message.as_str()), (404, "nodes \"far\" not found"));
+    server.post("/api/v1/nodes", json!({"metadata": {"name": "far"}})).await;
+    assert_eq!(server.ask("GET", &format!("{PODS}/away/log")).send().await.refused().0, 500);
+}
+
+#[tokio::test]
+async fn an_exec_is_checked_before_it_is_upgraded() {
+    let (server, _) = with_pod().await;
+    let upgraded = |path: &str| {
+        let ask = server.ask("GET", &format!("{PODS}/{path}"));
+        let ask = ask.header("connection", "Upgrade").header("upgrade", "websocket");
+        let ask = ask.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        ask.header("sec-websocket-protocol", "v5.channel.k8s.io")
+    };
+    for (path, expected) in [
+        ("none/exec?command=ls&stdout=1", "pods \"none\" not found"),
+        ("web/exec?container=ghost&command=ls&stdout=1", "container ghost is not valid for pod web"),
+        ("web/exec?command=ls", "you must specify at least 1 of stdin, stdout, stderr"),
+        ("web/exec?stdout=1", "you must specify at least one command to execute"),
+    ] {
+        assert_eq!(upgraded(path).send().await.refused().1, expected, "{path}");
+    }
+    let accepted = upgraded("web/exec?command=ls&stdout=1").raw().await;
+    assert_eq!(accepted.status().as_u16(), 101);
+    assert_eq!(accepted.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
+}
