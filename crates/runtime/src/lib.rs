@@ -18,6 +18,8 @@
 
 mod config;
 mod container;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
 mod events;
 mod exec;
