@@ -47,7 +47,7 @@ pub struct LayerLease {
     pub image: Digest,
     /// ChainIDs, bottom first.
     pub layers: Vec<Digest>,
-    /// Folders for overlayfs' `lowerdir`, top first. Read-only for everyone.
+    /// Folders for overlayfs' `lowerdir`, top first, at least one. Read-only for everyone.
     pub lowerdirs: Vec<PathBuf>,
 }
 

@@ -16,7 +16,8 @@ use tokio::io::AsyncReadExt;
 use crate::error::FetchError;
 use crate::import::{CONTAINERD_NAME, REF_NAME, blob_name};
 use crate::manifest::{Descriptor, Document, Index};
-use crate::pull::client::{self, Body, Client, Target, TransferError};
+use crate::pull::answer::{self, TransferError};
+use crate::pull::client::{self, Body, Client, Target};
 use crate::reference::Version;
 use crate::registries::{Endpoint, Registries};
 use crate::{Digest, Error, Reference};
@@ -82,7 +83,7 @@ impl Push {
         let url = self.target.url(&format!("manifests/{version}"));
         let build = || {
             let request = Request::builder().method(Method::PUT).header(CONTENT_TYPE, entry.media_type.as_str());
-            request.body(full(&bytes)).map_err(|error| client::malformed(&url, error))
+            request.body(full(&bytes)).map_err(|error| answer::malformed(&url, error))
         };
         let response = self.client.send_authorized(&self.target, &url, build).await?;
         finish(response, &Method::PUT, &url, &[StatusCode::CREATED]).await
@@ -101,12 +102,12 @@ impl Push {
         let body = std::sync::Mutex::new(Some(body));
         let build = || {
             let body = body.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            let body = body.ok_or_else(|| client::malformed(&url, "the registry asks for a token in the middle"))?;
+            let body = body.ok_or_else(|| answer::malformed(&url, "the registry asks for a token in the middle"))?;
             let request = Request::builder()
                 .method(Method::PUT)
                 .header(CONTENT_LENGTH, blob.size)
                 .header(CONTENT_TYPE, "application/octet-stream");
-            request.body(body).map_err(|error| client::malformed(&url, error))
+            request.body(body).map_err(|error| answer::malformed(&url, error))
         };
         let response = self.client.send_authorized(&self.target, &url, build).await?;
         finish(response, &Method::PUT, &url, &[StatusCode::CREATED]).await
@@ -117,13 +118,13 @@ impl Push {
         let url = self.target.url("blobs/uploads/");
         let build = || {
             let request = Request::builder().method(Method::POST).header(CONTENT_LENGTH, 0);
-            request.body(client::empty()).map_err(|error| client::malformed(&url, error))
+            request.body(client::empty()).map_err(|error| answer::malformed(&url, error))
         };
         let response = self.client.send_authorized(&self.target, &url, build).await?;
-        let response = client::expect(response, &Method::POST, &url, &[StatusCode::ACCEPTED])?;
+        let response = answer::expect(response, &Method::POST, &url, &[StatusCode::ACCEPTED])?;
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let location = location.and_then(|location| client::resolve_location(&url, location));
-        let location = location.ok_or_else(|| client::malformed(&url, "no place to upload to"))?;
+        let location = location.ok_or_else(|| answer::malformed(&url, "no place to upload to"))?;
         let separator = if location.contains('?') { '&' } else { '?' };
         Ok(format!("{location}{separator}digest={}", blob.digest))
     }
@@ -169,7 +170,7 @@ async fn finish(
     url: &str,
     right: &[StatusCode],
 ) -> Result<(), FetchError> {
-    let response = client::expect(response, method, url, right)?;
-    client::read_small(response, url, 1 << 20).await?;
+    let response = answer::expect(response, method, url, right)?;
+    answer::read_small(response, url, 1 << 20).await?;
     Ok(())
 }

@@ -252,7 +252,7 @@ mod tests {
         check("index.docker.io/busybox", "docker.io/library/busybox:latest");
         check("library/busybox", "docker.io/library/busybox:latest");
         check("bitnami/kubectl:1.2", "docker.io/bitnami/kubectl:1.2");
-        check("a--b__c.d_e/f", "docker.io/a--b__c.d_e/f:latest");
+        check("x/a--b__c.d_e", "docker.io/x/a--b__c.d_e:latest");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod decompress;
 mod entry;
 mod merged;
+mod pax;
 mod tar;
 mod unpack;
 

@@ -5,6 +5,8 @@
 
 use std::io::{self, Read};
 
+use super::pax;
+
 const BLOCK: usize = 512;
 /// Names, links and attributes of one entry. PAX headers are far smaller; extended attributes are at most 64 KiB each.
 const MAX_EXTENSION: u64 = 1 << 20;
@@ -46,7 +48,7 @@ pub(crate) enum Type {
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
     /// The stream broke, or its compression is damaged.
-    #[error("archive/tar: {0}")]
+    #[error("archive/tar: cannot read")]
     Read(#[from] io::Error),
     /// The bytes are no tar.
     #[error("archive/tar: invalid tar header: {0}")]
@@ -84,10 +86,10 @@ impl<R: Read> EntryReader<R> {
         loop {
             self.skip()?;
             let Some(raw) = self.block()? else { return Ok(None) };
-            let stored = raw.entry_size()?;
+            let stored = raw.entry_size().map_err(field)?;
             self.expect(stored);
             match raw.entry_type().as_byte() {
-                b'x' => extensions.pax = parse_pax(&self.extension(stored)?)?,
+                b'x' => extensions.pax = pax::parse(&self.extension(stored)?)?,
                 b'g' => {}
                 b'L' => extensions.path = Some(trim(self.extension(stored)?)),
                 b'K' => extensions.link = Some(trim(self.extension(stored)?)),
@@ -112,15 +114,15 @@ impl<R: Read> EntryReader<R> {
             path: extensions.path.unwrap_or_else(|| raw.path_bytes().into_owned()),
             link: extensions.link.or_else(|| raw.link_name_bytes().map(|link| link.into_owned())).unwrap_or_default(),
             kind,
-            mode: raw.mode()?,
-            uid: id(raw.uid()?)?,
-            gid: id(raw.gid()?)?,
-            modified: (i64::try_from(raw.mtime()?).unwrap_or(0), 0),
-            device: (raw.device_major()?.unwrap_or(0), raw.device_minor()?.unwrap_or(0)),
+            mode: number(&raw.as_old().mode, raw.mode())?,
+            uid: id(number(&raw.as_old().uid, raw.uid())?)?,
+            gid: id(number(&raw.as_old().gid, raw.gid())?)?,
+            modified: (i64::try_from(number(&raw.as_old().mtime, raw.mtime())?).unwrap_or(0), 0),
+            device: device(raw, kind)?,
             stored,
             ..Header::default()
         };
-        apply_pax(&mut header, extensions.pax)?;
+        pax::apply(&mut header, extensions.pax)?;
         if raw.entry_type().is_gnu_sparse() {
             header.sparse = Some(self.sparse_map(raw)?);
         }
@@ -134,7 +136,7 @@ impl<R: Read> EntryReader<R> {
     fn sparse_map(&mut self, raw: &::tar::Header) -> Result<(u64, Vec<(u64, u64)>), TarError> {
         let wrong = || TarError::Header("sparse file without a map".into());
         let gnu = raw.as_gnu().ok_or_else(wrong)?;
-        let size = gnu.real_size()?;
+        let size = gnu.real_size().map_err(field)?;
         let mut map = Vec::new();
         add_segments(&gnu.sparse, &mut map)?;
         let mut is_extended = gnu.is_extended();
@@ -166,7 +168,7 @@ impl<R: Read> EntryReader<R> {
             return Ok(None);
         }
         let header = ::tar::Header::from_byte_slice(&block).clone();
-        match header.cksum()? == checksum(&block) {
+        match header.cksum().map_err(field)? == checksum(&block) {
             true => Ok(Some(header)),
             false => Err(TarError::Header("wrong checksum".into())),
         }
@@ -222,12 +224,37 @@ fn kind_of(raw: &::tar::Header) -> Result<Type, TarError> {
     })
 }
 
+/// Some writers leave fields empty; Go reads that as zero.
+fn number<T: Default>(bytes: &[u8], parsed: io::Result<T>) -> Result<T, TarError> {
+    match bytes.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        true => Ok(T::default()),
+        false => parsed.map_err(field),
+    }
+}
+
+/// The decoder's error repeats what may be any bytes; which field it was is enough.
+fn field(error: io::Error) -> TarError {
+    let text = error.to_string();
+    let name = text.split("when getting ").nth(1).and_then(|rest| rest.split(' ').next());
+    TarError::Header(name.map_or_else(|| "field".to_owned(), |name| format!("field {name}")))
+}
+
+fn device(raw: &::tar::Header, kind: Type) -> Result<(u32, u32), TarError> {
+    match kind {
+        Type::Character | Type::Block => {
+            let (major, minor) = (raw.device_major().map_err(field)?, raw.device_minor().map_err(field)?);
+            Ok((major.unwrap_or_default(), minor.unwrap_or_default()))
+        }
+        _ => Ok((0, 0)),
+    }
+}
+
 fn checksum(block: &[u8; BLOCK]) -> u32 {
     let field = 148..156;
     block.iter().enumerate().map(|(at, byte)| if field.contains(&at) { 32 } else { u32::from(*byte) }).sum()
 }
 
-fn id(id: u64) -> Result<u32, TarError> {
+pub(super) fn id(id: u64) -> Result<u32, TarError> {
     u32::try_from(id).map_err(|_| TarError::Header(format!("owner {id}")))
 }
 
@@ -238,65 +265,9 @@ fn trim(mut name: Vec<u8>) -> Vec<u8> {
     name
 }
 
-/// `LENGTH KEY=VALUE\n`, again and again. Values may hold any byte.
-fn parse_pax(mut bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, TarError> {
-    let wrong = || TarError::Header("PAX record".into());
-    let mut records = Vec::new();
-    while !bytes.is_empty() {
-        let space = bytes.iter().position(|byte| *byte == b' ').ok_or_else(wrong)?;
-        let length = std::str::from_utf8(&bytes[..space]).ok().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
-        let record: &[u8] = bytes.get(space + 1..length).ok_or_else(wrong)?;
-        let record = record.strip_suffix(b"\n").ok_or_else(wrong)?;
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(wrong)?;
-        let key = std::str::from_utf8(&record[..equals]).map_err(|_| wrong())?;
-        records.push((key.to_owned(), record[equals + 1..].to_vec()));
-        bytes = &bytes[length..];
-    }
-    Ok(records)
-}
-
-fn apply_pax(header: &mut Header, records: Vec<(String, Vec<u8>)>) -> Result<(), TarError> {
-    for (key, value) in records {
-        let text = || std::str::from_utf8(&value).map_err(|_| TarError::Header(format!("PAX {key}")));
-        let number = || text()?.parse::<u64>().map_err(|_| TarError::Header(format!("PAX {key}")));
-        match key.as_str() {
-            "path" => header.path = value,
-            "linkpath" => header.link = value,
-            "size" => header.stored = number()?,
-            "uid" => header.uid = id(number()?)?,
-            "gid" => header.gid = id(number()?)?,
-            "mtime" => header.modified = pax_time(text()?).ok_or_else(|| TarError::Header("PAX mtime".into()))?,
-            sparse if sparse.starts_with("GNU.sparse.") => {
-                return Err(TarError::Unsupported("GNU's PAX format of sparse files".into()));
-            }
-            other => {
-                if let Some(name) = other.strip_prefix("SCHILY.xattr.") {
-                    header.xattrs.push((name.to_owned(), value));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// `123.456` or `-0.5` in whole seconds and nanoseconds, rounded down.
-fn pax_time(text: &str) -> Option<(i64, u32)> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let is_negative = seconds.starts_with('-');
-    let seconds: i64 = seconds.parse().ok()?;
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    match (is_negative, digits.parse::<u32>().ok()?) {
-        (true, nanoseconds @ 1..) => Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds)),
-        (_, nanoseconds) => Some((seconds, nanoseconds)),
-    }
-}
-
 fn add_segments(segments: &[::tar::GnuSparseHeader], map: &mut Vec<(u64, u64)>) -> Result<(), TarError> {
     for segment in segments.iter().filter(|segment| !segment.is_empty()) {
-        map.push((segment.offset()?, segment.length()?));
+        map.push((segment.offset().map_err(field)?, segment.length().map_err(field)?));
     }
     Ok(())
 }
@@ -402,8 +373,8 @@ mod tests {
         let mut flipped = entry(b'0', "a", b"", 0);
         flipped[0] ^= 1;
         check(&flipped, "wrong checksum");
-        check(&entry(b'0', "a", b"x", 1)[..700], "unexpected end");
-        check(&entry(b'0', "a", b"", 0)[..100], "unexpected end");
+        check(&entry(b'0', "a", b"x", 1)[..700], "cannot read");
+        check(&entry(b'0', "a", b"", 0)[..100], "cannot read");
         check(&entry(b'x', "p", b"", 2 << 20), "extension header of 2097152 bytes");
         check(&entry(b'x', "p", b"9 a=b\n", 6), "PAX record");
         check(&entry(b'x', "p", b"6 a=b\n7", 7), "PAX record");

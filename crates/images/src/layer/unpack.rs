@@ -121,7 +121,10 @@ impl<'a> Writer<'a> {
                 let disk = self.tree.disk(&folder);
                 return self.tree.make_opaque(&disk);
             }
-            (None, _) => return self.set_attributes(&self.tree.root().to_owned(), &kind, &attributes),
+            (None, _) => {
+                let root = self.tree.root().to_owned();
+                return self.set_attributes(&root, &kind, &attributes);
+            }
             (Some(name), _) => name.to_owned(),
         };
         let folder = self.tree.folder(path.parent().unwrap_or(Path::new("")))?;

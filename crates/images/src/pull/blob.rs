@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use super::client::{self, Client, Target, TransferError};
+use super::answer::{self, TransferError};
+use super::client::{self, Client, Target};
 use crate::digest::Hasher;
 use crate::error::FetchError;
 use crate::manifest::Descriptor;
@@ -58,8 +59,7 @@ async fn from_endpoint(
     path: &Path,
     report: &impl Fn(u64),
 ) -> Result<(), FetchError> {
-    let writing = || format!("write {}", path.display());
-    let file = File::create(path).await.map_err(FetchError::io(writing()))?;
+    let file = create(path)?;
     let mut ingest = Ingest { file, hasher: Hasher::default(), have: 0, blob, path };
     let mut resumes = 0;
     loop {
@@ -77,6 +77,12 @@ async fn from_endpoint(
     }
 }
 
+/// At once, not on a blocking thread: a pull that is dropped meanwhile could not remove the file.
+fn create(path: &Path) -> Result<File, FetchError> {
+    let file = std::fs::File::create(path).map_err(FetchError::io(format!("write {}", path.display())))?;
+    Ok(File::from_std(file))
+}
+
 struct Ingest<'a> {
     file: File,
     hasher: Hasher,
@@ -91,15 +97,15 @@ impl Ingest<'_> {
         let url = target.url(&format!("blobs/{}", self.blob.digest));
         let range = (self.have > 0).then(|| client::range_from(self.have));
         let response = client.ask(Method::GET, target, &url, range.as_slice()).await?;
-        let response = client::expect(response, &Method::GET, &url, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT])?;
+        let response = answer::expect(response, &Method::GET, &url, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT])?;
         if self.have > 0 && response.status() == StatusCode::OK {
             self.start_over().await?;
         }
-        if let Some(length) = client::content_length(&response) {
+        if let Some(length) = answer::content_length(&response) {
             self.check_size(self.have + length)?;
         }
         let mut body = response.into_body();
-        while let Some(piece) = client::next_piece(&mut body, &Method::GET, &url).await? {
+        while let Some(piece) = answer::next_piece(&mut body, &Method::GET, &url).await? {
             self.check_size(self.have + piece.len() as u64)?;
             self.hasher.update(&piece);
             self.file.write_all(&piece).await.map_err(FetchError::io(self.writing()))?;
@@ -114,7 +120,7 @@ impl Ingest<'_> {
 
     /// The server does not know ranges.
     async fn start_over(&mut self) -> Result<(), FetchError> {
-        self.file = File::create(self.path).await.map_err(FetchError::io(self.writing()))?;
+        self.file = create(self.path)?;
         self.hasher = Hasher::default();
         self.have = 0;
         Ok(())

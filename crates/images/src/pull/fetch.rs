@@ -1,6 +1,6 @@
 //! A whole pull: resolve, manifest, config, layers, commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -153,10 +153,20 @@ impl Fetch<'_> {
         let missing: Vec<bool> = chain.iter().map(|chain| !self.store.has_layer(chain)).collect();
         self.announce(blobs, &missing);
         let mut downloads = Downloads::start(self, blobs, &missing);
-        for (index, diff_id) in diff_ids.iter().enumerate() {
-            if !missing[index] {
-                continue;
-            }
+        let unpacked = self.unpack_layers(&mut downloads, diff_ids, chain, &missing).await;
+        // Those that still run would leave their files behind when they are only told to end.
+        downloads.tasks.shutdown().await;
+        unpacked
+    }
+
+    async fn unpack_layers(
+        &self,
+        downloads: &mut Downloads,
+        diff_ids: &[Digest],
+        chain: &[Digest],
+        missing: &[bool],
+    ) -> Result<(), FetchError> {
+        for (index, diff_id) in diff_ids.iter().enumerate().filter(|(index, _)| missing[*index]) {
             let blob = downloads.next(index).await?;
             set_state(&self.progress, index, LayerState::Unpacking);
             unpack_in_order(self.store, blob.0.clone(), *diff_id, &chain[..index]).await?;
@@ -199,7 +209,7 @@ pub(crate) fn set_state(progress: &watch::Sender<Progress>, index: usize, state:
 struct Downloads {
     tasks: JoinSet<(usize, Result<BlobFile, FetchError>)>,
     /// Those that came before their turn.
-    early: std::collections::HashMap<usize, BlobFile>,
+    early: HashMap<usize, BlobFile>,
 }
 
 impl Downloads {
@@ -215,7 +225,7 @@ impl Downloads {
                 (index, download(&store, &targets, &progress, index, &blob).await)
             });
         }
-        Downloads { tasks, early: std::collections::HashMap::new() }
+        Downloads { tasks, early: HashMap::new() }
     }
 
     /// The blob of this layer. Any download that fails fails the pull at once.

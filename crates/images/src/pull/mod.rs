@@ -1,9 +1,10 @@
 //! Pulling from registries (OCI distribution spec 1.1).
 //!
-//! `client` speaks HTTP to one endpoint after the other, `auth` gets tokens, `resolve` asks what a name means now, `fetch`
+//! `client` speaks HTTP to one endpoint after the other, `answer` judges what comes back, `auth` answers challenges, `resolve` asks what a name means now, `fetch`
 //! brings manifest, config and layers and unpacks them, `blob` brings one layer through broken connections. [`Pull`] is what
 //! callers hold; those who ask for the same at once hold the same.
 
+pub(crate) mod answer;
 mod auth;
 mod blob;
 pub(crate) mod client;
@@ -20,9 +21,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::sync::watch;
 
+pub use self::answer::TransferError;
 pub(crate) use self::blob::BlobFile;
 pub(crate) use self::client::Client;
-pub use self::client::TransferError;
 pub(crate) use self::fetch::{set_state, unpack_in_order};
 pub use self::resolve::ResolveError;
 use crate::{Error, Image, ImageStore, Progress, Reference};

@@ -4,7 +4,8 @@ use http::header::ACCEPT;
 use http::{HeaderName, Method, StatusCode};
 
 use super::Credentials;
-use super::client::{self, Client, Target, TransferError};
+use super::answer::{self, TransferError};
+use super::client::{Client, Target};
 use crate::manifest::{DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::{Digest, Reference};
 
@@ -80,7 +81,7 @@ async fn ask(client: &Client, reference: &Reference, target: &Target) -> Result<
     let url = target.url(&format!("manifests/{}", reference.manifest_path()));
     let response = client.ask(Method::HEAD, target, &url, &[accept()]).await?;
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
-        let response = client::expect(response, &Method::HEAD, &url, &[StatusCode::OK])?;
+        let response = answer::expect(response, &Method::HEAD, &url, &[StatusCode::OK])?;
         let digest = response.headers().get(DIGEST).and_then(|value| value.to_str().ok()?.parse().ok());
         if let Some(digest) = digest {
             return Ok(Resolved { digest, document: None });
@@ -98,10 +99,10 @@ pub(crate) async fn fetch_document(
 ) -> Result<FetchedDocument, TransferError> {
     let url = target.url(&format!("manifests/{version}"));
     let response = client.ask(Method::GET, target, &url, &[accept()]).await?;
-    let response = client::expect(response, &Method::GET, &url, &[StatusCode::OK])?;
+    let response = answer::expect(response, &Method::GET, &url, &[StatusCode::OK])?;
     let media_type = response.headers().get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.unwrap_or_default().to_owned();
-    let bytes = client::read_small(response, &url, MAX_MANIFEST).await?;
+    let bytes = answer::read_small(response, &url, MAX_MANIFEST).await?;
     Ok(FetchedDocument { bytes, media_type })
 }
 

@@ -1,4 +1,4 @@
-//! Unpacked layers on disk: a folder each, named after the beginning of its ChainID, so that many fit into overlayfs' options.
+//! Unpacked layers on disk: a folder each, named by its ChainID.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,8 +14,6 @@ use crate::layer::{LayerError, unpack};
 use crate::{Digest, Error};
 
 const META: &str = "layer.json";
-/// Hex digits of the ChainID in the folder's name. Two layers that share them cannot both be here; the whole id is compared.
-const NAME: usize = 16;
 
 /// What a layer is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,16 +32,12 @@ pub(crate) fn read_all(folder: &Path) -> Result<BTreeMap<Digest, LayerMeta>, Err
         let path = entry.map_err(Error::io(folder))?.path();
         let meta: Option<LayerMeta> =
             fs::read(path.join(META)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        match meta.filter(|meta| path.ends_with(name(&meta.chain_id)) && path.join("fs").is_dir()) {
+        match meta.filter(|meta| path.ends_with(meta.chain_id.hex()) && path.join("fs").is_dir()) {
             Some(meta) => drop(layers.insert(meta.chain_id, meta)),
             None => fs::remove_dir_all(&path).map_err(Error::io(&path))?,
         }
     }
     Ok(layers)
-}
-
-fn name(chain: &Digest) -> String {
-    chain.hex()[..NAME].to_owned()
 }
 
 impl ImageStore {
@@ -53,7 +47,7 @@ impl ImageStore {
     }
 
     pub(super) fn layer_home(&self, chain: &Digest) -> PathBuf {
-        self.config().root.join("layers").join(name(chain))
+        self.config().root.join("layers").join(chain.hex())
     }
 
     pub(crate) fn has_layer(&self, chain: &Digest) -> bool {

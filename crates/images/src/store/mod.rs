@@ -3,6 +3,7 @@
 //! ```text
 //! blobs/sha256/…     manifests and configs
 //! layers/…/fs        unpacked layers, by ChainID        (layers/…/layer.json: what it is)
+//! empty              what an image without layers stands on
 //! images.json        the books: images and their names  (written whole, renamed into place)
 //! ingest/, tmp/      what is on its way in or out; emptied when the store is opened
 //! ```
@@ -32,6 +33,8 @@ use self::books::Books;
 pub(crate) use self::books::Record;
 pub(crate) use self::commit::NewImage;
 use self::layers::LayerMeta;
+
+const EMPTY: &str = "empty";
 
 /// How a store is set up.
 #[derive(Clone, Debug)]
@@ -89,7 +92,7 @@ impl ImageStore {
         make_folder(root)?;
         let lock = file::lock_folder(root).map_err(|error| Error::io(root)(error.source))?;
         let lock = lock.ok_or_else(|| Error::Locked { path: root.clone() })?;
-        for name in ["blobs", "blobs/sha256", "layers"] {
+        for name in ["blobs", "blobs/sha256", "layers", EMPTY] {
             make_folder(&root.join(name))?;
         }
         let layers = layers::read_all(&root.join("layers"))?;
@@ -161,7 +164,10 @@ impl ImageStore {
     pub fn lease(&self, image: &str, holder: &str) -> Result<LayerLease, Error> {
         let mut state = self.state();
         let record = state.books.find(image)?;
-        let lowerdirs = record.layers.iter().rev().map(|chain| self.layer_folder(chain)).collect();
+        let mut lowerdirs: Vec<PathBuf> = record.layers.iter().rev().map(|chain| self.layer_folder(chain)).collect();
+        if lowerdirs.is_empty() {
+            lowerdirs.push(self.config().root.join(EMPTY));
+        }
         let lease =
             LayerLease { holder: holder.to_owned(), image: record.id, layers: record.layers.clone(), lowerdirs };
         state.leases.insert(holder.to_owned(), lease.clone());
@@ -170,11 +176,11 @@ impl ImageStore {
 
     /// Gives a holder's layers back. Layers that nothing needs any more are removed. Unknown holders are no error.
     pub async fn release(&self, holder: &str) -> Result<(), Error> {
-        match self.state().leases.remove(holder) {
-            None => return Ok(()),
-            Some(_) => {}
+        let was_held = self.state().leases.remove(holder).is_some();
+        match was_held {
+            true => self.collect_garbage().await,
+            false => Ok(()),
         }
-        self.collect_garbage().await
     }
 
     /// What the store takes on disk, from its own books: no walk.
