@@ -44,6 +44,16 @@ pub fn with_default_tag(image: &str) -> Result<String, InvalidImageName> {
     Ok(if tag.is_none() && digest.is_none() { format!("{image}:latest") } else { image.to_owned() })
 }
 
+/// The whole name, as runtimes show it: `busybox` is `docker.io/library/busybox:latest`. What is no reference stays.
+pub fn full_name(image: &str) -> String {
+    let Ok(tagged) = with_default_tag(image) else { return image.to_owned() };
+    match tagged.split_once('/') {
+        None => format!("docker.io/library/{tagged}"),
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => tagged,
+        Some(_) => format!("docker.io/{tagged}"),
+    }
+}
+
 /// Without the registry's host, if the first part looks like one.
 fn repository_path(name: &str) -> &str {
     match name.split_once('/') {
@@ -87,6 +97,18 @@ mod tests {
             ),
         ] {
             assert_eq!(with_default_tag(image).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn full_names_say_where_an_image_comes_from() {
+        for (image, expected) in [
+            ("busybox", "docker.io/library/busybox:latest"),
+            ("nosuch/image:1", "docker.io/nosuch/image:1"),
+            ("k8s.gcr.io/pause:3.1", "k8s.gcr.io/pause:3.1"),
+            ("localhost/a", "localhost/a:latest"),
+        ] {
+            assert_eq!(super::full_name(image), expected);
         }
     }
 

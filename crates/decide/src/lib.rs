@@ -29,7 +29,7 @@ mod tests;
 
 pub use action::{Action, Plan, StopReason, Subject, Target};
 pub use back_off::{BackOff, go_duration};
-pub use image_name::{InvalidImageName, with_default_tag};
+pub use image_name::{InvalidImageName, full_name, with_default_tag};
 pub use kinds::{KindRules, Restarts, Starts, rules_of};
 pub use life::{LifeEvent, PodLife, TerminationCause, life_events, next};
 pub use note::{Happening, Note, NoteType, notes};

@@ -1,1 +1,34 @@
-//! Skeleton.
+//! The node agent: it runs the pods that the API assigns to this machine, and reports what becomes of them.
+//!
+//! ```text
+//!   API ──watch──▶ pods (one router) ──▶ actor (one per pod) ──actions──▶ CRI runtime, image service, volumes
+//!                                          │   ▲  ▲                           │
+//!                       status, events ◀──┘   │  └──── outcome of an action ──┤
+//!                                              └─────── container event ──────┘
+//! ```
+//! An actor owns its pod's state. On every wake it observes, asks `remora-decide`, acts and reports; the deciding is not
+//! here. No polling: a wake is a changed object, a container event, a finished action, or a moment that a decision named.
+//!
+//! Called by the main binary: [`Node::start`], [`Node::streams`] for the API server, [`Node::shutdown`]; [`tear_down`]
+//! for `remora down`.
+
+#![forbid(unsafe_code)]
+
+mod actor;
+mod config;
+mod container;
+mod context;
+mod events;
+mod logs;
+mod machine;
+mod mounts;
+mod node;
+mod pods;
+mod probes;
+mod sandbox;
+mod streams;
+mod volumes;
+
+pub use config::{Clock, Config, Dns, KubernetesService, system_clock};
+pub use mounts::{Mounts, PlainFolders, SystemMounts};
+pub use node::{Node, NodeError, tear_down};

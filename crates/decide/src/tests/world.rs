@@ -17,6 +17,7 @@ pub(super) struct World {
     /// Images that cannot be pulled.
     pub(super) missing_images: Vec<String>,
     pub(super) forgotten: bool,
+    starts: std::collections::BTreeMap<String, u32>,
     ids: u32,
 }
 
@@ -56,7 +57,8 @@ impl World {
         let seen = Observed { host_ips: vec!["10.0.0.1".into()], runtime: "remora".into(), ..Observed::default() };
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let (missing_images, forgotten) = (Vec::new(), false);
-        Self { pod, life: PodLife::Syncing, seen, now, missing_images, forgotten, ids: 0 }
+        let starts = std::collections::BTreeMap::new();
+        Self { pod, life: PodLife::Syncing, seen, now, missing_images, forgotten, starts, ids: 0 }
     }
 
     /// One look: life, status, plan; the status is taken by the API at once.
@@ -88,6 +90,11 @@ impl World {
             }
         }
         panic!("never at rest: {:?}", &plans[90..]);
+    }
+
+    /// How often each container was started.
+    pub(super) fn started(&self) -> std::collections::BTreeMap<String, u32> {
+        self.starts.clone()
     }
 
     pub(super) fn status(&self) -> &PodStatus {
@@ -179,6 +186,7 @@ impl World {
         let Action::StartContainer { container, sandbox, restart_count, back_off, target, .. } = action else { return };
         let now = self.now;
         let id = self.id(&container);
+        let started = container.clone();
         let spec_hash = containers(&self.pod).find(|c| c.name == container).map(|c| container_hash(&c)).unwrap();
         let target_runs = target
             .as_ref()
@@ -193,6 +201,7 @@ impl World {
         }
         track.failure = None;
         track.back_off = back_off;
+        *self.starts.entry(started).or_default() += 1;
         track.attempts.push(Attempt {
             id,
             sandbox,

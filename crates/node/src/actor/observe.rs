@@ -1,0 +1,164 @@
+//! From CRI's answers to what decisions are made of.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use remora_cri::{Container, ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus, labels};
+use remora_decide::{Attempt, AttemptState, BackOff, Exit, Observed, Sandbox, Volumes, full_name};
+
+use crate::container::termination_message;
+use crate::context::Context;
+
+/// What the runtime already has of a pod, when its actor starts or after a gap in the runtime's events.
+#[derive(Debug, Default)]
+pub(crate) struct Adopted {
+    pub(crate) sandboxes: Vec<PodSandboxStatus>,
+    /// With the sandbox that each stands in.
+    pub(crate) containers: Vec<(Container, ContainerStatus)>,
+}
+
+impl Adopted {
+    /// The names of the pod that all this belongs to, as an object: for a pod that the API no longer has.
+    pub(crate) fn pod(&self) -> Option<Pod> {
+        let labels = self.sandboxes.first().map(|s| &s.labels).or(self.containers.first().map(|(c, _)| &c.labels))?;
+        let label = |key: &str| labels.get(key).cloned();
+        let metadata = ObjectMeta {
+            name: label(labels::POD_NAME),
+            namespace: label(labels::POD_NAMESPACE),
+            uid: label(labels::POD_UID),
+            ..ObjectMeta::default()
+        };
+        Some(Pod { metadata, ..Pod::default() })
+    }
+
+    /// The world of a pod that is met for the first time by this process.
+    pub(crate) fn into_observed(self, context: &Context, pod: &Pod) -> Observed {
+        let mut observed = Observed {
+            host_ips: context.config.node_ips.iter().map(ToString::to_string).collect(),
+            runtime: context.runtime_name.clone(),
+            reported: pod.status.clone().unwrap_or_default(),
+            ..Observed::default()
+        };
+        self.fill(context, pod, &mut observed);
+        let adopted = observed.ready_sandbox().is_some() || !observed.tracks.is_empty();
+        if adopted && context.pod_folder(pod).exists() {
+            observed.volumes = Volumes::Ready;
+        }
+        for track in observed.tracks.values_mut() {
+            track.back_off = track.last().and_then(|last| BackOff::of_restart_count(last.restart_count, started(last)));
+        }
+        observed
+    }
+
+    /// Sandboxes and containers as the runtime lists them.
+    pub(crate) fn fill(self, context: &Context, pod: &Pod, observed: &mut Observed) {
+        observed.sandboxes = self.sandboxes.iter().map(sandbox_of).collect();
+        observed.sandboxes.sort_by_key(|s| std::cmp::Reverse(s.attempt));
+        let mut attempts: BTreeMap<String, Vec<Attempt>> = BTreeMap::new();
+        for (container, status) in self.containers {
+            let name = container_name(&status.labels).to_owned();
+            let attempt = attempt_of(context, pod, &status, &container.pod_sandbox_id);
+            attempts.entry(name).or_default().push(attempt);
+        }
+        for track in observed.tracks.values_mut() {
+            track.attempts.clear();
+        }
+        for (name, mut list) in attempts {
+            list.sort_by_key(|a| a.restart_count);
+            observed.tracks.entry(name).or_default().attempts = list;
+        }
+    }
+}
+
+/// The container's name in the pod, by its label.
+pub(crate) fn container_name(labels: &BTreeMap<String, String>) -> &str {
+    labels.get(labels::CONTAINER_NAME).map(String::as_str).unwrap_or_default()
+}
+
+/// A sandbox as decisions see it.
+pub(crate) fn sandbox_of(status: &PodSandboxStatus) -> Sandbox {
+    let network = status.network.clone().unwrap_or_default();
+    let first = Some(network.ip).filter(|ip| !ip.is_empty());
+    Sandbox {
+        id: status.id.clone(),
+        attempt: status.metadata.as_ref().map_or(0, |m| m.attempt),
+        ready: status.state == PodSandboxState::Ready as i32,
+        ips: first.into_iter().chain(network.additional_ips.into_iter().map(|i| i.ip)).collect(),
+    }
+}
+
+/// A container as decisions see it. Reads the termination message if it has ended.
+pub(crate) fn attempt_of(context: &Context, pod: &Pod, status: &ContainerStatus, sandbox: &str) -> Attempt {
+    let annotation = |key: &str| status.annotations.get(key).map(String::as_str);
+    let restart_count = annotation(labels::CONTAINER_RESTART_COUNT)
+        .and_then(|count| count.parse().ok())
+        .or(status.metadata.as_ref().map(|m| m.attempt))
+        .unwrap_or(0);
+    Attempt {
+        id: status.id.clone(),
+        sandbox: sandbox.to_owned(),
+        restart_count,
+        state: state_of(context, pod, status, restart_count),
+        image: image_name(status),
+        image_ref: status.image_ref.clone(),
+        spec_hash: annotation(labels::CONTAINER_HASH).unwrap_or_default().to_owned(),
+        stopping: None,
+        stop_reason: None,
+    }
+}
+
+fn state_of(context: &Context, pod: &Pod, status: &ContainerStatus, restart_count: u32) -> AttemptState {
+    match status.state() {
+        ContainerState::Created => AttemptState::Created,
+        ContainerState::Running => AttemptState::Running { since: timestamp(status.started_at) },
+        ContainerState::Exited | ContainerState::Unknown => {
+            let mut exit = exit_of(status);
+            if let Some(message) = termination_message::read(context, pod, status, restart_count, exit.code) {
+                exit.message = message;
+            }
+            AttemptState::Exited(exit)
+        }
+    }
+}
+
+/// What the runtime says of an end. An end without a reason gets the usual one.
+fn exit_of(status: &ContainerStatus) -> Exit {
+    let unknown = status.state() == ContainerState::Unknown;
+    let code = if unknown { 255 } else { status.exit_code };
+    let usual = match (unknown, code) {
+        (true, _) => "ContainerStatusUnknown",
+        (false, 0) => "Completed",
+        (false, _) => "Error",
+    };
+    Exit {
+        code,
+        reason: if status.reason.is_empty() { usual.to_owned() } else { status.reason.clone() },
+        message: status.message.clone(),
+        started: (status.started_at > 0).then(|| timestamp(status.started_at)),
+        finished: timestamp(status.finished_at),
+    }
+}
+
+/// The image's full name. Some runtimes answer with what the user wrote, some with the id that they were given.
+fn image_name(status: &ContainerStatus) -> String {
+    let image = status.image.clone().unwrap_or_default();
+    match (image.image.starts_with("sha256:"), image.user_specified_image.is_empty()) {
+        (true, true) => image.image,
+        (true, false) => full_name(&image.user_specified_image),
+        (false, _) => full_name(&image.image),
+    }
+}
+
+fn timestamp(nanoseconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH.saturating_add(SignedDuration::from_nanos(nanoseconds)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn started(attempt: &Attempt) -> Timestamp {
+    match &attempt.state {
+        AttemptState::Running { since } => *since,
+        AttemptState::Exited(exit) => exit.started.unwrap_or(exit.finished),
+        AttemptState::Created => Timestamp::UNIX_EPOCH,
+    }
+}

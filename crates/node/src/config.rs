@@ -1,0 +1,84 @@
+//! What a node agent must be told. Built by the main binary and by tests.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use remora_cri::{ImageService, RuntimeService};
+use remora_streaming::ContainerStreams;
+
+use crate::mounts::Mounts;
+
+/// Tells the time; in tests it follows tokio's paused clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The machine's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(Timestamp::now)
+}
+
+/// All that a node agent needs.
+#[derive(Clone)]
+pub struct Config {
+    /// The name of the Node object, and of `spec.nodeName`.
+    pub node_name: String,
+    /// The machine's addresses, the first one first in statuses.
+    pub node_ips: Vec<IpAddr>,
+    /// The agent's own folder: volumes, hosts files, termination messages (`pods/UID/…`).
+    pub root: PathBuf,
+    /// Container logs, usually `/var/log/pods`: `NAMESPACE_NAME_UID/CONTAINER/N.log`.
+    pub logs: PathBuf,
+    /// The cgroup below which pods stand, `/remora`: `ROOT/kubepods/CLASS/podUID`.
+    pub cgroup_root: String,
+    /// Containers without a seccomp profile get the runtime's default one, not none (kubelet's `--seccomp-default`).
+    pub seccomp_default: bool,
+    /// How pods resolve names.
+    pub dns: Dns,
+    /// Where pods find the API; none leaves `KUBERNETES_SERVICE_HOST` out.
+    pub kubernetes_service: Option<KubernetesService>,
+    /// The API, with the rights of `system:node:NAME`.
+    pub client: kube::Client,
+    /// The runtime.
+    pub runtime: Arc<dyn RuntimeService>,
+    /// Its images.
+    pub images: Arc<dyn ImageService>,
+    /// Its exec and attach.
+    pub streams: Arc<dyn ContainerStreams>,
+    /// Mounting for volumes: [`crate::SystemMounts`].
+    pub mounts: Arc<dyn Mounts>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// How pods resolve names.
+#[derive(Clone, Debug, Default)]
+pub struct Dns {
+    /// The cluster's servers; without any, `ClusterFirst` falls back to the machine's.
+    pub servers: Vec<IpAddr>,
+    /// The cluster's domain, `cluster.local`.
+    pub domain: String,
+    /// The machine's `resolv.conf`; none for an empty one.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// The address of the `kubernetes` service, as pods see it in their environment.
+#[derive(Clone, Debug)]
+pub struct KubernetesService {
+    /// Address or name.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl Config {
+    /// A pod's own folder.
+    pub(crate) fn pod_folder(&self, uid: &str) -> PathBuf {
+        self.root.join("pods").join(uid)
+    }
+
+    /// The folder of a pod's logs.
+    pub(crate) fn log_folder(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.logs.join(format!("{namespace}_{name}_{uid}"))
+    }
+}

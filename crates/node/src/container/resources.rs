@@ -1,0 +1,107 @@
+//! Requests and limits as cgroup values.
+//!
+//! Source: kubernetes `pkg/kubelet/cm/helpers_linux.go` and `pkg/kubelet/qos/policy.go`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use remora_cri::LinuxContainerResources;
+use remora_decide::{QosClass, qos_class};
+use remora_model::ContainerKind;
+use remora_model::quantity::Quantity;
+
+const PERIOD: i64 = 100_000;
+const LEAST_QUOTA: i64 = 1_000;
+const LEAST_SHARES: i64 = 2;
+const MOST_SHARES: i64 = 262_144;
+
+/// What one container may use. An ephemeral container has no requests or limits of its own.
+pub(crate) fn of_container(pod: &Pod, kind: ContainerKind, container: &Container) -> LinuxContainerResources {
+    let none = ResourceRequirements::default();
+    let resources = container.resources.as_ref().filter(|_| kind != ContainerKind::Ephemeral).unwrap_or(&none);
+    LinuxContainerResources { oom_score_adj: oom_score(pod, resources), ..linux(resources) }
+}
+
+/// What the pod as a whole may use: the cgroup above its containers. A limit only if every container has one.
+pub(crate) fn pod_resources(pod: &Pod) -> LinuxContainerResources {
+    let Some(spec) = &pod.spec else { return LinuxContainerResources::default() };
+    let sum = |name: &str, of: fn(&ResourceRequirements) -> &Option<BTreeMap<String, Text>>| {
+        let amounts = spec.containers.iter().map(|c| c.resources.as_ref().and_then(|r| amount(of(r), name)));
+        amounts.collect::<Vec<Option<i64>>>()
+    };
+    let total = |list: Vec<Option<i64>>| list.into_iter().flatten().sum::<i64>();
+    let all = |list: Vec<Option<i64>>| if list.iter().all(Option::is_some) { total(list) } else { 0 };
+    let cpu_limit = all(sum("cpu", |r| &r.limits));
+    LinuxContainerResources {
+        cpu_shares: shares(total(sum("cpu", |r| &r.requests))),
+        cpu_period: if cpu_limit > 0 { PERIOD } else { 0 },
+        cpu_quota: quota(cpu_limit),
+        memory_limit_in_bytes: all(sum("memory", |r| &r.limits)),
+        ..LinuxContainerResources::default()
+    }
+}
+
+fn linux(resources: &ResourceRequirements) -> LinuxContainerResources {
+    let cpu_limit = amount(&resources.limits, "cpu").unwrap_or(0);
+    let cpu_request = amount(&resources.requests, "cpu").unwrap_or(cpu_limit);
+    LinuxContainerResources {
+        cpu_shares: shares(cpu_request),
+        cpu_period: if cpu_limit > 0 { PERIOD } else { 0 },
+        cpu_quota: quota(cpu_limit),
+        memory_limit_in_bytes: amount(&resources.limits, "memory").unwrap_or(0),
+        ..LinuxContainerResources::default()
+    }
+}
+
+/// CPU in thousandths, the rest in units.
+fn amount(amounts: &Option<BTreeMap<String, Text>>, name: &str) -> Option<i64> {
+    let quantity = Quantity::parse(&amounts.as_ref()?.get(name)?.0).ok()?;
+    Some(if name == "cpu" { quantity.milli_value() } else { quantity.value() })
+}
+
+fn shares(milli_cpu: i64) -> i64 {
+    (milli_cpu * 1024 / 1000).clamp(LEAST_SHARES, MOST_SHARES)
+}
+
+fn quota(milli_cpu: i64) -> i64 {
+    if milli_cpu > 0 { (milli_cpu * PERIOD / 1000).max(LEAST_QUOTA) } else { 0 }
+}
+
+/// How early the kernel kills it when memory is short: the less it asked for, the earlier.
+fn oom_score(pod: &Pod, resources: &ResourceRequirements) -> i64 {
+    match qos_class(pod) {
+        QosClass::Guaranteed => -997,
+        QosClass::BestEffort => 1000,
+        QosClass::Burstable => {
+            let request = memory_request(resources);
+            let capacity = i64::try_from(crate::machine::memory_bytes()).unwrap_or(i64::MAX).max(1);
+            let score = 1000 - (1000 * i128::from(request) / i128::from(capacity)) as i64;
+            score.clamp(3, 999)
+        }
+    }
+}
+
+/// Bytes asked for; the limit where there is no request.
+fn memory_request(resources: &ResourceRequirements) -> i64 {
+    amount(&resources.requests, "memory").or(amount(&resources.limits, "memory")).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(resources: serde_json::Value, expected: (i64, i64, i64)) {
+        let resources: ResourceRequirements = serde_json::from_value(resources).unwrap();
+        let linux = linux(&resources);
+        assert_eq!((linux.cpu_shares, linux.cpu_quota, linux.memory_limit_in_bytes), expected, "{resources:?}");
+    }
+
+    #[test]
+    fn requests_are_weights_and_limits_are_limits() {
+        check(serde_json::json!({}), (2, 0, 0));
+        check(serde_json::json!({"requests": {"cpu": "500m"}}), (512, 0, 0));
+        check(serde_json::json!({"limits": {"cpu": "10m", "memory": "32Mi"}}), (10, 1000, 33_554_432));
+        check(serde_json::json!({"limits": {"cpu": "1m"}}), (2, 1000, 0));
+    }
+}

@@ -1,0 +1,209 @@
+//! A pod's volumes: made before its containers start, taken down when the last has ended.
+//!
+//! Each volume is a folder `pods/UID/volumes/KIND/NAME`, as a kubelet lays it out; tokens, secrets and memory volumes are
+//! a tmpfs. Kinds of this issue: emptyDir, hostPath, configMap, secret, downwardAPI, projected.
+
+mod atomic_writer;
+mod host_path;
+pub(crate) mod lookup;
+mod payload;
+mod token;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Volume};
+use remora_model::quantity::Quantity;
+
+use crate::context::Context;
+use crate::mounts::Mounts;
+use payload::Payload;
+
+/// Everything is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SetUp {
+    /// When it must be done again, because a token runs out.
+    pub(crate) refresh: Option<Timestamp>,
+}
+
+/// A volume could not be set up. The words are those of an event.
+#[derive(Debug)]
+pub(crate) struct MountFailure {
+    pub(crate) volume: String,
+    pub(crate) message: String,
+}
+
+/// Why a volume cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error(transparent)]
+    Lookup(#[from] lookup::LookupError),
+    #[error("references non-existent {what} key: {key}")]
+    NoKey { what: &'static str, key: String },
+    #[error(transparent)]
+    Field(#[from] crate::container::FieldError),
+    #[error("{0}")]
+    HostPath(String),
+    #[error("failed to fetch token: {0}")]
+    Token(String),
+    #[error("volume {0:?} is not in the pod")]
+    NoSuchVolume(String),
+    #[error("volumes of this kind are not supported: {0}")]
+    Unsupported(String),
+    #[error("the path {0:?} leads out of the volume")]
+    BadPath(String),
+    #[error("cannot write {path}: {source}")]
+    Write {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    System(#[from] remora_sys::Error),
+}
+
+/// Sets all volumes up. Doing it again changes nothing but what a token's age asks for.
+pub(crate) async fn set_up(context: &Context, pod: &Pod, pod_ips: &[String]) -> Result<SetUp, MountFailure> {
+    let fail =
+        |volume: &str, error: VolumeError| MountFailure { volume: volume.to_owned(), message: error.to_string() };
+    make_folder(&context.pod_folder(pod), 0o750).map_err(|e| fail("", e))?;
+    let mut refresh: Option<Timestamp> = None;
+    for volume in volumes_of(pod) {
+        let again = one(context, pod, volume, pod_ips).await.map_err(|e| fail(&volume.name, e))?;
+        refresh = refresh.into_iter().chain(again).min();
+    }
+    Ok(SetUp { refresh })
+}
+
+/// Unmounts and removes all volumes. What is not there is no error.
+pub(crate) async fn tear_down(context: &Context, pod: &Pod) -> Result<(), String> {
+    let folder = context.pod_folder(pod);
+    let mounts = Arc::clone(&context.config.mounts);
+    let done = tokio::task::spawn_blocking(move || remove(&*mounts, &folder)).await;
+    done.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+}
+
+/// Unmounts everything below a pod's folder and removes its volumes; the rest of the folder stays.
+pub(crate) fn remove(mounts: &dyn Mounts, pod_folder: &Path) -> Result<(), VolumeError> {
+    if !pod_folder.exists() {
+        return Ok(());
+    }
+    mounts.unmount_below(pod_folder)?;
+    for part in ["volumes", "volume-subpaths"] {
+        let path = pod_folder.join(part);
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(VolumeError::Write { path: path.display().to_string(), source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where a volume of a pod is on this machine.
+pub(crate) fn folder(context: &Context, pod: &Pod, name: &str) -> Result<PathBuf, VolumeError> {
+    let volume = volumes_of(pod).find(|v| v.name == name);
+    let volume = volume.ok_or_else(|| VolumeError::NoSuchVolume(name.to_owned()))?;
+    Ok(match &volume.host_path {
+        Some(source) => PathBuf::from(&source.path),
+        None => context.pod_folder(pod).join("volumes").join(kind_of(volume)?).join(name),
+    })
+}
+
+fn volumes_of(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    pod.spec.iter().flat_map(|s| s.volumes.iter().flatten())
+}
+
+/// The folder's name of a kind, as kubelets call it.
+fn kind_of(volume: &Volume) -> Result<&'static str, VolumeError> {
+    Ok(match volume {
+        Volume { empty_dir: Some(_), .. } => "kubernetes.io~empty-dir",
+        Volume { host_path: Some(_), .. } => "kubernetes.io~host-path",
+        Volume { config_map: Some(_), .. } => "kubernetes.io~configmap",
+        Volume { secret: Some(_), .. } => "kubernetes.io~secret",
+        Volume { downward_api: Some(_), .. } => "kubernetes.io~downward-api",
+        Volume { projected: Some(_), .. } => "kubernetes.io~projected",
+        other => return Err(VolumeError::Unsupported(other.name.clone())),
+    })
+}
+
+/// One volume; when its content runs out.
+async fn one(
+    context: &Context,
+    pod: &Pod,
+    volume: &Volume,
+    pod_ips: &[String],
+) -> Result<Option<Timestamp>, VolumeError> {
+    if let Some(source) = &volume.host_path {
+        host_path::check(source)?;
+        return Ok(None);
+    }
+    let folder = folder(context, pod, &volume.name)?;
+    let mounts = Arc::clone(&context.config.mounts);
+    if let Some(source) = &volume.empty_dir {
+        let memory = source.medium.as_deref() == Some("Memory");
+        let limit = source.size_limit.as_ref().and_then(|q| Quantity::parse(&q.0).ok()).map(|q| q.value());
+        let group = fs_group(pod);
+        let limit = limit.and_then(|l| u64::try_from(l).ok());
+        let make = move || empty_dir(memory.then_some(&*mounts), &folder, limit, group);
+        return blocking(make).await.map(|()| None);
+    }
+    let payload = payload::of(context, pod, volume, pod_ips).await?;
+    let Payload { files, in_memory, refresh } = payload;
+    let group = fs_group(pod);
+    blocking(move || {
+        make_folder(&folder, 0o777)?;
+        if in_memory {
+            mounts.tmpfs(&folder, None, 0o777)?;
+        }
+        atomic_writer::write(&folder, &files, group)
+    })
+    .await?;
+    Ok(refresh)
+}
+
+/// Mounts and writes must not hold up the agent's other pods.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
+) -> Result<T, VolumeError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(VolumeError::Write { path: "a volume".to_owned(), source: std::io::Error::other(error) }),
+    }
+}
+
+fn empty_dir(
+    memory: Option<&dyn Mounts>,
+    folder: &Path,
+    limit: Option<u64>,
+    group: Option<u32>,
+) -> Result<(), VolumeError> {
+    make_folder(folder, 0o777)?;
+    if let Some(mounts) = memory {
+        mounts.tmpfs(folder, limit, 0o777)?;
+    }
+    if let Some(group) = group {
+        let failed = |source| VolumeError::Write { path: folder.display().to_string(), source };
+        std::os::unix::fs::chown(folder, None, Some(group)).map_err(failed)?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o2777)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A folder with exactly this mode, whatever the umask is.
+fn make_folder(folder: &Path, mode: u32) -> Result<(), VolumeError> {
+    let failed = |source| VolumeError::Write { path: folder.display().to_string(), source };
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).map_err(failed)
+}
+
+fn fs_group(pod: &Pod) -> Option<u32> {
+    let context = pod.spec.as_ref()?.security_context.as_ref()?;
+    u32::try_from(context.fs_group?).ok()
+}
