@@ -112,7 +112,7 @@ mod tests {
         let check = |event: Event, type_: &str, reason: &str, action: &str, note: &str| {
             let expected = json!({
                 "apiVersion": "events.k8s.io/v1", "kind": "Event",
-                "metadata": {"name": "web.1886ce00e46b7888", "namespace": "shop"},
+                "metadata": {"name": "web.1886caf2450d6708", "namespace": "shop"},
                 "eventTime": "2026-01-02T03:04:05.678901Z",
                 "regarding": {"apiVersion": "v1", "kind": "Pod", "name": "web", "namespace": "shop", "uid": "u-1",
                     "resourceVersion": "7"},
