@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use remora_sys::cgroup::Layout;
 use remora_sys::process::PidFd;
@@ -38,7 +38,7 @@ impl Target {
         let handle = PidFd::open(pid)?.ok_or_else(gone)?;
         let namespaces = foreign_namespaces(pid)?;
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| gone())?;
-        let cgroups = members(&Layout::detect()?, &text).into_iter().map(|folder| folder.join("cgroup.procs")).collect();
+        let cgroups = Layout::detect()?.members(&text).into_iter().map(|folder| folder.join("cgroup.procs")).collect();
         // All was read by pid: if the process still runs, it was this one.
         if handle.has_ended() { Err(gone()) } else { Ok(Self { handle, namespaces, cgroups }) }
     }
@@ -81,49 +81,4 @@ fn foreign_namespaces(pid: i32) -> Result<ThreadNameSpaceType, Error> {
         foreign.set(kind, own != theirs);
     }
     Ok(foreign)
-}
-
-/// The folders of a process's cgroups, from `/proc/PID/cgroup`: on v2 one; on v1 one per mounted hierarchy.
-fn members(layout: &Layout, text: &str) -> Vec<PathBuf> {
-    let lines = text.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        Some((fields.next()?, Path::new(fields.next()?)))
-    });
-    let below = |mount: &Path, path: &Path| mount.join(path.strip_prefix("/").unwrap_or(path));
-    lines
-        .filter_map(|(controllers, path)| match layout {
-            Layout::Unified(mount) => controllers.is_empty().then(|| below(mount, path)),
-            Layout::Legacy { hierarchies, .. } => {
-                let known = hierarchies.iter().find(|hierarchy| hierarchy.controllers.join(",") == controllers)?;
-                Some(below(&known.mount, path))
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use remora_sys::cgroup::Hierarchy;
-
-    use super::*;
-
-    #[test]
-    fn a_process_is_in_one_cgroup_of_every_hierarchy() {
-        let check = |layout: &Layout, text: &str, expected: &[&str]| {
-            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
-            assert_eq!(members(layout, text), expected, "{text}");
-        };
-        let hierarchy = |controllers: &[&str], mount: &str| Hierarchy {
-            controllers: controllers.iter().map(ToString::to_string).collect(),
-            mount: mount.into(),
-        };
-        let legacy = Layout::Legacy {
-            hierarchies: vec![hierarchy(&["cpu", "cpuacct"], "/c/cpu"), hierarchy(&["name=systemd"], "/c/systemd")],
-            unified: Some("/c/unified".into()),
-        };
-        let text = "3:cpu,cpuacct:/pod/a:b\n2:pids:/elsewhere\n1:name=systemd:/\n0::/x\n";
-        check(&legacy, text, &["/c/cpu/pod/a:b", "/c/systemd/"]);
-        check(&Layout::Unified("/c".into()), "0::/pod/a\n", &["/c/pod/a"]);
-        check(&Layout::Unified("/c".into()), "", &[]);
-    }
 }

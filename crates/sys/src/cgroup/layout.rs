@@ -92,6 +92,25 @@ impl Layout {
         self.folders(path).iter().try_for_each(|folder| remove(folder))
     }
 
+    /// The folders of the cgroups that a process is in, from the text of its `/proc/PID/cgroup`: on v2 one; on v1 one per mounted hierarchy.
+    #[must_use]
+    pub fn members(&self, text: &str) -> Vec<PathBuf> {
+        let lines = text.lines().filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            Some((fields.next()?, Path::new(fields.next()?)))
+        });
+        let below = |mount: &Path, path: &Path| mount.join(path.strip_prefix("/").unwrap_or(path));
+        lines
+            .filter_map(|(controllers, path)| match self {
+                Self::Unified(mount) => controllers.is_empty().then(|| below(mount, path)),
+                Self::Legacy { hierarchies, .. } => {
+                    let known = hierarchies.iter().find(|hierarchy| hierarchy.controllers.join(",") == controllers)?;
+                    Some(below(&known.mount, path))
+                }
+            })
+            .collect()
+    }
+
     fn mount_of(&self, folder: &Path) -> PathBuf {
         match self {
             Self::Unified(mount) => mount.clone(),
@@ -202,5 +221,25 @@ mod tests {
         assert_eq!(controllers, ["cpu+cpuacct", "name=systemd"]);
 
         assert_eq!(Layout::from_mounts(&[mount("/", "ext4", "rw")]), None);
+    }
+
+    #[test]
+    fn a_process_is_in_one_cgroup_of_every_hierarchy() {
+        let check = |layout: &Layout, text: &str, expected: &[&str]| {
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(layout.members(text), expected, "{text}");
+        };
+        let hierarchy = |controllers: &[&str], mount: &str| Hierarchy {
+            controllers: controllers.iter().map(ToString::to_string).collect(),
+            mount: mount.into(),
+        };
+        let legacy = Layout::Legacy {
+            hierarchies: vec![hierarchy(&["cpu", "cpuacct"], "/c/cpu"), hierarchy(&["name=systemd"], "/c/systemd")],
+            unified: Some("/c/unified".into()),
+        };
+        let text = "3:cpu,cpuacct:/pod/a:b\n2:pids:/elsewhere\n1:name=systemd:/\n0::/x\n";
+        check(&legacy, text, &["/c/cpu/pod/a:b", "/c/systemd/"]);
+        check(&Layout::Unified("/c".into()), "0::/pod/a\n", &["/c/pod/a"]);
+        check(&Layout::Unified("/c".into()), "", &[]);
     }
 }

@@ -1,9 +1,11 @@
 //! Control groups, v1, v2 and the hybrid of both: where they are, making and removing folders, killing all that is in one, memory events.
 
+mod hasten;
 mod kill;
 mod layout;
 mod memory;
 
+pub use hasten::hasten_moves;
 pub use kill::{has_processes, kill_all, kill_round, processes};
 pub use layout::{Hierarchy, Layout};
 pub use memory::{OomCount, oom_kills};
