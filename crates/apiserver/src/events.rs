@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use remora_model::{Kind, Status};
+use remora_rules::selector::fields;
 use remora_store::{Event, KeyValue, Revision};
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ impl Type {
 /// How many types of events there are.
 const TYPES: usize = 3;
 
-/// What is kept on an event: its objects decoded (for selectors), and its lines.
+/// What is kept on an event: what selectors look at of its objects, and its lines.
 #[derive(Debug, Default)]
 pub struct Kept {
     old: OnceLock<Value>,
@@ -46,15 +47,19 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The object before the event.
-    pub fn old(&self, event: &Event) -> &Value {
-        self.old.get_or_init(|| event.previous.as_ref().map(|kv| encode::decode(&kv.value)).unwrap_or_default())
+    /// What selectors look at of the object before the event. `kind` is the one that it is stored as.
+    pub fn before(&self, kind: &Kind, event: &Event) -> &Value {
+        self.old.get_or_init(|| selectable(kind, event.previous.as_ref()))
     }
 
-    /// The object after the event.
-    pub fn new_object(&self, event: &Event) -> &Value {
-        self.new.get_or_init(|| event.kv().map(|kv| encode::decode(&kv.value)).unwrap_or_default())
+    /// The same of the object after the event.
+    pub fn after(&self, kind: &Kind, event: &Event) -> &Value {
+        self.new.get_or_init(|| selectable(kind, event.kv()))
     }
+}
+
+fn selectable(kind: &Kind, kv: Option<&KeyValue>) -> Value {
+    kv.map(|kv| fields::selectable(kind, &encode::decode(&kv.value))).unwrap_or_default()
 }
 
 /// Writes the events of one watch.

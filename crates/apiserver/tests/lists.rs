@@ -1,5 +1,7 @@
 //! Lists: pages at one revision, versions, selectors, forms.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::Server;

@@ -1,5 +1,7 @@
 //! Who may do what: tokens, anonymous, impersonation, reviews, nodes; logs and sessions up to the upgrade.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{NODE, Server};

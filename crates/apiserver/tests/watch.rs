@@ -1,5 +1,7 @@
 //! Watches: history and what comes after, bookmarks, selectors, tables, and what happens when history is gone.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::Server;

@@ -1,5 +1,7 @@
 //! Writes: races, dry runs, field validation, bodies, deletion.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::Server;
@@ -178,4 +180,21 @@ async fn a_pod_is_bound_once() {
         (&json!("anchor"), &json!("PodScheduled"))
     );
     assert_eq!(server.ask("POST", &path).json(&binding).send().await.refused().0, 409);
+}
+
+/// Not an assertion on time: it prints what a PATCH costs here, for `cargo test -- --nocapture latency`.
+#[tokio::test]
+async fn the_latency_of_a_patch_is_shown() {
+    let server = with_pod().await;
+    let path = format!("{PODS}/web/ephemeralcontainers");
+    let mut micros = Vec::new();
+    for n in 0..50 {
+        let container = json!({"name": format!("d{n}"), "image": "busybox", "targetContainerName": "web"});
+        let patch = json!({"spec": {"ephemeralContainers": [container]}});
+        let begun = std::time::Instant::now();
+        server.ask("PATCH", &path).strategic(&patch).send().await.ok();
+        micros.push(begun.elapsed().as_micros());
+    }
+    micros.sort_unstable();
+    eprintln!("PATCH of ephemeral containers: median {} µs, largest {} µs", micros[25], micros[49]);
 }

@@ -15,12 +15,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use http::{Response, StatusCode};
 use remora_http::{Body, body};
-use remora_model::Status;
+use remora_model::{Kind, Status};
 use remora_store::{Event, KeyValue, Revision, Watch, WatchError, WatchItem, WatchRequest};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::list;
+use crate::encode;
 use crate::events::{EventWriter, Kept, Type};
 use crate::metrics::Watching;
 use crate::objects::store_status;
@@ -62,6 +63,7 @@ pub async fn answer(call: &Call, what: &Collection, options: &WatchOptions) -> R
     let session = Session {
         watch,
         selection,
+        stored_as: encode::storage_kind(what.kind),
         writer,
         waiting,
         ends: Instant::now() + life,
@@ -103,6 +105,8 @@ async fn start(call: &Call, selection: &Selection, options: &WatchOptions) -> Re
 struct Session {
     watch: Watch,
     selection: Selection,
+    /// The kind as which the objects are stored.
+    stored_as: &'static Kind,
     writer: EventWriter,
     /// Frames that are ready.
     waiting: VecDeque<Bytes>,
@@ -150,9 +154,9 @@ impl Session {
     /// before and is selected now.
     fn told(&mut self, event: &Arc<Event>) -> Option<Bytes> {
         let kept = event.slot::<Kept>();
-        let is_all = self.selection.is_all();
-        let was = event.previous.is_some() && (is_all || self.selection.selects(kept.old(event)));
-        let is = event.kv().is_some() && (is_all || self.selection.selects(kept.new_object(event)));
+        let (selection, is_all) = (&self.selection, self.selection.is_all());
+        let was = event.previous.is_some() && (is_all || selection.selects(kept.before(self.stored_as, event)));
+        let is = event.kv().is_some() && (is_all || selection.selects(kept.after(self.stored_as, event)));
         let happened = match (was, is) {
             (false, true) => Type::Added,
             (true, true) => Type::Modified,

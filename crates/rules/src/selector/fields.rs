@@ -4,7 +4,7 @@
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use crate::object::at;
+use crate::object::{at, field_mut, set};
 
 /// Conditions that must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,6 +124,23 @@ impl Selector {
     }
 }
 
+/// What label and field selectors look at of a stored object (`kind` is the one it is stored as), and nothing else: small
+/// enough to be kept beside an event.
+pub fn selectable(kind: &Kind, object: &Value) -> Value {
+    let own = OF_KINDS.iter().filter(|(group, plural, _)| (*group, *plural) == (kind.group, kind.plural));
+    let fields = own.flat_map(|(.., fields)| fields.iter()).chain(&OF_ALL).chain(&["metadata.labels"]);
+    let mut kept = Value::Null;
+    for field in fields {
+        let path: Vec<&str> = field.split('.').collect();
+        let value = at(object, &path);
+        if let (false, Some((last, parents))) = (value.is_null(), path.split_last()) {
+            let parent = parents.iter().fold(&mut kept, |value, name| field_mut(value, name));
+            set(parent, last, value.clone());
+        }
+    }
+    kept
+}
+
 fn stored(mut term: Term) -> Term {
     for (shown, stored) in STORED_AS {
         if let Some(rest) = term.field.strip_prefix(shown) {
@@ -229,5 +246,21 @@ mod tests {
         assert!(Selector::parse(new, "regarding.name=p,reportingController=kubelet").unwrap().matches(&event));
         assert!(Selector::parse(core("events"), "involvedObject.name=p,source=kubelet").unwrap().matches(&event));
         assert!(Selector::parse(core("events"), "regarding.name=p").is_err());
+    }
+
+    #[test]
+    fn what_is_kept_for_selectors_selects_as_the_object_does() {
+        let pod = serde_json::json!({
+            "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}, "annotations": {"c": "d"}},
+            "spec": {"nodeName": "anchor", "containers": [{"name": "c"}]},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+        });
+        let kept = selectable(remora_model::kinds::core("pods"), &pod);
+        let expected = serde_json::json!({
+            "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}},
+            "spec": {"nodeName": "anchor"},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+        });
+        assert_eq!(kept, expected);
     }
 }
