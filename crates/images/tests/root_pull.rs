@@ -175,6 +175,17 @@ async fn a_mirror_is_asked_with_the_name_of_whom_it_mirrors() {
 }
 
 #[tokio::test]
+async fn a_server_that_speaks_no_tls_where_it_should_is_told() {
+    let Some(()) = need_root() else { return };
+    let server = Server::start(|_: &Request| Reply::new(404, ""));
+    let config = mirrored("docker.io", &[], &format!("https://{}", server.address));
+    let test = TestStore::with(config, Limits::default()).await;
+    let error = failure(&test, "busybox").await;
+    // A machine without certificate authorities does not even ask.
+    assert!(error.contains("Head \"https://127.0.0.1") || error.contains("certificate authorities"), "{error}");
+}
+
+#[tokio::test]
 async fn tokens_are_fetched_for_those_who_want_them() {
     let Some(()) = need_root() else { return };
     let image = registry_of(&three_layers());

@@ -132,6 +132,48 @@ fn a_sandbox_that_lost_a_part_is_told_and_mended() {
 }
 
 #[test]
+fn a_lost_bridge_or_state_folder_is_made_again() {
+    let Some(()) = need_root() else { return };
+    Machine::run(|machine| async move {
+        let network = Bridge::open(config(&machine, None)).await.unwrap();
+        let a = network_attach(&network, &machine, "a").await;
+        let bridge = a.interfaces[0].name.clone();
+        machine.ip(&["link", "del", &bridge]);
+        network_attach(&network, &machine, "b").await;
+        assert!(matches!(network.check("a").await, Err(Error::Missing { .. })));
+        drop(network);
+        std::fs::remove_dir_all(machine.folder().join("state")).unwrap();
+        let network = Bridge::open(config(&machine, None)).await.unwrap();
+        network_attach(&network, &machine, "c").await;
+        drop(network);
+        std::fs::remove_dir_all(machine.folder().join("state")).unwrap();
+        let network = Bridge::open(config(&machine, None)).await.unwrap();
+        network.teardown().await.unwrap();
+        assert_eq!(
+            (machine.nft_ruleset().as_str(), machine.ip(&["link", "show", "type", "bridge"]).as_str()),
+            ("", "")
+        );
+    });
+}
+
+#[test]
+fn another_subnet_is_taken_only_when_nobody_uses_the_old_one() {
+    let Some(()) = need_root() else { return };
+    Machine::run(|machine| async move {
+        let network = Bridge::open(config(&machine, Some("10.1.0.0/24"))).await.unwrap();
+        network_attach(&network, &machine, "a").await;
+        drop(network);
+        let network = Bridge::open(config(&machine, Some("10.2.0.0/24"))).await.unwrap();
+        let error = network.attach(attach_request(&machine, "b")).await.unwrap_err().to_string();
+        assert_eq!(error, "subnet \"10.2.0.0/24\": 1 sandboxes still have addresses of 10.1.0.0/24; remove them first");
+        network.detach("a").await.unwrap();
+        let b = network_attach(&network, &machine, "b").await;
+        assert_eq!(ip(&b), Ipv4Addr::new(10, 2, 0, 2));
+        network.teardown().await.unwrap();
+    });
+}
+
+#[test]
 fn what_cannot_work_is_said_and_leaves_nothing() {
     let Some(()) = need_root() else { return };
     Machine::run(|machine| async move {

@@ -70,7 +70,7 @@ impl Bridge {
         let namespace = namespace::open(&record.netns).map_err(not_a_namespace(record))?;
         let pair = VethPair {
             host,
-            bridge: prepared.bridge,
+            bridge: self.bridge(prepared.subnet).await?,
             peer: PEER,
             peer_hardware: hardware_address(record.address),
             namespace: namespace.as_fd(),

@@ -89,11 +89,14 @@ impl Links {
         Ok(ports.filter_map(|link| Some((name_of(link)?, link.header.index))).collect())
     }
 
-    /// Makes a bridge with this hardware address and sets it up. An own address keeps it from changing with its ports.
+    /// Makes a bridge with this hardware address, unless somebody else was faster, and sets it up. An own address keeps it
+    /// from changing with its ports.
     pub(crate) async fn create_bridge(&self, name: &str, hardware: [u8; 6]) -> Result<u32, Error> {
         let message = LinkBridge::new(name).address(hardware.to_vec()).up().build();
-        let created = self.handle.link().add(message).execute().await;
-        created.map_err(unsupported(format!("create bridge {name}"), "bridge"))?;
+        match self.handle.link().add(message).execute().await {
+            Err(error) if errno(&error) == Some(EEXIST) => {}
+            created => created.map_err(unsupported(format!("create bridge {name}"), "bridge"))?,
+        }
         let gone = || Error::Missing { sandbox: String::new(), what: format!("bridge {name}") };
         self.index(name).await?.ok_or_else(gone)
     }
@@ -196,6 +199,7 @@ fn controller_of(link: &LinkMessage) -> Option<u32> {
 
 // Linux' numbers, the same on all architectures (include/uapi/asm-generic/errno-base.h, errno.h).
 const EPERM: i32 = 1;
+const EEXIST: i32 = 17;
 const ENODEV: i32 = 19;
 const EOPNOTSUPP: i32 = 95;
 

@@ -161,10 +161,8 @@ impl Network for Bridge {
     async fn teardown(&self) -> Result<(), Error> {
         self.detach_all(|_| true).await?;
         self.remove_strays().await?;
-        if let Some(index) = self.links.index(self.names.bridge()).await? {
-            self.links.delete(self.names.bridge(), index).await?;
-        }
-        self.undo_nat().await?;
+        let had_bridge = self.delete_bridge().await?;
+        self.undo_nat(had_bridge).await?;
         self.records.remove_network()?;
         *self.allocations() = None;
         Ok(())

@@ -36,19 +36,19 @@ fn removal(table: &str) -> String {
 }
 
 impl Bridge {
-    /// Switches forwarding and NAT on. Returns whether forwarding was on before.
+    /// Switches forwarding and NAT on.
     pub(super) async fn make_nat(&self, subnet: Subnet) -> Result<(), Error> {
         namespace::set_sysctl(IP_FORWARD, "1").map_err(|source| Error::Sysctl { name: IP_FORWARD, source })?;
         nft(&self.config.nft, &ruleset(self.names.table(), subnet)).await
     }
 
-    /// Removes the table, and switches forwarding off if it was off before.
-    pub(super) async fn undo_nat(&self) -> Result<(), Error> {
-        let Some(network) = self.records.network()? else { return Ok(()) };
-        if network.nat {
+    /// Removes the table if it may be there, and switches forwarding off if it was off before.
+    pub(super) async fn undo_nat(&self, had_bridge: bool) -> Result<(), Error> {
+        let network = self.records.network()?;
+        if network.as_ref().map_or(had_bridge, |network| network.nat) {
             nft(&self.config.nft, &removal(self.names.table())).await?;
         }
-        if !network.forwarded_before {
+        if network.is_some_and(|network| !network.forwarded_before) {
             namespace::set_sysctl(IP_FORWARD, "0").map_err(|source| Error::Sysctl { name: IP_FORWARD, source })?;
         }
         Ok(())

@@ -20,7 +20,6 @@ const CANDIDATES: [&str; 7] = [
 
 /// What all sandboxes share.
 pub(crate) struct Prepared {
-    pub(crate) bridge: u32,
     pub(crate) subnet: Subnet,
     /// Why there is no outbound NAT, if there is none.
     nat_problem: Option<String>,
@@ -43,29 +42,43 @@ impl Bridge {
     pub(super) async fn prepare(&self) -> Result<Prepared, Error> {
         let record = self.network_record().await?;
         let subnet = record.subnet;
-        let bridge = match self.links.index(self.names.bridge()).await? {
-            Some(index) => index,
-            None => self.links.create_bridge(self.names.bridge(), hardware_address(subnet.gateway())).await?,
-        };
-        self.links.add_address(bridge, subnet.gateway(), subnet.prefix()).await?;
-        self.links.set_up(bridge).await?;
+        self.make_bridge(subnet).await?;
         let nat = self.make_nat(subnet).await;
         if let Err(error) = &nat {
             tracing::warn!(error = %crate::error::chain(error), "no outbound NAT");
         }
         self.records.set_network(&NetworkRecord { nat: nat.is_ok(), ..record })?;
         self.allocations().get_or_insert_with(|| Allocations::new(subnet));
-        Ok(Prepared { bridge, subnet, nat_problem: nat.err().map(|error| crate::error::chain(&error)) })
+        Ok(Prepared { subnet, nat_problem: nat.err().map(|error| crate::error::chain(&error)) })
+    }
+
+    /// The bridge's index. Made again if somebody removed it meanwhile.
+    pub(super) async fn bridge(&self, subnet: Subnet) -> Result<u32, Error> {
+        match self.links.index(self.names.bridge()).await? {
+            Some(index) => Ok(index),
+            None => self.make_bridge(subnet).await,
+        }
+    }
+
+    /// Makes the bridge, or completes one that an interrupted run has begun.
+    async fn make_bridge(&self, subnet: Subnet) -> Result<u32, Error> {
+        let name = self.names.bridge();
+        let bridge = match self.links.index(name).await? {
+            Some(index) => index,
+            None => self.links.create_bridge(name, hardware_address(subnet.gateway())).await?,
+        };
+        self.links.add_address(bridge, subnet.gateway(), subnet.prefix()).await?;
+        self.links.set_up(bridge).await?;
+        Ok(bridge)
     }
 
     /// The record of an earlier run, if it is still wanted, or a new one.
     async fn network_record(&self) -> Result<NetworkRecord, Error> {
-        let earlier = self.records.network()?;
-        if let Some(record) = earlier {
-            match self.config.subnet {
-                Some(wanted) if wanted != record.subnet => self.give_up(&record, wanted).await?,
-                _ => return Ok(record),
-            }
+        match (self.records.network()?, self.config.subnet) {
+            (Some(record), Some(wanted)) if wanted != record.subnet => self.give_up(&record, wanted).await?,
+            (Some(record), _) => return Ok(record),
+            // A bridge of ours without a record: the state folder was lost, and with it who has which address.
+            (None, _) => drop(self.delete_bridge().await?),
         }
         let subnet = self.choose_subnet().await?;
         let record = NetworkRecord { subnet, forwarded_before: nat::forwards()?, nat: true };
@@ -80,18 +93,23 @@ impl Bridge {
             let problem = format!("{in_use} sandboxes still have addresses of {}; remove them first", record.subnet);
             return Err(Error::Subnet { text: wanted.to_string(), problem });
         }
-        if let Some(index) = self.links.index(self.names.bridge()).await? {
-            self.links.delete(self.names.bridge(), index).await?;
-        }
-        self.undo_nat().await?;
+        self.delete_bridge().await?;
+        self.undo_nat(true).await?;
         *self.allocations() = None;
         Ok(())
     }
 
+    /// Says whether there was one.
+    pub(super) async fn delete_bridge(&self) -> Result<bool, Error> {
+        let index = self.links.index(self.names.bridge()).await?;
+        if let Some(index) = index {
+            self.links.delete(self.names.bridge(), index).await?;
+        }
+        Ok(index.is_some())
+    }
+
     async fn choose_subnet(&self) -> Result<Subnet, Error> {
-        let own = self.links.index(self.names.bridge()).await?;
-        let routes = self.links.routes().await?;
-        let others: Vec<KernelRoute> = routes.into_iter().filter(|route| Some(route.interface) != own).collect();
+        let others = self.links.routes().await?;
         match (self.config.subnet, self.config.subnet.and_then(|wanted| overlap(wanted, &others))) {
             (Some(wanted), None) => Ok(wanted),
             (Some(wanted), Some(route)) => Err(Error::Overlap {
