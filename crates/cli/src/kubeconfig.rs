@@ -1,8 +1,4 @@
-//! Kubeconfig files as `remora up` writes and merges them. Pure but for [`write_private`].
-
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+//! Kubeconfig files as `remora up` writes and merges them. Pure.
 
 use serde_json::{Value, json};
 
@@ -87,22 +83,6 @@ fn fresh(access: &NodeAccess, encode: impl Fn(&str) -> String) -> Value {
 
 fn to_yaml(value: &Value) -> String {
     serde_norway::to_string(value).expect("JSON values have string keys and are valid YAML")
-}
-
-/// Writes a file that only its owner may read, by way of a temporary file: it is never seen half written.
-///
-/// # Errors
-/// IO errors; the old file is left as it was.
-pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, path)) {
-        // The first failure is the one worth telling; what remains of the temporary file does no harm.
-        let _best_effort = std::fs::remove_file(&temporary);
-        return Err(error);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

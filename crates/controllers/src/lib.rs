@@ -6,7 +6,6 @@
 //!
 //! | module | watches | sees to it that |
 //! |---|---|---|
-//! | [`bootstrap`] | – | the system's namespaces exist |
 //! | [`namespace`] | namespaces | what is in a deleted namespace goes, then the namespace |
 //! | [`service_account`] | namespaces, service accounts | each namespace has the account `default` |
 //! | [`root_ca`] | namespaces, config maps | each namespace has `kube-root-ca.crt` |
@@ -15,7 +14,6 @@
 //! All are level-triggered: an event says "look again", and each look may be repeated with no harm.
 #![forbid(unsafe_code)]
 
-pub mod bootstrap;
 pub mod namespace;
 mod per_namespace;
 mod retry;
@@ -46,8 +44,6 @@ impl Account {
 /// One client per controller.
 #[derive(Clone)]
 pub struct Clients {
-    /// For [`bootstrap`].
-    pub bootstrap: Client,
     /// For [`namespace`].
     pub namespace: Client,
     /// For [`service_account`].
@@ -62,7 +58,6 @@ impl Clients {
     /// All clients, made by `connect` for each account.
     pub fn connect(connect: impl Fn(Account) -> Client) -> Self {
         Self {
-            bootstrap: connect(bootstrap::ACCOUNT),
             namespace: connect(namespace::ACCOUNT),
             service_account: connect(service_account::ACCOUNT),
             root_ca: connect(root_ca::ACCOUNT),
@@ -82,10 +77,9 @@ pub struct Settings {
 
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
-    let Clients { bootstrap, namespace, service_account, root_ca, scheduler } = clients;
+    let Clients { namespace, service_account, root_ca, scheduler } = clients;
     let Settings { host, authority_pem } = settings;
     tokio::join!(
-        bootstrap::run(bootstrap),
         namespace::run(namespace),
         service_account::run(service_account),
         root_ca::run(root_ca, authority_pem),

@@ -61,7 +61,7 @@ where
         // It went while it waited for its turn.
         Err(ControllerError::ObjectNotFound(_)) => {}
         Err(error) => {
-            let error: &dyn std::error::Error = &error;
+            let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
             tracing::warn!(controller = name, error, "will be tried again");
         }
     };

@@ -26,9 +26,9 @@ pub struct UpArgs {
     /// The node's name [default: this machine's].
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// The addresses that pods get.
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24")]
-    pub pod_cidr: String,
+    /// The addresses that pods get [default: a private subnet that overlaps no route of this machine].
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<String>,
     /// Ask this registry first for images of HOST, such as docker.io=http://127.0.0.1:5000. May be repeated.
     #[arg(long = "mirror", value_name = "HOST=URL")]
     pub mirrors: Vec<MirrorArg>,
@@ -41,6 +41,9 @@ pub struct UpArgs {
     /// Give containers that ask for no seccomp profile the default one instead of none.
     #[arg(long)]
     pub seccomp_default: bool,
+    /// Tell a starting process how it went, at this file (used by --detach).
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// What to log, as in RUST_LOG.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "REMORA_LOG")]
     pub log: String,

@@ -69,7 +69,7 @@ fn known<K>(what: &str, event: Result<watcher::Event<K>, watcher::Error>) -> Opt
         Ok(watcher::Event::InitDone) => Some(Seen::ListEnds),
         Ok(watcher::Event::Delete(object)) => Some(Seen::IsGone(object)),
         Err(error) => {
-            let error: &dyn std::error::Error = &error;
+            let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
             tracing::warn!(controller = NAME, watch = what, error, "will be tried again");
             None
         }
@@ -100,7 +100,7 @@ impl Caller {
 
     fn report(&self, key: PodKey, what: &str, called: Result<Outcome, kube::Error>) -> Event {
         let outcome = called.unwrap_or_else(|error| {
-            let error: &dyn std::error::Error = &error;
+            let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
             tracing::warn!(controller = NAME, pod = %key, what, error, "will be tried again");
             Outcome::Failed
         });
@@ -140,7 +140,7 @@ impl Caller {
     async fn tell(&self, pod: &Pod, event: &v1::Event) {
         let events: Api<v1::Event> = Api::namespaced(self.client.clone(), &namespace(pod));
         if let Err(error) = events.create(&PostParams::default(), event).await {
-            let error: &dyn std::error::Error = &error;
+            let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
             tracing::warn!(controller = NAME, pod = pod.name_any(), error, "cannot write an event");
         }
     }

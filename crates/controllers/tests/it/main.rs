@@ -7,7 +7,7 @@ mod api;
 use std::time::Duration;
 
 use api::Api;
-use remora_controllers::{bootstrap, namespace, root_ca, scheduler, service_account};
+use remora_controllers::{namespace, root_ca, scheduler, service_account};
 use serde_json::{Value, json};
 
 fn pod(name: &str, spec: &Value) -> Value {
@@ -119,15 +119,4 @@ async fn a_namespace_that_nobody_deleted_is_left_alone() {
     api.put("namespaces/shop", json!({"metadata": {"name": "shop"}, "spec": {"finalizers": ["kubernetes"]}}));
     tokio::time::sleep(Duration::from_secs(1000)).await;
     assert_eq!(api.writes(), [""; 0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_systems_namespaces_are_made_though_the_api_fails_at_first() {
-    let api = Api::default();
-    api.put("namespaces/default", json!({"metadata": {"name": "default"}}));
-    api.fail("POST namespaces", 2);
-    bootstrap::run(api.client()).await;
-    let made =
-        ["kube-system", "kube-public", "kube-node-lease"].map(|name| api.get(&format!("namespaces/{name}")).is_some());
-    assert_eq!((made, api.writes().len()), ([true; 3], 5));
 }

@@ -1,0 +1,201 @@
+//! The API server's part of a daemon: keys, store, port, in-process clients.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use remora_apiserver::{ApiServer, Config, Nodes, TokenKey};
+use remora_cli::control::SOCKET;
+use remora_cli::kubeconfig::NodeAccess;
+use remora_controllers::{Account, Clients};
+use remora_http::pki::{ClientIdentity, ServerNames};
+use remora_http::{MemoryConnectors, Pki, Server, TlsListener, User, memory};
+use remora_store::sqlite::SqliteEngine;
+use remora_store::{Store, watched};
+use remora_streaming::PodStreams;
+use tokio::task::JoinHandle;
+
+use super::{SharedImages, Stop, Vitals};
+use crate::access;
+use crate::control::{self, Control};
+use crate::place::Place;
+
+/// How long open requests get to finish when the daemon ends.
+const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const PORTS_HINT: &str = "stop what listens there, or choose another address with --listen";
+
+/// Keys, store and port, before anything is served.
+pub(crate) struct Prepared {
+    admin: ClientIdentity,
+    authority_pem: String,
+    key: Pki,
+    listener: TlsListener,
+    store: Arc<dyn Store>,
+}
+
+/// An API server that serves.
+pub(crate) struct Api {
+    admin: ClientIdentity,
+    authority_pem: String,
+    address: SocketAddr,
+    connectors: MemoryConnectors,
+    node: Arc<OneNode>,
+    closing: Stop,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Api {
+    /// Opens keys and store and takes the port; fails early, before anything else is touched.
+    pub(crate) async fn prepare(place: &Place, node: &str, listen: SocketAddr) -> Result<Prepared> {
+        let listen_ip = listen.ip().to_string();
+        let names = ServerNames::api_server(node, [listen_ip.as_str()]);
+        let pki = Pki::open_or_create(&place.pki(), &names, SystemTime::now())?;
+        let admin = pki.client("admin", "kubernetes-admin", "system:masters", SystemTime::now())?;
+        let listener = TlsListener::bind(listen, pki.tls()?).await?;
+        let engine = SqliteEngine::open(place.store()).await?;
+        let store: Arc<dyn Store> = Arc::new(watched(Arc::new(engine)).await?);
+        let authority_pem = pki.authority_pem().to_owned();
+        Ok(Prepared { admin, authority_pem, key: pki, listener, store })
+    }
+
+    /// `https://ADDRESS`
+    pub(crate) fn server(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// What the admin's kubeconfig holds.
+    pub(crate) fn access(&self) -> NodeAccess {
+        NodeAccess {
+            name: access::CONTEXT.to_owned(),
+            server: self.server(),
+            ca_pem: self.authority_pem.clone(),
+            cert_pem: self.admin.certificate_pem.clone(),
+            key_pem: self.admin.key_pem.clone(),
+        }
+    }
+
+    /// A client with every right, as kube-apiserver's own loopback client has.
+    pub(crate) fn loopback_client(&self) -> kube::Client {
+        self.client("system:apiserver", &["system:masters", "system:authenticated"])
+    }
+
+    /// The node agent's client.
+    pub(crate) fn node_client(&self, name: &str) -> kube::Client {
+        self.client(&format!("system:node:{name}"), &["system:nodes", "system:authenticated"])
+    }
+
+    /// The clients of scheduler and controllers, each with its own account.
+    pub(crate) fn controller_clients(&self) -> Clients {
+        Clients::connect(|account: Account| {
+            let groups: Vec<&str> = account.groups.iter().copied().chain(["system:authenticated"]).collect();
+            self.client(account.user, &groups)
+        })
+    }
+
+    /// Our authority's certificate, as pods get it.
+    pub(crate) fn authority_pem(&self) -> &str {
+        &self.authority_pem
+    }
+
+    fn client(&self, name: &str, groups: &[&str]) -> kube::Client {
+        let user = User::new(name, groups.iter().copied());
+        kube::Client::new(self.connectors.connector(user).client::<kube::client::Body>(), "default")
+    }
+
+    /// From now on, exec, attach and logs of pods on this node are answered.
+    pub(crate) fn set_node(&self, name: &str, streams: Arc<dyn PodStreams>) {
+        // Set once, by the one who starts the daemon.
+        let _set_already = self.node.0.set((name.to_owned(), streams));
+    }
+
+    /// Finishes or cuts what is open.
+    pub(crate) async fn close(self) {
+        self.closing.ask();
+        for task in self.tasks {
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a server ended badly");
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// Serves the API on TLS and in memory, and the control socket.
+    pub(crate) async fn serve(self, place: &Place, vitals: Vitals, stop: Stop, images: SharedImages) -> Result<Api> {
+        let (memory_listener, connectors) = memory::listener();
+        let node = Arc::new(OneNode::default());
+        let nodes: Arc<dyn Nodes> = node.clone();
+        let api = ApiServer::new(Config { store: self.store, nodes, key: Arc::new(AccountKey(self.key)) });
+        api.prepare().await.map_err(|status| anyhow::anyhow!("making the system's namespaces: {}", status.message))?;
+        let address = self.listener.address();
+        let server = Server::new(api.clone()).observer(api.observer()).tls(self.listener).memory(memory_listener);
+        let closing = Stop::new();
+        let control = Control { images, stop, vitals };
+        let mut tasks = serve_control(place, control, &closing)?;
+        let asked = closing.clone();
+        tasks.push(tokio::spawn(async move {
+            let ending = server.serve(async move { asked.asked().await }, GRACE).await;
+            tracing::debug!(?ending, "the API server has ended");
+        }));
+        Ok(Api { admin: self.admin, authority_pem: self.authority_pem, address, connectors, node, closing, tasks })
+    }
+}
+
+/// Listens on the control socket; what an earlier daemon left there is removed first (we hold the folder's lock).
+fn serve_control(place: &Place, control: Control, closing: &Stop) -> Result<Vec<JoinHandle<()>>> {
+    let path = place.run.join(SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("removing {}", path.display()));
+        }
+        _ => {}
+    }
+    let socket = remora_sys::socket::listen(&path).with_context(|| format!("listening on {}", path.display()))?;
+    socket.set_nonblocking(true)?;
+    let socket = tokio::net::UnixListener::from_std(socket)?;
+    let (listener, connectors) = memory::listener();
+    let root = connectors.connector(User::new("root", ["system:masters"]));
+    let server = Server::new(control).memory(listener);
+    let (asked, also_asked) = (closing.clone(), closing.clone());
+    let serving = tokio::spawn(async move {
+        server.serve(async move { asked.asked().await }, GRACE).await;
+    });
+    let passing = tokio::spawn(async move {
+        // Dropping `pass_on` between two connections loses none that was accepted.
+        tokio::select! {
+            () = control::pass_on(socket, root) => {}
+            () = also_asked.asked() => {}
+        }
+    });
+    Ok(vec![serving, passing])
+}
+
+/// Signs service account tokens with the key on disk.
+struct AccountKey(Pki);
+
+impl TokenKey for AccountKey {
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        self.0.service_account_key().sign(message).ok()
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.0.service_account_key().verify(message, signature)
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.0.service_account_key().digest()
+    }
+}
+
+/// This process's node. The API server serves before the node agent runs.
+#[derive(Default)]
+struct OneNode(OnceLock<(String, Arc<dyn PodStreams>)>);
+
+impl Nodes for OneNode {
+    fn streams_for(&self, node: &str) -> Option<Arc<dyn PodStreams>> {
+        self.0.get().filter(|(name, _)| name == node).map(|(_, streams)| Arc::clone(streams))
+    }
+}

@@ -1,0 +1,178 @@
+//! A node in one process: joins store, API server, node agent, runtime and controllers, in the order in which they need
+//! each other, and takes them apart again.
+//!
+//! ```text
+//!  lock ─ keys ─ store ─ TLS port ─ images ─ network ─ runtime ─ API server ─ namespaces ─ node agent ─ controllers ─ Ready
+//! ```
+//! **Invariant:** what is started here leaves containers alone when it ends: only `remora down` ends them.
+
+mod api;
+mod ready;
+mod runtime;
+mod stop;
+mod vitals;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use remora_cli::kubeconfig::NodeAccess;
+use remora_cli::{CommandError, UpArgs};
+use remora_controllers::Settings;
+use remora_node::{Dns, Node};
+use remora_sys::file::{FolderLock, lock_folder};
+use tokio::task::JoinHandle;
+
+pub(crate) use self::runtime::{Machine, MachineOptions};
+pub(crate) use self::stop::Stop;
+pub(crate) use self::vitals::Vitals;
+
+use self::api::{Api, PORTS_HINT};
+use crate::access;
+use crate::place::Place;
+use crate::up::plain;
+
+/// A node that is ready.
+pub(crate) struct Daemon {
+    api: Api,
+    node: Node,
+    controllers: JoinHandle<()>,
+    machine: Machine,
+    place: Place,
+    name: String,
+    merged: Option<String>,
+    /// Held for as long as the daemon lives: a second one is refused.
+    _lock: FolderLock,
+}
+
+impl Daemon {
+    /// Starts everything and waits until the Node object is Ready. What fails leaves nothing behind but files.
+    pub(crate) async fn start(args: &UpArgs, place: Place, libexec: &Path, stop: Stop) -> Result<Daemon, CommandError> {
+        let lock = take_lock(&place)?;
+        let name = node_name(args).map_err(plain)?;
+        let api = Api::prepare(&place, &name, args.listen).await.map_err(|error| bind_hint(error, args.listen))?;
+        let machine = Machine::open(args, &place, libexec).await.map_err(plain)?;
+        let joined = Joined { args, place: &place, name: &name };
+        let api =
+            api.serve(&place, joined.vitals(&machine, args.listen), stop, machine.images()).await.map_err(plain)?;
+        let merged = joined.hand_out(&api.access()).map_err(plain)?;
+        let (node, controllers) = joined.start_agents(&api, &machine).await.map_err(plain)?;
+        Ok(Daemon { api, node, controllers, machine, place, name, merged, _lock: lock })
+    }
+
+    /// Three lines for who started it.
+    pub(crate) fn next_steps(&self) -> Vec<String> {
+        let kubeconfig = self.place.kubeconfig();
+        let context = match &self.merged {
+            Some(path) => {
+                format!("  kubectl get nodes                      # context {} is in {path}", access::CONTEXT)
+            }
+            None => format!("  export KUBECONFIG={}      # or: remora up --merge", kubeconfig.display()),
+        };
+        vec![
+            format!("Node {} is ready at {}.", self.name, self.api.server()),
+            context,
+            "  kubectl run web --image=nginx && kubectl debug -it web --image=busybox --target=web".to_owned(),
+        ]
+    }
+
+    /// Ends the daemon; containers, terminals and sandboxes go on and are found again by the next one.
+    pub(crate) async fn close(self) {
+        self.controllers.abort();
+        self.node.shutdown().await;
+        self.api.close().await;
+        self.machine.close().await;
+    }
+}
+
+/// What the later parts are joined with.
+struct Joined<'a> {
+    args: &'a UpArgs,
+    place: &'a Place,
+    name: &'a str,
+}
+
+impl Joined<'_> {
+    fn vitals(&self, machine: &Machine, listen: SocketAddr) -> Vitals {
+        Vitals {
+            node: self.name.to_owned(),
+            server: format!("https://{listen}"),
+            kubeconfig: self.place.kubeconfig(),
+            runtime: machine.runtime(),
+        }
+    }
+
+    /// Writes the admin's kubeconfig, and merges it where that was asked for.
+    fn hand_out(&self, access: &NodeAccess) -> Result<Option<String>> {
+        access::write(&self.place.kubeconfig(), access)?;
+        let merged = self.args.merge.then(|| access::merge_into_home(access)).transpose()?;
+        Ok(merged.map(|path| path.display().to_string()))
+    }
+
+    async fn start_agents(&self, api: &Api, machine: &Machine) -> Result<(Node, JoinHandle<()>)> {
+        let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned() };
+        let clients = api.controller_clients();
+        let controllers = tokio::spawn(async move { match remora_controllers::run(clients, settings).await {} });
+        let node = Node::start(self.node_config(api, machine)).await.context("starting the node agent")?;
+        api.set_node(self.name, node.streams());
+        ready::wait(api.loopback_client(), self.name).await?;
+        Ok((node, controllers))
+    }
+
+    fn node_config(&self, api: &Api, machine: &Machine) -> remora_node::Config {
+        remora_node::Config {
+            node_name: self.name.to_owned(),
+            node_ips: vec![own_address()],
+            root: self.place.node(),
+            logs: self.place.logs(),
+            cgroup_root: format!("/{}", machine.cgroup_root()),
+            seccomp_default: self.args.seccomp_default,
+            dns: Dns { resolv_conf: Some("/etc/resolv.conf".into()), ..Dns::default() },
+            // The API server listens on loopback unless asked otherwise: pods cannot reach it there.
+            kubernetes_service: None,
+            client: api.node_client(self.name),
+            runtime: machine.runtime(),
+            images: machine.image_service(),
+            streams: machine.streams(),
+            clock: remora_node::system_clock(),
+        }
+    }
+}
+
+fn take_lock(place: &Place) -> Result<FolderLock, CommandError> {
+    let taken = lock_folder(&place.data)
+        .map_err(|error| CommandError::caused(format_args!("locking {}", place.data.display()), &error))?;
+    taken.ok_or_else(|| {
+        CommandError::failed(format_args!("a node already runs in {}", place.data.display()))
+            .hint("`remora status` shows it; `remora down` ends it; --data-dir and --run-dir name other folders")
+    })
+}
+
+fn bind_hint(error: anyhow::Error, listen: SocketAddr) -> CommandError {
+    let is_bind = error.downcast_ref::<remora_http::BindError>().is_some();
+    let error = plain(error);
+    if is_bind { error.hint(format_args!("{listen} is taken or not ours: {PORTS_HINT}")) } else { error }
+}
+
+/// As named, or this machine's host name, in lower case as Kubernetes wants it.
+fn node_name(args: &UpArgs) -> Result<String> {
+    let name = match &args.node_name {
+        Some(name) => name.clone(),
+        None => std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host's name")?,
+    };
+    Ok(name.trim().to_lowercase())
+}
+
+/// The address from which this machine would talk to others; loopback if it talks to nobody. Nothing is sent: connecting a
+/// UDP socket only looks the route up (192.0.2.1 is TEST-NET-1, RFC 5737).
+fn own_address() -> IpAddr {
+    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+/// Shared by start and teardown: one place knows how the parts of the machine are set up.
+pub(crate) type SharedImages = Arc<remora_images::ImageStore>;

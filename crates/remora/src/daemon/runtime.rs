@@ -1,0 +1,128 @@
+//! The machine's part of a daemon: images, network and runtime. Also opened alone by `remora down`, to end what runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use remora_cli::{MirrorArg, UpArgs};
+use remora_cri::{ImageService, RuntimeService};
+use remora_images::{ImageStore, Mirror, Registries, RegistryHost, StoreConfig};
+use remora_network::{Bridge, BridgeConfig, Network, Subnet};
+use remora_runtime::{Handler, Runtime, RuntimeConfig};
+use remora_streaming::ContainerStreams;
+
+use crate::place::Place;
+
+/// How many bytes of a container's latest output are kept for those who attach later.
+const REPLAY_BYTES: usize = 64 << 10;
+
+/// Images, network and runtime.
+pub(crate) struct Machine {
+    images: Arc<ImageStore>,
+    network: Arc<dyn Network>,
+    runtime: Runtime,
+    cgroup_root: String,
+}
+
+/// What differs between a node that starts and one that is taken down.
+pub(crate) struct MachineOptions<'a> {
+    pub(crate) mirrors: &'a [MirrorArg],
+    pub(crate) pod_cidr: Option<&'a str>,
+    pub(crate) oci_runtime: Option<&'a Path>,
+}
+
+impl Machine {
+    /// As `remora up` was told.
+    pub(crate) async fn open(args: &UpArgs, place: &Place, libexec: &Path) -> Result<Machine> {
+        let options = MachineOptions {
+            mirrors: &args.mirrors,
+            pod_cidr: args.pod_cidr.as_deref(),
+            oci_runtime: args.oci_runtime.as_deref(),
+        };
+        Machine::open_with(&options, place, libexec).await
+    }
+
+    /// Reads what is on disk, and adopts what runs.
+    pub(crate) async fn open_with(options: &MachineOptions<'_>, place: &Place, libexec: &Path) -> Result<Machine> {
+        let id = place.id()?;
+        let leases = remora_runtime::leases(&place.containers()).await.context("reading the containers' records")?;
+        let config =
+            StoreConfig { root: place.images(), registries: registries(options.mirrors), limits: Default::default() };
+        let images = Arc::new(ImageStore::open(config, leases).await.context("opening the image store")?);
+        let subnet = options.pod_cidr.map(|cidr| cidr.parse::<Subnet>()).transpose().context("--pod-cidr")?;
+        let bridge = BridgeConfig { node: id.clone(), state: place.network(), subnet, nft: "nft".into() };
+        let network: Arc<dyn Network> = Arc::new(Bridge::open(bridge).await.context("opening the pod network")?);
+        let cgroup_root = format!("remora-{id}");
+        let config = RuntimeConfig {
+            root: place.containers(),
+            run: place.running(),
+            shim: libexec.join("remora-shim"),
+            handlers: handlers(options.oci_runtime, libexec),
+            network: Arc::clone(&network),
+            images: images.clone(),
+            cgroup_root: cgroup_root.clone(),
+            replay_bytes: REPLAY_BYTES,
+        };
+        let runtime = Runtime::open(config).await.context("opening the container runtime")?;
+        Ok(Machine { images, network, runtime, cgroup_root })
+    }
+
+    pub(crate) fn images(&self) -> Arc<ImageStore> {
+        Arc::clone(&self.images)
+    }
+
+    pub(crate) fn image_service(&self) -> Arc<dyn ImageService> {
+        self.images()
+    }
+
+    pub(crate) fn runtime(&self) -> Arc<dyn RuntimeService> {
+        Arc::new(self.runtime.clone())
+    }
+
+    pub(crate) fn streams(&self) -> Arc<dyn ContainerStreams> {
+        Arc::new(self.runtime.clone())
+    }
+
+    pub(crate) fn cgroup_root(&self) -> &str {
+        &self.cgroup_root
+    }
+
+    /// Lets go; everything runs on.
+    pub(crate) async fn close(self) {
+        self.runtime.close().await;
+    }
+
+    /// Ends every sandbox and container and removes what the machine was given: mounts, namespaces, cgroups, interfaces, rules.
+    pub(crate) async fn tear_down(self) -> Result<()> {
+        self.runtime.teardown().await.context("ending containers")?;
+        self.network.teardown().await.context("removing the pod network")
+    }
+}
+
+/// Runtimes by handler: the default one, and those that RuntimeClasses may name.
+fn handlers(default: Option<&Path>, libexec: &Path) -> BTreeMap<String, Handler> {
+    let own = libexec.join("remora-create");
+    let handler = |path: &Path| Handler { path: path.to_owned(), args: Vec::new() };
+    let mut handlers =
+        BTreeMap::from([(String::new(), handler(default.unwrap_or(&own))), ("libcontainer".to_owned(), handler(&own))]);
+    let installed = [("runc", "/usr/sbin/runc"), ("runc", "/usr/bin/runc"), ("crun", "/usr/bin/crun")];
+    for (name, path) in installed.into_iter().filter(|(_, path)| Path::new(path).is_file()) {
+        handlers.entry(name.to_owned()).or_insert_with(|| handler(Path::new(path)));
+    }
+    handlers
+}
+
+/// A mirror of one registry is asked first, the registry itself last; a mirror of all (`*`) stands in for every registry.
+fn registries(mirrors: &[MirrorArg]) -> Registries {
+    let mut hosts: BTreeMap<String, RegistryHost> = BTreeMap::new();
+    for mirror in mirrors {
+        let host = hosts.entry(mirror.registry.clone()).or_default();
+        if mirror.registry == "*" {
+            host.server = Some(mirror.url.clone());
+        } else {
+            host.mirrors.push(Mirror { url: mirror.url.clone() });
+        }
+    }
+    Registries { hosts }
+}
