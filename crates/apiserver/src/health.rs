@@ -1,12 +1,14 @@
 //! `/healthz`, `/livez`, `/readyz` and `/metrics`. The checks are few: that we answer, and that the store does.
 
 use http::{Response, StatusCode};
-use remora_http::Body;
+use remora_http::{Body, body};
 use remora_model::Status;
+use remora_model::kinds::KINDS;
+use remora_store::{Interval, RangeRequest};
 
 use crate::objects::store_status;
-use crate::response;
 use crate::server::Call;
+use crate::{encode, response};
 
 /// The name of the check of the store; kube-apiserver's, so that probes written for it work.
 const STORE: &str = "etcd";
@@ -40,10 +42,17 @@ pub async fn answer(call: &Call, check: Option<&str>, verbose: bool) -> Result<R
     })
 }
 
-/// What is counted.
+/// What is counted, and how much is stored.
 pub async fn metrics(call: &Call) -> Result<Response<Body>, Status> {
-    let revision = call.state.objects().store().revision().await.map_err(|error| store_status(&error))?;
-    let text = call.state.metrics().text(revision.0).map_err(Status::internal)?;
-    let body = remora_http::body::full(text);
-    Ok(response::with_type(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body))
+    let (store, metrics) = (call.state.objects().store(), call.state.metrics());
+    for kind in KINDS.iter().filter(|kind| encode::storage_kind(kind) == *kind) {
+        let Some(prefix) = kind.store_prefix() else { continue };
+        let counted = store.range(RangeRequest::new(Interval::prefix(prefix)).limit(1)).await;
+        let counted = counted.map_err(|error| store_status(&error))?;
+        metrics.stored(kind.group, kind.plural, counted.kvs.len() as u64 + counted.remaining);
+    }
+    let revision = store.revision().await.map_err(|error| store_status(&error))?;
+    let text = metrics.text(revision.0).map_err(Status::internal)?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(response::with_type(StatusCode::OK, content_type, body::full(text)))
 }

@@ -58,6 +58,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
     watchers: Family<KindLabels, Gauge>,
+    objects: Family<KindLabels, Gauge>,
     revision: Gauge<i64, AtomicI64>,
 }
 
@@ -71,17 +72,25 @@ impl Default for Metrics {
         let requests = Family::default();
         let durations = Family::new_with_constructor(durations as fn() -> Histogram);
         let watchers = Family::default();
+        let objects = Family::default();
         let revision = Gauge::default();
         registry.register("apiserver_request", "Requests, by verb, resource and HTTP status", requests.clone());
         let help = "Seconds from the request's head to the response's head";
         registry.register("apiserver_request_duration_seconds", help, durations.clone());
         registry.register("apiserver_longrunning_requests", "Watches that run now", watchers.clone());
+        registry.register("apiserver_storage_objects", "Objects in the store, by resource", objects.clone());
         registry.register("remora_store_revision", "The store's newest revision", revision.clone());
-        Self { registry: Arc::new(registry), requests, durations, watchers, revision }
+        Self { registry: Arc::new(registry), requests, durations, watchers, objects, revision }
     }
 }
 
 impl Metrics {
+    /// Sets how many objects of a resource are stored.
+    pub fn stored(&self, group: &str, resource: &str, count: u64) {
+        let labels = KindLabels { group: group.to_owned(), resource: resource.to_owned() };
+        self.objects.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// The text of `/metrics`.
     ///
     /// # Errors

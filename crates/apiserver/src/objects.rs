@@ -25,11 +25,6 @@ impl StoredObject {
         encode::decode(&self.kv.value)
     }
 
-    /// As a value, with its resourceVersion.
-    pub fn decoded_with_version(&self) -> Value {
-        encode::decode_at(&self.kv.value, self.kv.mod_revision)
-    }
-
     /// Its resourceVersion.
     pub fn revision(&self) -> Revision {
         self.kv.mod_revision

@@ -152,3 +152,10 @@ async fn an_exec_is_checked_before_it_is_upgraded() {
     assert_eq!(accepted.status().as_u16(), 101);
     assert_eq!(accepted.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
 }
+
+#[tokio::test]
+async fn metrics_tell_what_is_stored() {
+    let (server, _) = with_pod().await;
+    let text = server.ask("GET", "/metrics").send().await.text;
+    assert!(text.contains("apiserver_storage_objects{group=\"\",resource=\"pods\"} 1\n"), "{text}");
+}

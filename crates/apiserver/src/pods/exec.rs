@@ -9,10 +9,11 @@ use remora_http::{Body, Connection, body, upgrade};
 use remora_model::{ObjectKey, Status};
 use remora_rules::pod::log::StreamOptions;
 use remora_streaming::{
-    ExecOptions, PodContainer, PodStreams, Protocol, SessionEnd, Stdio, StreamError, Wanted, accept, negotiate,
+    ExecOptions, PodContainer, PodStreams, Protocol, Refusal, SessionEnd, Stdio, StreamError, Wanted, accept, negotiate,
 };
 
 use super::{container, streams_of};
+use crate::response;
 use crate::server::Call;
 
 /// What is to be joined.
@@ -37,7 +38,7 @@ async fn start(call: &Call, key: &ObjectKey, options: &StreamOptions, work: Work
     let name = options.container_of(&pod)?;
     let accepted = match negotiate(&call.parts.headers) {
         Ok(accepted) => accepted,
-        Err(refusal) => return Err(Status::bad_request(refusal.to_string())),
+        Err(refusal) => return Ok(refused(&refusal)),
     };
     options.check_streams()?;
     if matches!(&work, Work::Exec(exec) if exec.command.is_empty()) {
@@ -48,9 +49,14 @@ async fn start(call: &Call, key: &ObjectKey, options: &StreamOptions, work: Work
     let wanted = Wanted { stdin: options.stdin, stdout: options.stdout, stderr: options.stderr, tty: options.tty };
     let session = Joined { streams, at: container(&pod, name), work, wanted, protocol: accepted.protocol() };
     session.spawn(call);
-    let mut response = accepted.response(body::empty());
+    Ok(accepted.response(body::empty()))
+}
+
+/// No session, and which WebSocket one could have (RFC 6455, section 4.4).
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let mut response = response::status(&Status::bad_request(refusal.to_string()));
     response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    Ok(response)
+    response
 }
 
 /// A session that waits for its upgrade.

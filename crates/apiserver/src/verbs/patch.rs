@@ -5,12 +5,12 @@ use remora_http::Body;
 use remora_model::{ObjectKey, Status};
 use remora_rules::kinds::event;
 use remora_rules::metadata::place;
-use remora_rules::patch;
+use remora_rules::patch::{self, PatchType};
 
 use super::write::{self, Attempt};
-use crate::body;
 use crate::request::{Part, PatchOptions};
 use crate::server::Call;
+use crate::{body, encode};
 
 /// Applies the patch.
 pub async fn answer(
@@ -20,10 +20,15 @@ pub async fn answer(
     options: &PatchOptions,
     body: Body,
 ) -> Result<Response<Body>, Status> {
+    if options.patch == PatchType::Apply {
+        // Server-side apply would also create what is not there: it is refused before anything is looked up.
+        return Err(Status::unsupported_media_type(&PatchType::MEDIA_TYPES[..3]));
+    }
     let bytes = body::read(body).await?;
     let write = &options.write;
-    let written = write::update(call, key, part, write.dry_run, |current| {
-        let before = event::from_stored(key.kind, current.decoded_with_version());
+    let written = write::update(call, key, part, write.dry_run, |old, revision| {
+        let mut before = event::from_stored(key.kind, old.clone());
+        encode::set_revision(&mut before, revision);
         let mut made = patch::apply(key.kind, options.patch, &before, &bytes, write.field_validation)?;
         place::set_name(&mut made.object, &key.name)?;
         place::set_namespace(key.kind, &mut made.object, key.namespace.as_deref())?;

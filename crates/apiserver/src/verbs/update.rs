@@ -27,7 +27,7 @@ pub async fn answer(
         let written = create::keep(call, key.kind, key.namespace.as_deref(), decoded, options).await?;
         return write::answer(call, StatusCode::CREATED, key.kind, &written);
     }
-    let attempt = |_: &_| Ok(Attempt { object: decoded.object.clone(), warnings: decoded.warnings.clone() });
+    let attempt = |_: &_, _| Ok(Attempt { object: decoded.object.clone(), warnings: decoded.warnings.clone() });
     let written = write::update(call, key, part, options.dry_run, attempt).await?;
     write::answer(call, StatusCode::OK, key.kind, &written)
 }

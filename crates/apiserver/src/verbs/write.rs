@@ -52,8 +52,8 @@ pub fn rules_for(kind: &Kind, part: Part) -> Result<&'static Strategy, Status> {
     strategy(kind, part.subresource()).ok_or_else(Status::method_not_allowed)
 }
 
-/// Reads, lets `attempt` decide, and writes, until nobody writes in between. An attempt whose object has a
-/// resourceVersion must meet exactly that.
+/// Reads, lets `attempt` decide by what is stored and its revision, and writes, until nobody writes in between. An attempt
+/// whose object has a resourceVersion must meet exactly that.
 ///
 /// # Errors
 /// 404 if the object is gone, 409 if it is not at the resourceVersion that the attempt named, what `attempt` and the rules say.
@@ -62,11 +62,13 @@ pub async fn update(
     key: &ObjectKey,
     part: Part,
     dry_run: bool,
-    attempt: impl Fn(&StoredObject) -> Result<Attempt, Status>,
+    attempt: impl Fn(&Value, Revision) -> Result<Attempt, Status>,
 ) -> Result<Written, Status> {
     let mut current = call.state.objects().require(key).await?;
     loop {
-        match try_update(call, key, part, dry_run, &current, attempt(&current)?).await {
+        let old = current.decoded();
+        let wanted = attempt(&old, current.revision())?;
+        match try_update(call, key, part, dry_run, (&current, &old), wanted).await {
             Ok(written) => return Ok(written),
             Err(WriteError::Raced(Some(now))) => current = now,
             Err(WriteError::Raced(None)) => return Err(Status::kind_not_found(key.kind, &key.name)),
@@ -80,16 +82,15 @@ async fn try_update(
     key: &ObjectKey,
     part: Part,
     dry_run: bool,
-    current: &StoredObject,
+    (current, old): (&StoredObject, &Value),
     attempt: Attempt,
 ) -> Result<Written, WriteError> {
     let Attempt { mut object, warnings } = attempt;
     let rules = rules_for(key.kind, part)?;
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
-    let old = current.decoded();
-    admission::update(&call.state, key.kind, part, &mut object, &old).await?;
-    let new = rules.update(key.kind, &old, object, &ctx(&call.state))?;
-    if new == old {
+    admission::update(&call.state, key.kind, part, &mut object, old).await?;
+    let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
+    if new == *old {
         return Ok(Written { bytes: current.kv.value.clone(), revision: Some(current.revision()), warnings });
     }
     let bytes = encode::stored(key.kind, new.clone());

@@ -250,13 +250,13 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_selectors_selects_as_the_object_does() {
-        let pod = serde_json::json!({
+        let pod = json!({
             "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}, "annotations": {"c": "d"}},
             "spec": {"nodeName": "anchor", "containers": [{"name": "c"}]},
             "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
         });
-        let kept = selectable(remora_model::kinds::core("pods"), &pod);
-        let expected = serde_json::json!({
+        let kept = selectable(core("pods"), &pod);
+        let expected = json!({
             "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}},
             "spec": {"nodeName": "anchor"},
             "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
