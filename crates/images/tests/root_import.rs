@@ -162,6 +162,33 @@ async fn a_new_run_finds_images_keeps_leases_and_removes_leftovers() {
 }
 
 #[tokio::test]
+async fn after_a_power_cut_only_what_is_on_the_disk_counts() {
+    let Some(()) = need_root() else { return };
+    let test = TestStore::new().await;
+    test.import(docker_archive("safe", &[Layer::new().file("a", "").bytes()])).await.unwrap();
+    test.import(docker_archive("unsafe", &[Layer::new().file("b", "").bytes()])).await.unwrap();
+    let lease = test.store.lease("unsafe", "container").unwrap();
+    let unsafe_id = test.store.image("unsafe").unwrap().id;
+    let config = store_config(&test);
+    let TestStore { folder, store } = test;
+    drop(store);
+    // As a pull leaves it that was cut off from power before its files were written out.
+    let mut books: serde_json::Value =
+        serde_json::from_slice(&fs::read(config.root.join("images.json")).unwrap()).unwrap();
+    for record in books["images"].as_array_mut().unwrap() {
+        if record["id"] == unsafe_id.to_string() {
+            record["unsettled"] = "another boot".into();
+        }
+    }
+    fs::write(config.root.join("images.json"), books.to_string()).unwrap();
+    fs::write(config.root.join("boot"), "another boot").unwrap();
+    let store = ImageStore::open(config, vec![lease]).await.unwrap();
+    let test = TestStore { folder, store };
+    assert!(test.store.image("safe").is_ok() && test.store.image("unsafe").is_err());
+    assert_eq!(test.layer_count(), 1, "a layer that may be incomplete is not taken for whole");
+}
+
+#[tokio::test]
 async fn damaged_books_are_refused_and_left_alone() {
     let Some(()) = need_root() else { return };
     let test = TestStore::new().await;

@@ -18,7 +18,7 @@ pub(crate) use self::contents::{CONTAINERD_NAME, REF_NAME, blob_name};
 use self::parts::Parts;
 use crate::error::FetchError;
 use crate::pull::{set_state, unpack_in_order};
-use crate::store::{NewImage, blocking};
+use crate::store::{Durable, NewImage, blocking};
 use crate::{Digest, Error, Image, ImageStore, LayerProgress, LayerState, Progress};
 
 /// Where an import comes from.
@@ -102,7 +102,7 @@ async fn import_one(store: &ImageStore, found: Found, progress: &watch::Sender<P
         names: found.names,
         layers,
     };
-    Ok(store.commit(image).await?)
+    Ok(store.commit(image, Durable::Before).await?)
 }
 
 fn announce(store: &ImageStore, found: &Found, chain: &[Digest], progress: &watch::Sender<Progress>) {

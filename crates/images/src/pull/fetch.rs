@@ -15,7 +15,7 @@ use super::resolve::{FetchedDocument, Resolved, fetch_document, resolve, targets
 use crate::error::FetchError;
 use crate::manifest::{self, Descriptor, Document, Manifest, Platform};
 use crate::reference::Version;
-use crate::store::{NewImage, blocking};
+use crate::store::{Durable, NewImage, blocking};
 use crate::{Digest, Error, Image, ImageStore, LayerProgress, LayerState, Progress, Reference};
 
 /// Layers that are transferred at once: containerd's and Docker's number.
@@ -83,7 +83,7 @@ impl Fetch<'_> {
             layers,
             size,
         };
-        Ok(self.store.commit(image).await?)
+        Ok(self.store.commit(image, Durable::Soon).await?)
     }
 
     async fn plan(&self, resolved: Resolved) -> Result<Plan, FetchError> {

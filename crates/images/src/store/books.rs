@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) blob_bytes: u64,
     /// Blobs that are its own: config and manifest.
     pub(crate) blobs: Vec<Digest>,
+    /// The boot in which it came, as long as it is not known to be on the disk.
+    pub(crate) unsettled: Option<String>,
     pub(crate) config: Arc<ImageConfiguration>,
 }
 
@@ -75,12 +77,14 @@ struct RecordFile {
     size: u64,
     blob_bytes: u64,
     blobs: Vec<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unsettled: Option<String>,
 }
 
 impl Books {
     /// Reads the books. An image whose layers or config are gone is left out, as if it had been removed: it can be pulled
-    /// again.
-    pub(crate) fn read(root: &Path, layers: &BTreeMap<Digest, LayerMeta>) -> Result<Self, Error> {
+    /// again. So is one of an earlier boot that may not have reached the disk.
+    pub(crate) fn read(root: &Path, layers: &BTreeMap<Digest, LayerMeta>, boot: Option<&str>) -> Result<Self, Error> {
         let path = root.join(FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -95,6 +99,10 @@ impl Books {
         let mut images = BTreeMap::new();
         for record in file.images {
             let id = record.id;
+            if record.unsettled.as_deref().is_some_and(|came_in| Some(came_in) != boot) {
+                tracing::warn!(image = %id, "image left out: the machine stopped before it was on the disk");
+                continue;
+            }
             match record.layers.iter().find(|layer| !layers.contains_key(layer)) {
                 Some(layer) => tracing::warn!(image = %id, %layer, "image left out: its layer is gone"),
                 None => match load(root, record).map_err(|error| damaged(error.to_string()))? {
@@ -178,6 +186,13 @@ impl Books {
         self.images.get(id).is_some_and(|record| names.iter().all(|name| record.names.contains(name)))
     }
 
+    /// These are on the disk.
+    pub(crate) fn settle(&mut self, ids: &[Digest]) {
+        for record in self.images.values_mut().filter(|record| ids.contains(&record.id)) {
+            record.unsettled = None;
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: &Digest) {
         self.images.remove(id);
     }
@@ -197,6 +212,7 @@ fn to_file(record: &Record) -> RecordFile {
         size: record.size,
         blob_bytes: record.blob_bytes,
         blobs: record.blobs.clone(),
+        unsettled: record.unsettled.clone(),
     }
 }
 
@@ -216,6 +232,7 @@ fn load(root: &Path, file: RecordFile) -> Result<Option<Record>, crate::referenc
         size: file.size,
         blob_bytes: file.blob_bytes,
         blobs: file.blobs,
+        unsettled: file.unsettled,
         config: Arc::new(config),
     }))
 }

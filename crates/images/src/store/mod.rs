@@ -4,6 +4,7 @@
 //! blobs/sha256/…     manifests and configs
 //! layers/…/fs        unpacked layers, by ChainID        (layers/…/layer.json: what it is)
 //! empty              what an image without layers stands on
+//! boot               the boot of the machine in which it was last open
 //! images.json        the books: images and their names  (written whole, renamed into place)
 //! ingest/, tmp/      what is on its way in or out; emptied when the store is opened
 //! ```
@@ -31,7 +32,7 @@ use crate::{
 
 use self::books::Books;
 pub(crate) use self::books::Record;
-pub(crate) use self::commit::NewImage;
+pub(crate) use self::commit::{Durable, NewImage};
 use self::layers::LayerMeta;
 
 const EMPTY: &str = "empty";
@@ -76,7 +77,8 @@ struct State {
 }
 
 impl ImageStore {
-    /// Opens or makes the store. `leases` are those of all containers that still exist; layers that neither an image nor a
+    /// Opens or makes the store. `leases` are those of all containers that still exist (after a reboot they hold nothing any
+    /// more); layers that neither an image nor a
     /// lease needs, and leftovers of interrupted pulls, are removed.
     ///
     /// # Errors
@@ -84,6 +86,7 @@ impl ImageStore {
     pub async fn open(config: StoreConfig, leases: Vec<LayerLease>) -> Result<Self, Error> {
         let store = blocking(move || Self::open_now(config, leases)).await?;
         store.collect_garbage().await?;
+        store.settle();
         Ok(store)
     }
 
@@ -96,10 +99,12 @@ impl ImageStore {
             make_folder(&root.join(name))?;
         }
         let layers = layers::read_all(&root.join("layers"))?;
-        let books = Books::read(root, &layers)?;
+        let boot = commit::boot_id();
+        let books = Books::read(root, &layers, boot.as_deref())?;
         for name in ["ingest", "tmp"] {
             empty_folder(&root.join(name))?;
         }
+        let leases = if is_same_boot(root, boot.as_deref())? { leases } else { Vec::new() };
         let leases = leases.into_iter().map(|lease| (lease.holder.clone(), lease)).collect();
         let state = Mutex::new(State { books, layers, leases, pins: BTreeMap::new() });
         let client = Client::new(config.registries.clone());
@@ -249,6 +254,17 @@ pub(crate) async fn blocking<T: Send + 'static, E: Send + 'static>(
             Err(cancelled) => std::panic::panic_any(cancelled.to_string()),
         },
     }
+}
+
+/// Whether the store was open before in this boot of the machine. Containers of an earlier one run no more, and layers that
+/// only they hold may be incomplete.
+fn is_same_boot(root: &Path, boot: Option<&str>) -> Result<bool, Error> {
+    let (path, Some(boot)) = (root.join("boot"), boot) else { return Ok(true) };
+    if std::fs::read(&path).is_ok_and(|last| last == boot.as_bytes()) {
+        return Ok(true);
+    }
+    std::fs::write(&path, boot).map_err(Error::io(&path))?;
+    Ok(false)
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {
