@@ -1,8 +1,8 @@
 //! Pulling from registries (OCI distribution spec 1.1).
 //!
-//! `client` speaks HTTP to one endpoint after the other, `answer` judges what comes back, `auth` answers challenges, `resolve` asks what a name means now, `fetch`
-//! brings manifest, config and layers and unpacks them, `blob` brings one layer through broken connections. [`Pull`] is what
-//! callers hold; those who ask for the same at once hold the same.
+//! `client` speaks HTTP to one endpoint, `answer` judges what comes back, `auth` answers challenges, `resolve` asks what a
+//! name means now, `fetch` brings manifest, config and layers and unpacks them, `blob` brings one layer through broken
+//! connections. [`Pull`] is what callers hold; those who ask for the same at once hold the same.
 
 pub(crate) mod answer;
 mod auth;
