@@ -4,8 +4,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::Server;
-use remora_store::Revision;
+use remora_store::memory::MemoryEngine;
+use remora_store::{Revision, WatchLimits, watched_within};
 use serde_json::{Value, json};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -163,4 +166,21 @@ async fn both_groups_of_events_see_the_same_events_in_their_own_form() {
     let path = "/apis/events.k8s.io/v1/namespaces/default/events/e";
     server.ask("PATCH", path).merge(&json!({"note": "again"})).send().await.ok();
     assert_eq!(server.get("/api/v1/namespaces/default/events/e").await["message"], "again");
+}
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_is_cut_and_told_to_start_again() {
+    let limits = WatchLimits { queue: 4, events: 4, ..WatchLimits::default() };
+    let engine = Arc::new(MemoryEngine::new());
+    let server = Server::over(Arc::new(watched_within(engine, limits).await.unwrap())).await;
+    let mut watch = server.watch(&format!("{MAPS}?watch=true")).await;
+    for n in 0..20 {
+        make(&server, &format!("m{n}"), json!({})).await;
+    }
+    let mut last = watch.next().await.unwrap();
+    while let Some(event) = watch.next().await {
+        last = event;
+    }
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert_eq!(last["object"]["reason"], "Expired");
 }

@@ -248,41 +248,6 @@ const CONTROLLERS: &[Role] = &[
             WRITE_EVENTS,
         ],
     },
-    Role {
-        name: "generic-garbage-collector",
-        rules: &[
-            Rule { groups: &["*"], resources: &["*"], verbs: &["get", "list", "watch", "patch", "update", "delete"] },
-            WRITE_EVENTS,
-        ],
-    },
-    Role {
-        name: "pod-garbage-collector",
-        rules: &[
-            Rule { groups: CORE, resources: &["pods"], verbs: &["get", "list", "watch", "delete"] },
-            Rule { groups: CORE, resources: &["pods/status"], verbs: &["patch", "update"] },
-            Rule { groups: CORE, resources: &["nodes"], verbs: READ },
-            WRITE_EVENTS,
-        ],
-    },
-    Role {
-        name: "event-controller",
-        rules: &[Rule {
-            groups: EVENTS,
-            resources: &["events"],
-            verbs: &["list", "watch", "delete", "deletecollection"],
-        }],
-    },
-    Role {
-        name: "node-controller",
-        rules: &[
-            Rule { groups: CORE, resources: &["nodes"], verbs: &["get", "list", "watch", "update", "patch", "delete"] },
-            Rule { groups: CORE, resources: &["nodes/status"], verbs: &["update", "patch"] },
-            Rule { groups: CORE, resources: &["pods"], verbs: &["get", "list", "watch", "delete"] },
-            Rule { groups: CORE, resources: &["pods/status"], verbs: &["update", "patch"] },
-            LEASES,
-            WRITE_EVENTS,
-        ],
-    },
 ];
 
 /// The role of a part of this process.
@@ -330,8 +295,8 @@ mod tests {
         let node = User::new("system:node:n", ["system:nodes", AUTHENTICATED]);
         let liar = User::new("system:node:n", [AUTHENTICATED]);
         let scheduler = User::new("system:kube-scheduler", [AUTHENTICATED]);
-        let gc = User::new("system:serviceaccount:kube-system:generic-garbage-collector", [AUTHENTICATED]);
-        let own = User::new("system:serviceaccount:other:generic-garbage-collector", [AUTHENTICATED]);
+        let controller = User::new("system:serviceaccount:kube-system:namespace-controller", [AUTHENTICATED]);
+        let own = User::new("system:serviceaccount:other:namespace-controller", [AUTHENTICATED]);
         for (user, verb, path, expected) in [
             (&admin, "get", "/metrics", true),
             (&admin, "delete", "pods x", true),
@@ -356,8 +321,8 @@ mod tests {
             (&liar, "patch", "pods/status p", false),
             (&scheduler, "create", "pods/binding p", true),
             (&scheduler, "create", "pods p", false),
-            (&gc, "delete", "coordination.k8s.io:leases l", true),
-            (&gc, "create", "pods p", false),
+            (&controller, "delete", "coordination.k8s.io:leases l", true),
+            (&controller, "create", "pods p", false),
             (&own, "delete", "pods p", false),
         ] {
             assert_eq!(may(user, verb, path), expected, "{} {verb} {path}", user.name);
