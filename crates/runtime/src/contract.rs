@@ -14,10 +14,10 @@ use futures::StreamExt;
 use remora_cri::{
     Code, ContainerConfig, ContainerEventType, ContainerEvents, ContainerFilter, ContainerMetadata, ContainerState,
     ContainerStateValue, ContainerStatus, ContainerStatusRequest, CreateContainerRequest, Error, ImageSpec,
-    LinuxContainerConfig, LinuxContainerSecurityContext, ListContainersRequest, ListPodSandboxRequest, NamespaceMode,
-    NamespaceOption, PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxState, PodSandboxStatusRequest,
-    RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest, RuntimeService, StartContainerRequest,
-    StopContainerRequest, StopPodSandboxRequest,
+    LinuxContainerConfig, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
+    ListContainersRequest, ListPodSandboxRequest, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxFilter,
+    PodSandboxMetadata, PodSandboxState, PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest,
+    RunPodSandboxRequest, RuntimeService, StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 
 /// A check that waits longer than this for an event has failed.
@@ -294,10 +294,8 @@ async fn target_must_run(env: Environment) -> Outcome {
     let mut request = env.container_request(&sandbox, "debugger", &["sleep", "1000"]);
     let options =
         NamespaceOption { pid: NamespaceMode::Target.into(), target_id: target.clone(), ..Default::default() };
-    let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
-    let linux = LinuxContainerConfig { security_context: Some(security), ..Default::default() };
     if let Some(config) = &mut request.config {
-        config.linux = Some(linux);
+        config.linux = Some(with_namespaces(options));
     }
     expect_code(env.runtime.create_container(request.clone()).await, Code::FailedPrecondition)?;
     env.start(&target).await.map_err(text)?;
@@ -310,11 +308,14 @@ impl Environment {
     pub fn sandbox_config(&self, name: &str, attempt: u32) -> PodSandboxConfig {
         let metadata =
             PodSandboxMetadata { name: name.into(), uid: format!("uid-{name}"), namespace: "contract".into(), attempt };
+        let security_context =
+            LinuxSandboxSecurityContext { namespace_options: Some(own_processes()), ..Default::default() };
         PodSandboxConfig {
             metadata: Some(metadata),
             hostname: name.into(),
             log_directory: self.log_directory.join(name).to_string_lossy().into_owned(),
             labels: [("check".to_owned(), name.to_owned())].into(),
+            linux: Some(LinuxPodSandboxConfig { security_context: Some(security_context), ..Default::default() }),
             ..Default::default()
         }
     }
@@ -330,6 +331,7 @@ impl Environment {
             image: Some(ImageSpec { image: self.image.clone(), ..Default::default() }),
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             log_path: format!("{name}.log"),
+            linux: Some(with_namespaces(own_processes())),
             labels: [("check".to_owned(), name.to_owned())].into(),
             ..Default::default()
         }
@@ -398,6 +400,16 @@ pub async fn event(events: &mut ContainerEvents, id: &str, kind: ContainerEventT
     };
     let waited = tokio::time::timeout(HANGS, found).await;
     waited.unwrap_or_else(|_| Err(format!("no event {kind:?} came")))
+}
+
+/// What a kubelet sends for an ordinary pod. CRI's default would be processes shared by the pod.
+pub fn own_processes() -> NamespaceOption {
+    NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() }
+}
+
+fn with_namespaces(options: NamespaceOption) -> LinuxContainerConfig {
+    let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
+    LinuxContainerConfig { security_context: Some(security), ..Default::default() }
 }
 
 fn expect_code<T>(result: Result<T, Error>, code: Code) -> Outcome {

@@ -64,6 +64,9 @@ impl Inner {
         let pid = self.join_pid(&draft, &paths)?;
         let user = facts::user(&draft.id, &paths.rootfs(), &draft.config, &image.config)?;
         make_mount_sources(&draft.config.mounts)?;
+        if let Some(folder) = draft.log_path().as_deref().and_then(Path::parent) {
+            fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        }
         self.write_bundle(&draft, &paths, &image.config, &user, pid)?;
         let record = self.record(draft, image, user);
         record::write(&paths.record(), &record)?;

@@ -1,0 +1,243 @@
+//! What a new daemon makes of what the one before has left: after a close, after `kill -9`, after lost shims and cut-short calls.
+
+mod world;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use remora_cri::{
+    ContainerConfig, ContainerState, CreateContainerRequest, ListContainersRequest, PodSandboxState,
+    PodSandboxStatusRequest, RuntimeService, StartContainerRequest,
+};
+use remora_streaming::ContainerStreams;
+use tokio::io::AsyncWriteExt;
+use world::{Client, World, on_both};
+
+#[test]
+fn containers_run_on_while_no_daemon_does_and_nothing_of_them_is_lost() {
+    on_both("adoption", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let loud = "echo one; read line; echo got $line; exit 6";
+        let config = ContainerConfig { stdin: true, ..world.container("talks", &["sh", "-c", loud]) };
+        let talks = world.start(&sandbox, config).await;
+        let waits = world.start(&sandbox, world.container("waits", &["sleep", "1000"])).await;
+        let created = world.create(&sandbox, world.container("created", &["sh", "-c", "exit 2"])).await;
+        let before = world.status(&waits).await;
+
+        let mut world = world.reopen().await;
+        assert_eq!(world.status(&waits).await, before);
+        let (mut client, stdio) = Client::new(true, false);
+        let runtime = world.runtime.clone();
+        let at = talks.clone();
+        let session = tokio::spawn(async move { runtime.attach(&at, stdio).await });
+        client.until("one\n").await;
+        client.stdin.write_all(b"input\n").await.unwrap();
+        client.until("got input\n").await;
+        assert_eq!(world.ended(&talks).await.exit_code, 6);
+        session.await.unwrap().unwrap();
+        assert_eq!(world.log("web", "talks"), ["stdout F one", "stdout F got input"]);
+        world.runtime.start_container(StartContainerRequest { container_id: created.clone() }).await.unwrap();
+        assert_eq!(world.ended(&created).await.exit_code, 2);
+        world.restart_refuses_the_name(&sandbox, "waits").await;
+        world
+    });
+}
+
+#[test]
+fn an_exit_while_no_daemon_runs_is_known_afterwards() {
+    on_both("an exit unseen", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let fifo = world.folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let mut config = world.container("c", &["sh", "-c", "cat /fifo; exit 11"]);
+        let mount = remora_cri::Mount {
+            container_path: "/fifo".into(),
+            host_path: fifo.to_string_lossy().into_owned(),
+            ..Default::default()
+        };
+        config.mounts.push(mount);
+        let id = world.start(&sandbox, config).await;
+        let exit_record = world.folder.path().join("root/containers").join(&id).join("exit.json");
+        let world = world
+            .reopen_after(async move {
+                fs::write(&fifo, "go\n").unwrap();
+                while !exit_record.exists() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        let status = world.status(&id).await;
+        assert_eq!((status.state(), status.exit_code, status.reason.as_str()), (ContainerState::Exited, 11, "Error"));
+        assert_eq!(world.log("web", "c"), ["stdout F go"]);
+        world
+    });
+}
+
+#[test]
+fn a_container_whose_shim_is_killed_is_ended_and_says_so() {
+    on_both("a lost shim", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let id = world.start(&sandbox, world.container("seen", &["sleep", "1000"])).await;
+        world.kill_shim(&id);
+        let status = world.ended(&id).await;
+        assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"), "{status:?}");
+        assert!(status.message.starts_with("the container's shim is gone"), "{status:?}");
+
+        let id = world.start(&sandbox, world.container("unseen", &["sleep", "1000"])).await;
+        let shim = world.shim_of(&id);
+        let world = world.reopen_after(async move { world::kill(shim) }).await;
+        let status = world.status(&id).await;
+        assert_eq!((status.state(), status.exit_code), (ContainerState::Exited, 137), "{status:?}");
+        let world = world.reopen().await;
+        assert_eq!(world.status(&id).await, status);
+        world
+    });
+}
+
+#[test]
+fn after_a_reboot_everything_has_ended() {
+    on_both("a reboot", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let id = world.start(&sandbox, world.container("c", &["sleep", "1000"])).await;
+        let started = world.status(&id).await.started_at;
+        let folder = world.folder.path().to_owned();
+        let stop = remora_cri::StopContainerRequest { container_id: id.clone(), timeout: 0 };
+        world.runtime.stop_container(stop).await.unwrap();
+        let (of_container, of_sandbox) =
+            (folder.join("root/containers").join(&id), folder.join("root/sandboxes").join(&sandbox));
+        let world = world
+            .reopen_after(async move {
+                // As a machine does that loses its power: no exit record, an empty /run, another boot.
+                fs::remove_file(of_container.join("exit.json")).unwrap();
+                for record in [of_container.join("container.json"), of_sandbox.join("sandbox.json")] {
+                    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+                    json["boot"] = "another boot".into();
+                    fs::write(record, json.to_string()).unwrap();
+                }
+                remora_sys::mount::unmount_below(&folder.join("run")).unwrap();
+                fs::remove_dir_all(folder.join("run")).unwrap();
+            })
+            .await;
+        let status = world.status(&id).await;
+        let seen = (status.state(), status.exit_code, status.reason.as_str(), status.started_at);
+        assert_eq!(seen, (ContainerState::Exited, 255, "Unknown", started));
+        assert_eq!(status.message, "the machine was started anew");
+        assert_eq!(world.sandbox_state(&sandbox).await, PodSandboxState::Notready);
+        let again = world.reopen().await;
+        assert_eq!(again.status(&id).await, status);
+        again.remove_sandbox(&sandbox).await;
+        again
+    });
+}
+
+#[test]
+fn what_cut_short_calls_have_left_is_removed() {
+    on_both("leftovers", |world| async move {
+        let folder = world.folder.path().to_owned();
+        let cgroup = world.cgroup_root.clone();
+        let sandbox = world.sandbox("web").await;
+        let world = world
+            .reopen_after(async move {
+                let (dead, run) = (folder.join("root/containers/dead"), folder.join("run/containers/dead"));
+                fs::create_dir_all(dead.join("upper")).unwrap();
+                fs::create_dir_all(run.join("rootfs")).unwrap();
+                remora_sys::mount::tmpfs(&run.join("rootfs"), None, 0o755).unwrap();
+                fs::create_dir_all(folder.join("run/sandboxes/dead/shm")).unwrap();
+                remora_sys::mount::tmpfs(&folder.join("run/sandboxes/dead/shm"), None, 0o755).unwrap();
+                let layout = remora_sys::cgroup::Layout::detect().unwrap();
+                layout.create(&std::path::Path::new("/").join(cgroup).join("kubepods/pod-dead")).unwrap();
+            })
+            .await;
+        assert!(world.mounts().iter().all(|mount| !mount.to_string_lossy().contains("dead")), "{:?}", world.mounts());
+        assert!(!world.folder.path().join("root/containers/dead").exists());
+        assert!(world.cgroups("kubepods/pod-dead").is_empty());
+        assert!(!world.cgroups("kubepods/pod-web").is_empty());
+        assert_eq!(world.sandbox_state(&sandbox).await, PodSandboxState::Ready);
+        world
+    });
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    on_both("a second daemon", |world| async move {
+        let second = world.open_again().await;
+        let expected =
+            format!("runtime folder {} is in use by another process", world.folder.path().join("root").display());
+        assert_eq!(second.err().map(|error| error.to_string()), Some(expected));
+        world
+    });
+}
+
+/// Not a test of its own: the daemon that [`a_killed_daemon_loses_nothing`] kills.
+#[test]
+fn hosted() {
+    let Some(folder) = std::env::var_os("REMORA_HOSTED") else { return };
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    tokio.block_on(async {
+        let world = World::open_in(folder.into()).await;
+        let sandbox = world.sandbox("web").await;
+        let script = "echo before; read line; echo after; exit 12";
+        let config = ContainerConfig { stdin: true, ..world.container("c", &["sh", "-c", script]) };
+        let id = world.start(&sandbox, config).await;
+        println!("\nready {id}");
+        std::future::pending::<()>().await;
+    });
+}
+
+#[test]
+fn a_killed_daemon_loses_nothing() {
+    on_both("a killed daemon", |world| async move {
+        let mut daemon = Command::new(std::env::current_exe().unwrap());
+        daemon.args(["--exact", "hosted", "--nocapture", "--test-threads=1"]);
+        daemon.env("REMORA_HOSTED", world.folder.path()).env("REMORA_HANDLER", &world.handler);
+        daemon.env("REMORA_CGROUP", &world.cgroup_root).stdout(Stdio::piped());
+        let world = world.close_for(async move {
+            let mut daemon = daemon.spawn().unwrap();
+            let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+            let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready ").map(str::to_owned)).unwrap();
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+            ready
+        });
+        let (mut world, id) = world.await;
+        assert_eq!(world.status(&id).await.state(), ContainerState::Running);
+        let (mut client, stdio) = Client::new(true, false);
+        let (runtime, at) = (world.runtime.clone(), id.clone());
+        let session = tokio::spawn(async move { runtime.attach(&at, stdio).await });
+        client.until("before\n").await;
+        client.stdin.write_all(b"x\n").await.unwrap();
+        client.until("after\n").await;
+        session.await.unwrap().unwrap();
+        assert_eq!(world.ended(&id).await.exit_code, 12);
+        assert_eq!(world.log("web", "c"), ["stdout F before", "stdout F after"]);
+        world
+    });
+}
+
+impl World {
+    async fn restart_refuses_the_name(&self, sandbox: &str, name: &str) {
+        let config = Some(self.container(name, &["true"]));
+        let request = CreateContainerRequest { pod_sandbox_id: sandbox.into(), config, sandbox_config: None };
+        let refused = self.runtime.create_container(request).await.unwrap_err();
+        assert_eq!(refused.code, remora_cri::Code::AlreadyExists);
+        let listed = self.runtime.list_containers(ListContainersRequest::default()).await.unwrap();
+        assert_eq!(listed.containers.len(), 3);
+    }
+
+    async fn sandbox_state(&self, id: &str) -> PodSandboxState {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.into(), verbose: false };
+        self.runtime.pod_sandbox_status(request).await.unwrap().status.unwrap().state()
+    }
+
+    /// The shim's pid, from its start record.
+    fn shim_of(&self, id: &str) -> i32 {
+        let path = self.folder.path().join("root/containers").join(id).join("start.json");
+        let record: remora_shim_protocol::StartRecord = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        record.shim_pid
+    }
+
+    fn kill_shim(&self, id: &str) {
+        world::kill(self.shim_of(id));
+    }
+}

@@ -1,0 +1,249 @@
+//! A container's life on real kernels: logs, users, targets, stopping, leftovers, memory.
+
+mod world;
+
+use std::fs;
+
+use remora_cri::{
+    Int64Value, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, NamespaceMode,
+    NamespaceOption, ProfileType, RemoveContainerRequest, ReopenContainerLogRequest, RuntimeService, SecurityProfile,
+    StopContainerRequest,
+};
+use remora_runtime::contract::own_processes;
+use world::{World, on_both};
+
+fn secured(
+    world: &World,
+    name: &str,
+    command: &[&str],
+    mut security: LinuxContainerSecurityContext,
+) -> remora_cri::ContainerConfig {
+    security.namespace_options.get_or_insert_with(own_processes);
+    let linux = LinuxContainerConfig { security_context: Some(security), ..Default::default() };
+    remora_cri::ContainerConfig { linux: Some(linux), ..world.container(name, command) }
+}
+
+#[test]
+fn output_is_logged_and_the_pods_name_is_known() {
+    on_both("logs", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let script = "echo out; echo err >&2; hostname; cat /etc/hostname; echo $HOSTNAME; cat /etc/hosts | tail -n 1";
+        let id = world.start(&sandbox, world.container("c", &["sh", "-c", script])).await;
+        assert_eq!(world.ended(&id).await.exit_code, 0);
+        let mut log = world.log("web", "c");
+        log.sort();
+        assert_eq!(
+            log,
+            ["stderr F err", "stdout F 10.88.0.2\tweb", "stdout F out", "stdout F web", "stdout F web", "stdout F web"]
+        );
+        world
+    });
+}
+
+#[test]
+fn a_rotated_log_is_opened_anew() {
+    on_both("log rotation", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let script = "echo one; read line; echo two";
+        let config = remora_cri::ContainerConfig { stdin: true, ..world.container("c", &["sh", "-c", script]) };
+        let id = world.start(&sandbox, config).await;
+        let path = world.status(&id).await.log_path;
+        let rotated = format!("{path}.1");
+        fs::rename(&path, &rotated).unwrap();
+        world.runtime.reopen_container_log(ReopenContainerLogRequest { container_id: id.clone() }).await.unwrap();
+        assert!(fs::exists(&path).unwrap());
+        world.runtime.stop_container(StopContainerRequest { container_id: id.clone(), timeout: 0 }).await.unwrap();
+        assert_eq!(world.ended(&id).await.exit_code, 137);
+        let refused = world.runtime.reopen_container_log(ReopenContainerLogRequest { container_id: id.clone() }).await;
+        assert_eq!(refused.unwrap_err().message, format!("container {id:?} is stopped"));
+        world
+    });
+}
+
+#[test]
+fn a_debugger_sees_its_targets_processes_and_files() {
+    on_both("a target", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
+        let options =
+            NamespaceOption { pid: NamespaceMode::Target.into(), target_id: target.clone(), ..Default::default() };
+        let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
+        let script = "cat /proc/1/cmdline | wc -c; ls /proc/1/root/bin/sleep; ps | cat";
+        let config = secured(&world, "debugger", &["sh", "-c", script], security);
+        let debugger = world.start(&sandbox, config).await;
+        let ended = world.ended(&debugger).await;
+        let log = world.log("web", "debugger");
+        assert_eq!(ended.exit_code, 0, "{log:?}");
+        assert_eq!(log[..2], ["stdout F 11", "stdout F /proc/1/root/bin/sleep"], "{log:?}");
+        assert!(log[3].contains("    1 root     sleep 1000"), "{log:?}");
+        assert_eq!(world.status(&target).await.state(), remora_cri::ContainerState::Running);
+        world
+    });
+}
+
+#[test]
+fn what_a_debugger_leaves_behind_is_killed_with_it() {
+    on_both("orphans", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
+        let options =
+            NamespaceOption { pid: NamespaceMode::Target.into(), target_id: target.clone(), ..Default::default() };
+        let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
+        let config = secured(&world, "debugger", &["sh", "-c", "sleep 4242 & exit 5"], security);
+        let debugger = world.start(&sandbox, config).await;
+        assert_eq!(world.ended(&debugger).await.exit_code, 5);
+        let left = world.exec(&target, &["ps"]).await;
+        assert!(!left.contains("4242"), "{left}");
+        world
+    });
+}
+
+#[test]
+fn the_user_and_the_root_are_as_asked_for() {
+    on_both("a user", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let security = LinuxContainerSecurityContext {
+            run_as_username: "web".into(),
+            supplemental_groups: vec![2000],
+            readonly_rootfs: true,
+            no_new_privs: true,
+            seccomp: Some(SecurityProfile { profile_type: ProfileType::RuntimeDefault.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let script = "id -u; id -G; echo x > /file || echo refused; cat /proc/self/status | tail -n 60 > /dev/shm/s; \
+                      while read -r name value; do case $name in Seccomp:|NoNewPrivs:) echo $value;; esac; done < /dev/shm/s";
+        let config = secured(&world, "c", &["sh", "-c", script], security);
+        let id = world.start(&sandbox, config).await;
+        world.ended(&id).await;
+        let stdout: Vec<String> = world.log("web", "c").into_iter().filter(|line| line.starts_with("stdout")).collect();
+        let expected = ["stdout F 33", "stdout F 34 50 2000", "stdout F refused", "stdout F 1", "stdout F 2"];
+        assert_eq!(stdout, expected);
+        let user = world.status(&id).await.user.unwrap().linux.unwrap();
+        assert_eq!((user.uid, user.gid, user.supplemental_groups), (33, 34, vec![34, 50, 2000]));
+        world
+    });
+}
+
+#[test]
+fn a_user_that_the_image_does_not_know_is_refused() {
+    on_both("an unknown user", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let security = LinuxContainerSecurityContext { run_as_username: "nosuch".into(), ..Default::default() };
+        let config = secured(&world, "c", &["true"], security);
+        let request =
+            remora_cri::CreateContainerRequest { pod_sandbox_id: sandbox, config: Some(config), sandbox_config: None };
+        let message = world.runtime.create_container(request).await.unwrap_err().message;
+        assert!(message.ends_with("unable to find user nosuch: no matching entries in passwd file"), "{message}");
+        world
+    });
+}
+
+#[test]
+fn grace_lets_a_container_end_by_itself() {
+    on_both("a stop with grace", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+        let id = world.start(&sandbox, world.container("c", &["sh", "-c", script])).await;
+        world.until_logged("web", "c", "stdout F ready").await;
+        world.runtime.stop_container(StopContainerRequest { container_id: id.clone(), timeout: 30 }).await.unwrap();
+        assert_eq!(world.ended(&id).await.exit_code, 9);
+        world
+    });
+}
+
+#[test]
+fn removing_a_container_leaves_its_log_and_nothing_else() {
+    on_both("a removal", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let id = world.start(&sandbox, world.container("c", &["sleep", "1000"])).await;
+        assert!(!world.cgroups(&format!("kubepods/pod-web/{id}")).is_empty());
+        let path = world.status(&id).await.log_path;
+        world.runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
+        assert!(fs::exists(path).unwrap());
+        assert!(world.cgroups(&format!("kubepods/pod-web/{id}")).is_empty());
+        assert!(world.mounts().iter().all(|mount| !mount.to_string_lossy().contains(&id)), "{:?}", world.mounts());
+        world.remove_sandbox(&sandbox).await;
+        assert!(world.cgroups("kubepods/pod-web").is_empty(), "{:?}", world.cgroups("kubepods/pod-web"));
+        assert!(world.mounts().is_empty(), "{:?}", world.mounts());
+        world
+    });
+}
+
+#[test]
+fn a_container_that_takes_too_much_memory_is_reported_as_such() {
+    on_both("out of memory", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let resources = LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() };
+        let mut config = world.container("c", &["sh", "-c", "cat /dev/zero | tail"]);
+        config.linux.get_or_insert_default().resources = Some(resources);
+        let id = world.start(&sandbox, config).await;
+        let status = world.ended(&id).await;
+        assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"), "{status:?}");
+        world
+    });
+}
+
+#[test]
+fn a_privileged_container_may_mount() {
+    on_both("privileged", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let security = LinuxContainerSecurityContext { privileged: true, ..Default::default() };
+        let command = ["sh", "-c", "mount -t tmpfs none /tmp && echo mounted; ls /dev/loop0 /dev/null"];
+        let id = world.start(&sandbox, secured(&world, "c", &command, security)).await;
+        world.ended(&id).await;
+        assert!(world.log("web", "c").contains(&"stdout F mounted".to_owned()), "{:?}", world.log("web", "c"));
+        world
+    });
+}
+
+#[test]
+fn a_pod_that_shares_its_processes_has_a_pause_process() {
+    on_both("shared processes", |mut world| async move {
+        let mut config = world.sandbox_config("web");
+        let options = NamespaceOption { pid: NamespaceMode::Pod.into(), ..Default::default() };
+        let security =
+            remora_cri::LinuxSandboxSecurityContext { namespace_options: Some(options.clone()), ..Default::default() };
+        config.linux.get_or_insert_default().security_context = Some(security);
+        let sandbox = world.sandbox_with(config).await;
+        let of_pod =
+            || LinuxContainerSecurityContext { namespace_options: Some(options.clone()), ..Default::default() };
+        let config = secured(&world, "one", &["sleep", "4242"], of_pod());
+        world.start(&sandbox, config).await;
+        let config = secured(&world, "two", &["ps"], of_pod());
+        let two = world.start(&sandbox, config).await;
+        world.ended(&two).await;
+        let log = world.log("web", "two").join("\n");
+        assert!(log.contains("    1 65535") && log.contains("pause"), "{log}");
+        assert!(log.contains("sleep 4242"), "{log}");
+        let world = world.reopen().await;
+        world.remove_sandbox(&sandbox).await;
+        world
+    });
+}
+
+#[test]
+fn the_hosts_network_and_processes_are_the_hosts() {
+    on_both("the host's namespaces", |mut world| async move {
+        let mut config = world.sandbox_config("web");
+        let node = NamespaceMode::Node.into();
+        let options = NamespaceOption { network: node, pid: node, ipc: node, ..Default::default() };
+        let security =
+            remora_cri::LinuxSandboxSecurityContext { namespace_options: Some(options.clone()), ..Default::default() };
+        config.linux.get_or_insert_default().security_context = Some(security);
+        let sandbox = world.sandbox_with(config).await;
+        let security = LinuxContainerSecurityContext {
+            namespace_options: Some(options),
+            run_as_user: Some(Int64Value { value: 0 }),
+            ..Default::default()
+        };
+        let command = ["sh", "-c", "for n in net pid ipc uts; do ls -l /proc/self/ns/$n; done"];
+        let id = world.start(&sandbox, secured(&world, "c", &command, security)).await;
+        world.ended(&id).await;
+        let log = world.log("web", "c").join("\n");
+        for name in ["net", "pid", "ipc", "uts"] {
+            let own = fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display().to_string();
+            assert!(log.contains(&own), "{own} is not in {log}");
+        }
+        world
+    });
+}
