@@ -34,10 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let built = build_image(&recipe.files, &configuration(recipe.config)?)?;
         std::fs::write(dir.join(recipe.file).with_extension("tar"), built.docker_archive(recipe.names)?)?;
         let layout = dir.join(recipe.file);
-        built.write_layout(&layout, recipe.names[0])?;
-        if let Some(registry) = arguments.get("push") {
-            for name in recipe.names {
-                runtime.block_on(push_image(&layout, registry, without_host(name)))?;
+        for name in recipe.names {
+            built.write_layout(&layout, name)?;
+            if let Some(registry) = arguments.get("push") {
+                runtime.block_on(push_image(&layout, registry, name))?;
             }
         }
     }
@@ -54,11 +54,6 @@ fn arguments() -> Result<BTreeMap<String, String>, String> {
         [] => Err("no arguments".to_owned()),
     });
     pairs.collect()
-}
-
-/// In the mirror, images stand under their repository's name alone.
-fn without_host(name: &str) -> &str {
-    name.split_once('/').map_or(name, |(_, rest)| rest)
 }
 
 fn configuration(config: Config) -> Result<ImageConfiguration, Box<dyn Error>> {
