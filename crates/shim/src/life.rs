@@ -3,7 +3,6 @@
 //! **Invariant:** the record of an exit is on disk before any client hears of it; a failed start is reported only after all of it is gone.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use remora_shim_protocol::{ExitRecord, Failure, FailureKind, Frame, ProcessState, Reply, Report, StartRecord};
@@ -195,6 +194,7 @@ impl Shim {
             self.drain_container();
         }
         self.life = Life::Deleting(outcome);
+        self.remove_cgroups();
         match low_level::delete(&self.config) {
             Ok(command) => self.commands.push(command),
             Err(error) => {
@@ -218,7 +218,6 @@ impl Shim {
     /// The runtime has forgotten it: now it is on record.
     fn deleted(&mut self) {
         let Life::Deleting(outcome) = &self.life else { return };
-        self.remove_cgroups();
         match outcome.clone() {
             Outcome::Exited(record) => self.ended(record),
             Outcome::NotStarted(failure) => {
@@ -229,11 +228,13 @@ impl Shim {
         }
     }
 
-    /// The runtime has removed them, if it could. One that is left would keep the pod's cgroup from being removed.
+    /// The runtime would too, but some wait and try again where the kernel needs a moment. One that is left would keep the pod's cgroup from
+    /// being removed.
     fn remove_cgroups(&self) {
-        let left: Vec<&PathBuf> = self.config.cgroups.0.iter().filter(|folder| fs::remove_dir(folder).is_err()).collect();
-        for folder in left.iter().filter(|folder| folder.exists()) {
-            note(format_args!("the cgroup {} is left behind", folder.display()));
+        for folder in &self.config.cgroups.0 {
+            if let Err(error) = cgroup::remove_folder(folder) {
+                note(format_args!("a cgroup is left behind: {}", chain(&error)));
+            }
         }
     }
 

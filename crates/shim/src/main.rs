@@ -72,9 +72,12 @@ fn read_config(path: &Path) -> Result<ShimConfig, String> {
     serde_json::from_slice(&text).map_err(|error| wrong(&error))
 }
 
-/// The spawner's pipe, if there is one: a shim started by hand has none.
-#[expect(unsafe_code, reason = "a descriptor inherited by number")]
+/// The spawner's pipe, if there is one: a shim started by hand has none. Whatever else the spawner has left open is closed: it would stay
+/// open for as long as the container lives.
+#[expect(unsafe_code, reason = "descriptors inherited by number")]
 fn report_pipe() -> Option<File> {
+    // SAFETY: nothing has been opened yet that could own one of these.
+    unsafe { libc::close_range(REPORT.cast_unsigned() + 1, libc::c_uint::MAX, 0) };
     // SAFETY: asks for the flags of a number, open or not.
     let flags = unsafe { libc::fcntl(REPORT, libc::F_GETFD) };
     if flags < 0 {

@@ -283,9 +283,10 @@ fn what_this_machine_cannot_give_is_lowered() {
 fn the_host_has_no_way_from_the_container_to_its_binary() {
     on_both("own binary", |runtime| {
         // As in runc's CVE-2019-5736: the program to run is the runtime itself, whose binary is then written to.
-        let (running, report) = World::new(runtime, &["/proc/self/exe", "state", "x"]).spawn();
+        let (mut running, report) = World::new(runtime, &["/proc/self/exe", "state", "x"]).spawn();
+        running.assert_over();
         if let Report::Started(_) = report {
-            assert_ne!(running.wait().exit_code, 0);
+            assert_ne!(running.exit_record().exit_code, 0);
         }
         let mut world = World::sh(runtime, "for exe in /proc/[0-9]*/exe; do echo x 2>/dev/null >> $exe; done; true");
         world.stdio.stdin = false;

@@ -89,7 +89,7 @@ impl Layout {
     /// # Errors
     /// See above.
     pub fn remove(&self, path: &Path) -> Result<()> {
-        self.folders(path).iter().try_for_each(|folder| remove(folder))
+        self.folders(path).iter().try_for_each(|folder| remove_folder(folder))
     }
 
     /// The folders of the cgroups that a process is in, from the text of its `/proc/PID/cgroup`: on v2 one; on v1 one per mounted hierarchy.
@@ -170,7 +170,11 @@ fn inherit_cpuset(parent: &Path, child: &Path) -> Result<()> {
     Ok(())
 }
 
-fn remove(folder: &Path) -> Result<()> {
+/// Removes one folder of a cgroup and those below it. One that is gone is no error; one with processes is (`ResourceBusy`).
+///
+/// # Errors
+/// See above.
+pub fn remove_folder(folder: &Path) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -178,7 +182,7 @@ fn remove(folder: &Path) -> Result<()> {
     };
     for entry in entries.filter_map(io::Result::ok) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove(&entry.path())?;
+            remove_folder(&entry.path())?;
         }
     }
     match fs::remove_dir(folder) {

@@ -7,5 +7,5 @@ mod memory;
 
 pub use hasten::hasten_moves;
 pub use kill::{has_processes, kill_all, kill_round, processes};
-pub use layout::{Hierarchy, Layout};
+pub use layout::{Hierarchy, Layout, remove_folder};
 pub use memory::{OomCount, oom_kills};
