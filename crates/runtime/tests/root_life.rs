@@ -184,6 +184,19 @@ fn a_container_that_takes_too_much_memory_is_reported_as_such() {
 }
 
 #[test]
+fn a_debugger_without_limits_counts_against_its_pod() {
+    on_both("a pod's limit", |mut world| async move {
+        let mut config = world.sandbox_config("web");
+        let resources = LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() };
+        config.linux.get_or_insert_default().resources = Some(resources);
+        let sandbox = world.sandbox_with(config).await;
+        let id = world.start(&sandbox, world.container("c", &["sh", "-c", "cat /dev/zero | tail"])).await;
+        assert_eq!(world.ended(&id).await.exit_code, 137);
+        world
+    });
+}
+
+#[test]
 fn a_privileged_container_may_mount() {
     on_both("privileged", |mut world| async move {
         let sandbox = world.sandbox("web").await;

@@ -23,12 +23,13 @@ impl Inner {
             }
         }
         let removed = self.clone().take_away(&container).await;
-        match &removed {
-            Ok(()) => container.set_state(State::Removed),
-            Err(_) => {}
-        }
-        // Both whether it is gone and whether another may try again are seen from here on.
-        container.life.send_modify(|life| life.removing = false);
+        // In one step: whoever waits sees that it is gone, or that another may try again.
+        container.life.send_modify(|life| {
+            life.removing = false;
+            if removed.is_ok() {
+                life.state = State::Removed;
+            }
+        });
         if removed.is_ok() {
             self.announce(&container, ContainerEventType::Deleted);
         }

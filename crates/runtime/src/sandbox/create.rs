@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use remora_cri::{NamespaceMode, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest};
 use remora_network::{AttachRequest, Attachment};
-use remora_oci_config::{PauseRequest, pause_spec, sandbox_sysctls};
+use remora_oci_config::{PauseRequest, pause_spec, pod_cgroup_files, sandbox_sysctls};
 use remora_shim_protocol::{CgroupPaths, ShimConfig, StartRecord, StdioConfig};
 use remora_sys::namespace::{Kind, NewNamespaces};
 
@@ -89,7 +89,7 @@ impl Inner {
     /// The pod's cgroup and its shared memory.
     async fn make_place(self: Arc<Self>, draft: Arc<Draft>) -> Result<(), Error> {
         blocking(move || {
-            self.host.cgroups.create(Path::new(&draft.cgroup_parent))?;
+            self.make_cgroup(&draft)?;
             if options(&draft.config).ipc() != NamespaceMode::Node {
                 let shm = draft.paths.shm();
                 fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
@@ -98,6 +98,20 @@ impl Inner {
             Ok(())
         })
         .await
+    }
+
+    fn make_cgroup(&self, draft: &Draft) -> Result<(), Error> {
+        let path = Path::new(&draft.cgroup_parent);
+        self.host.cgroups.create(path)?;
+        let Some(resources) = linux(&draft.config).resources else { return Ok(()) };
+        let folders = self.host.cgroups.folders(path);
+        for (name, value) in pod_cgroup_files(&resources, self.host.cgroup_version()) {
+            // Each file is in the folder of its controller only.
+            for file in folders.iter().map(|folder| folder.join(name)).filter(|file| file.exists()) {
+                fs::write(&file, &value).map_err(failed("write", &file))?;
+            }
+        }
+        Ok(())
     }
 
     fn write_down(&self, draft: &Draft, network: Option<Attachment>) -> Result<SandboxRecord, Error> {
@@ -243,18 +257,17 @@ async fn make_folders(draft: &Arc<Draft>) -> Result<(), Error> {
     .await
 }
 
-/// Below the runtime's own cgroup, whatever the request says; a sandbox that names none has one of its own.
+/// Below the runtime's own cgroup, whatever the request says (it may name that itself); a sandbox that names none has one of its own.
 fn cgroup_parent(root: &str, asked: &str, id: &str) -> String {
-    let mut path = PathBuf::from("/").join(root);
+    let own = Path::new("/").join(root);
     let parts = Path::new(asked).components().filter_map(|component| match component {
         Component::Normal(part) => Some(part),
         _ => None,
     });
-    path.extend(parts);
-    if path == Path::new("/").join(root) {
-        path.push(id);
-    }
-    path.to_string_lossy().into_owned()
+    let asked: PathBuf = Path::new("/").join(parts.collect::<PathBuf>());
+    let below = asked.strip_prefix(&own).or(asked.strip_prefix("/")).unwrap_or(&asked);
+    let below = if below.as_os_str().is_empty() { Path::new(id) } else { below };
+    own.join(below).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -267,6 +280,8 @@ mod tests {
         check("/kubepods/podu1", "/remora-n/kubepods/podu1");
         check("kubepods", "/remora-n/kubepods");
         check("/../../x", "/remora-n/x");
+        check("/remora-n/kubepods", "/remora-n/kubepods");
+        check("remora-n", "/remora-n/s1");
         check("", "/remora-n/s1");
         check("/", "/remora-n/s1");
     }
