@@ -122,6 +122,11 @@ impl<'a> Client<'a> {
         Client { namespace: Some(namespace.to_owned()), ..self.clone() }
     }
 
+    /// The namespace that it works in.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
+    }
+
     /// A command of this client, ready to run in the node's network namespace.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.node.xtask);

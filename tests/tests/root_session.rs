@@ -94,11 +94,24 @@ fn a_shell_less_pod_is_refused_to_exec_and_debugged() {
 }
 
 #[test]
-fn the_exit_status_of_the_shell_is_that_of_kubectl_debug() {
+fn a_shell_that_ends_badly_ends_kubectl_debug_without_a_warning() {
     with_each_kubectl("exit-status", |kubectl| {
         demo(kubectl)?;
-        let (_, status) = talk(kubectl, DEBUG, &["exit 7"])?;
-        ensure!(status.contains(", 7)"), "{status}");
+        let (seen, status) = talk(kubectl, DEBUG, &["exit 7"])?;
+        ensure!(!seen.contains("falling back to streaming logs") && status.contains(", 0)"), "{seen} {status}");
+        wait_for(kubectl, "{.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=7")
+    });
+}
+
+#[test]
+fn the_exit_status_of_the_shell_is_that_of_remora_debug() {
+    let Some(node) = TestNode::from_environment() else { return };
+    with_each_kubectl("own-status", |kubectl| {
+        demo(kubectl)?;
+        let remora = node.remora().in_namespace(kubectl.namespace());
+        let (seen, status) =
+            talk(&remora, "debug -it ephemeral-demo --image=busybox --target=ephemeral-demo", &["exit 7"])?;
+        ensure!(status.contains(", 7)"), "{seen} {status}");
         Ok(())
     });
 }

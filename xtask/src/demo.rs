@@ -25,12 +25,12 @@ pub(crate) fn run() -> Result<()> {
 
 fn play(node: &Node) -> Result<()> {
     let remora = Client { node, program: node.remora().display().to_string(), shown: "remora".to_owned() };
-    session::pause(&remora, false)?;
+    session::pause(&remora)?;
     session::distroless(&remora)?;
     match host::find_program("kubectl") {
         Some(kubectl) => {
             let kubectl = Client { node, program: kubectl.display().to_string(), shown: "kubectl".to_owned() };
-            session::pause(&kubectl, true)?;
+            session::pause(&kubectl)?;
             session::distroless(&kubectl)
         }
         None => {

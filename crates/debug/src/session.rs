@@ -20,7 +20,7 @@ pub enum SessionError {
     #[error(transparent)]
     Api(#[from] kube::Error),
     /// The watch of the pod broke off.
-    #[error("watching pod {pod} ended before container {container} was running")]
+    #[error("the watch of pod {pod} ended before container {container} got where it was awaited")]
     WatchEnded {
         /// The pod.
         pod: String,
@@ -80,6 +80,29 @@ impl Session {
                 WatchEvent::Deleted(_) => {
                     return Err(SessionError::Never(format!("pod {} was deleted", self.pod)));
                 }
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
+                WatchEvent::Bookmark(_) => {}
+            }
+        }
+        Err(SessionError::WatchEnded { pod: self.pod.clone(), container: self.container.clone() })
+    }
+
+    /// Waits until the container has ended and gives its exit status: attach itself does not tell it.
+    ///
+    /// # Errors
+    /// The pod went away first, or the watch broke off.
+    pub async fn exit_code(&self) -> Result<i32, SessionError> {
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.pod));
+        // From "0": how it is now comes first.
+        let mut events = Box::pin(self.pods.watch(&params, "0").await?);
+        while let Some(event) = events.try_next().await? {
+            match event {
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                    if let Progress::Terminated(state) = progress(&pod, &self.container) {
+                        return Ok(state.exit_code);
+                    }
+                }
+                WatchEvent::Deleted(_) => return Err(SessionError::Never(format!("pod {} was deleted", self.pod))),
                 WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
                 WatchEvent::Bookmark(_) => {}
             }

@@ -83,7 +83,10 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: DebugArgs) -> Result<ExitCo
     }
     let progress = session.ready(&pod, |waiting| note(&words(waiting))).await?;
     match progress {
-        Progress::Running => terminal::relay(session.attach(true, tty).await?, tty).await,
+        Progress::Running => {
+            terminal::relay(session.attach(true, tty).await?, tty).await?;
+            Ok(exit_code(session.exit_code().await?))
+        }
         Progress::Terminated(state) => ended(&pods, &name, &plan.container, state.exit_code).await,
         // `ready` returns when there is nothing more to wait for.
         Progress::Waiting(_) | Progress::Never(_) => Err(CommandError::failed("the tool container did not start")),
@@ -94,7 +97,11 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: DebugArgs) -> Result<ExitCo
 async fn ended(pods: &kube::Api<Pod>, pod: &str, container: &str, exit_code: i32) -> Result<ExitCode, CommandError> {
     let params = kube::api::LogParams { container: Some(container.to_owned()), ..Default::default() };
     crate::output::print_raw(pods.logs(pod, &params).await?.as_bytes());
-    Ok(ExitCode::from(u8::try_from(exit_code).unwrap_or(1)))
+    Ok(self::exit_code(exit_code))
+}
+
+fn exit_code(of_the_tool: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(of_the_tool).unwrap_or(1))
 }
 
 fn request(args: DebugArgs, tty: bool) -> DebugRequest {
