@@ -21,13 +21,18 @@ pub fn hasten_moves() -> Result<()> {
     let path = own_procs()?;
     let file = File::options().write(true).open(&path).map_err(failed("open", path.display()))?;
     let descriptor = file.as_raw_fd();
-    // SAFETY: the child makes two system calls, on a descriptor that it has a copy of, and touches no memory.
+    // SAFETY: the child makes four system calls, on descriptors that are its own copies, and touches no memory.
     match unsafe { libc::fork() } {
         -1 => Err(failed("fork", "a child that hastens moves")(std::io::Error::last_os_error())),
         0 => {
-            // Zero is the writer itself, which stands in this cgroup already.
-            // SAFETY: a constant of two bytes, and an open descriptor.
-            unsafe { libc::write(descriptor, c"0".as_ptr().cast(), 1) };
+            // Whoever waits for the end of one of the caller's pipes or sockets must not wait for this child.
+            // SAFETY: the number is open; 0 is not used for anything else here.
+            unsafe { libc::dup2(descriptor, 0) };
+            // SAFETY: closes the child's copies only.
+            unsafe { libc::close_range(1, libc::c_uint::MAX, 0) };
+            // "0" is the writer itself, which stands in this cgroup already.
+            // SAFETY: a constant of at least one byte, and an open descriptor.
+            unsafe { libc::write(0, c"0".as_ptr().cast(), 1) };
             // SAFETY: ends the child without running anything of the parent's.
             unsafe { libc::_exit(0) }
         }
