@@ -142,7 +142,7 @@ fn is_done(desired: &Desired<'_>, observed: &Observed, now: Now) -> bool {
 }
 
 fn nothing_runs(observed: &Observed) -> bool {
-    observed.doing.is_empty()
+    !observed.is_busy()
         && observed.sandboxes.iter().all(|s| !s.ready)
         && observed.attempts().all(|(_, a)| !a.is_running() && a.stopping.is_none())
 }

@@ -274,6 +274,11 @@ impl Observed {
             .find(|s| s.name == name)
     }
 
+    /// Something is being made or taken down. A pull is not: its end changes nothing for a pod that ends.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.doing.iter().any(|s| matches!(s, Subject::Volumes | Subject::Sandbox | Subject::Start(_)))
+    }
+
     /// All containers that the runtime has, with their names.
     pub fn attempts(&self) -> impl Iterator<Item = (&str, &Attempt)> {
         self.tracks.iter().flat_map(|(name, track)| track.attempts.iter().map(move |a| (name.as_str(), a)))

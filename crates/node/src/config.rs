@@ -8,8 +8,6 @@ use jiff::Timestamp;
 use remora_cri::{ImageService, RuntimeService};
 use remora_streaming::ContainerStreams;
 
-use crate::mounts::Mounts;
-
 /// Tells the time; in tests it follows tokio's paused clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -45,8 +43,6 @@ pub struct Config {
     pub images: Arc<dyn ImageService>,
     /// Its exec and attach.
     pub streams: Arc<dyn ContainerStreams>,
-    /// Mounting for volumes: [`crate::SystemMounts`].
-    pub mounts: Arc<dyn Mounts>,
     /// The time.
     pub clock: Clock,
 }

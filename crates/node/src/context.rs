@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::events::Recorder;
 use crate::machine::Machine;
+use crate::mounts::Mounts;
 
 /// Shared by everything of one node agent.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub(crate) struct Context(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Mounting for volumes.
+    pub(crate) mounts: Arc<dyn Mounts>,
     pub(crate) recorder: Recorder,
     /// What this machine has.
     pub(crate) machine: Machine,

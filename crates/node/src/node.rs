@@ -1,9 +1,10 @@
 //! The whole agent: joined here, started, and ended.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remora_cri::{Error as CriError, ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest};
+use remora_cri::Error as CriError;
 use remora_streaming::PodStreams;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use crate::config::Config;
 use crate::context::{Context, Shared};
 use crate::events::Recorder;
 use crate::machine::{self, Machine};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, SystemMounts};
 use crate::pods::{self, Pods};
 use crate::streams::Streams;
 use crate::volumes;
@@ -24,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Why a node agent cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The agent's folder cannot be made.
-    #[error("cannot make the folder {path}")]
+    /// A folder of the agent cannot be made, or removed.
+    #[error("cannot make or remove the folder {path}")]
     Folder {
         /// The folder.
         path: String,
@@ -63,6 +64,14 @@ impl Node {
     /// # Errors
     /// The folder, the runtime or the API is not to be had; nothing runs then.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
+        Self::start_with(config, Arc::new(SystemMounts)).await
+    }
+
+    /// As [`Node::start`], with another way to mount: [`crate::PlainFolders`] needs no root.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(config: Config, mounts: Arc<dyn Mounts>) -> Result<Self, NodeError> {
         let folder = |source| NodeError::Folder { path: config.root.display().to_string(), source };
         std::fs::create_dir_all(config.root.join("pods")).map_err(folder)?;
         let version = config.runtime.version().await.map_err(NodeError::Runtime)?;
@@ -72,6 +81,7 @@ impl Node {
         let context = Context::new(Shared {
             machine: Machine::read(&config.root),
             recorder,
+            mounts,
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             runtime_name: version.runtime_name,
             tasks: tasks.clone(),
@@ -118,33 +128,19 @@ async fn begin(context: &Context) -> Result<Pods, NodeError> {
     Ok(pods)
 }
 
-/// Ends every pod on this machine without asking the API, for `remora down`: containers, sandboxes, mounts and folders.
-/// The objects in the API stay, so that the next `up` runs them again.
+/// Takes down all volumes and removes the agent's pod folders, for `remora down`. No agent and no container may run any
+/// more. The objects in the API stay, so that the next `up` runs the pods again.
 ///
 /// # Errors
-/// The first failure; what could be ended has been.
-pub async fn tear_down(
-    runtime: &dyn remora_cri::RuntimeService,
-    mounts: &dyn Mounts,
-    root: &std::path::Path,
-) -> Result<(), String> {
+/// The first failure; what could be removed has been.
+pub fn tear_down(root: &Path) -> Result<(), NodeError> {
     let mut first = None;
-    let mut note = |result: Result<(), String>| {
-        if let Err(error) = result {
-            first.get_or_insert(error);
-        }
-    };
-    let sandboxes = runtime.list_pod_sandbox(ListPodSandboxRequest { filter: None }).await.map_err(|e| e.message)?;
-    for sandbox in sandboxes.items {
-        let id = sandbox.id;
-        let stop = runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await;
-        note(stop.map_err(|e| e.message));
-        let remove = runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id }).await;
-        note(remove.map_err(|e| e.message));
-    }
     for entry in std::fs::read_dir(root.join("pods")).into_iter().flatten().flatten() {
-        note(volumes::remove(mounts, &entry.path()).map_err(|e| e.to_string()));
-        note(std::fs::remove_dir_all(entry.path()).map_err(|e| e.to_string()));
+        let path = entry.path();
+        let unmounted = volumes::remove(&SystemMounts, &path).map_err(std::io::Error::other);
+        if let Err(source) = unmounted.and_then(|()| std::fs::remove_dir_all(&path)) {
+            first.get_or_insert(NodeError::Folder { path: path.display().to_string(), source });
+        }
     }
     first.map_or(Ok(()), Err)
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Begins at 2026-01-01T00:00:00Z and goes as tokio's time goes. To be made inside a runtime.
+/// Begins at the machine's time, which the API server's stamps have, and goes as tokio's time goes. To be made inside a
+/// runtime.
 pub fn paused_clock() -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
-    let (begun, zero) = (Instant::now(), Timestamp::constant(1_767_225_600, 0));
+    let (begun, zero) = (Instant::now(), Timestamp::now());
     Arc::new(move || {
         let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::ZERO);
         zero.saturating_add(passed).unwrap_or(Timestamp::MAX)

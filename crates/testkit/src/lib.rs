@@ -12,5 +12,5 @@ mod streams;
 
 pub use clock::paused_clock;
 pub use pod::{container, ephemeral_patch, pod};
-pub use program::{Program, Start};
+pub use program::{End, Program, Start};
 pub use runtime::FakeRuntime;

@@ -40,7 +40,7 @@ pub(super) fn terminating(desired: &Desired<'_>, observed: &Observed, kill_by: T
     for (name, attempt) in unknown {
         stop(&mut plan, name, attempt, kill_by);
     }
-    if plan.actions.is_empty() && observed.doing.is_empty() && observed.attempts().all(|(_, a)| !is_live(a)) {
+    if plan.actions.is_empty() && !observed.is_busy() && observed.attempts().all(|(_, a)| !is_live(a)) {
         let ready = observed.sandboxes.iter().filter(|s| s.ready);
         plan.actions.extend(ready.map(|s| Action::StopSandbox { id: s.id.clone() }));
     }
@@ -57,7 +57,7 @@ pub(super) fn terminated(desired: &Desired<'_>, observed: &Observed, removed: bo
     } else if removed {
         let all = observed.sandboxes.iter().map(|s| Action::RemoveSandbox { id: s.id.clone() });
         plan.actions.extend(all);
-        if plan.actions.is_empty() && observed.doing.is_empty() {
+        if plan.actions.is_empty() && !observed.is_busy() {
             plan.actions.push(Action::Forget);
         }
     }

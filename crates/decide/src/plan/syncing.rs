@@ -63,8 +63,14 @@ impl Planner<'_> {
         }
         match self.observed.sandbox_retry {
             Some(retry) if retry > self.now => self.plan.wake_at(retry),
-            _ => self.act(Action::CreateSandbox { attempt: old.map_or(0, |s| s.attempt + 1) }),
+            _ => self.act(Action::CreateSandbox { attempt: self.next_sandbox() }),
         }
+    }
+
+    /// A pod whose containers the status knows has had a sandbox, even if the runtime has forgotten it.
+    fn next_sandbox(&self) -> u32 {
+        let has_run = || containers(self.desired.pod).any(|c| self.observed.last_attempt(c.name).is_some());
+        self.observed.sandboxes.first().map_or_else(|| u32::from(has_run()), |s| s.attempt + 1)
     }
 
     /// Ends what still runs in a sandbox that has died. Whether anything does.

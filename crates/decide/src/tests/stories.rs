@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 type Story<'a> = &'a [(&'a str, &'a str)];
 
 /// Plays a story. What can happen: `a exits 1`, `10 s pass`, `the sandbox dies`, `a's image is missing`, `it is deleted`,
-/// `it is deleted by force`, `add d`, `add d in a`, `the runtime loses a`, `a gets a new image`, `` (nothing).
+/// `it is deleted by force`, `add d`, `add d in a`, `the runtime loses a` (or
+/// `everything`), `a gets a new image`, `` (nothing).
 fn check(title: &str, spec: Value, story: Story<'_>) {
     let mut world = World::new(pod(spec));
     for (what, expected) in story {
@@ -29,6 +30,10 @@ fn happen(world: &mut World, what: &str) {
         ["it", "is", "deleted", "by", "force"] => world.seen.removed = true,
         ["add", name] => world.add_ephemeral(json!(name)),
         ["add", name, "in", target] => world.add_ephemeral(json!({"name": name, "targetContainerName": target})),
+        ["the", "runtime", "loses", "everything"] => {
+            world.seen.tracks.clear();
+            world.seen.sandboxes.clear();
+        }
         ["the", "runtime", "loses", name] => {
             world.seen.tracks.remove(*name);
         }
@@ -277,5 +282,16 @@ fn a_sandbox_that_dies() {
         "Never: the pod has failed",
         json!({"restartPolicy": "Never", "containers": ["a"]}),
         &[("", STARTS), ("the sandbox dies", "take volumes down")],
+    );
+    check(
+        "a runtime that starts from nothing: all of it again, ephemeral containers never",
+        json!({"init": ["i"], "containers": ["a"]}),
+        &[
+            ("", "volumes, sandbox | image of i | start i"),
+            ("i exits 0", "image of a | start a"),
+            ("add d", "image of d | start d"),
+            ("the runtime loses everything", "sandbox #1 | image of i | start i #1"),
+            ("i exits 0", "image of a | start a #1"),
+        ],
     );
 }

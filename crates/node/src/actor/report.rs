@@ -66,14 +66,14 @@ impl Actor {
     /// Begins to write the status if the API has another one and nothing is being written.
     pub(super) fn write_status(&mut self) {
         let now = self.context.now();
-        let waits = self.report.retry.is_some_and(|retry| retry > now);
+        self.report.retry = self.report.retry.filter(|retry| *retry > now);
+        let waits = self.report.retry.is_some();
         if self.observed.removed || self.observed.status_written || self.report.in_flight || waits {
             return;
         }
         let Some(wakes) = self.wakes.upgrade() else { return };
         let Some(patch) = patch(&self.pod, &self.observed.reported) else { return };
         self.report.in_flight = true;
-        self.report.retry = None;
         let (context, pod, wanted) = (self.context.clone(), Arc::clone(&self.pod), self.observed.reported.clone());
         self.context.tasks.spawn(async move {
             let result = write(&context, &pod, patch, wanted).await;

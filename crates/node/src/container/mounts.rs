@@ -108,7 +108,7 @@ fn sub_path_target(
         remora_sys::mount::make_file_target(&target).map_err(|e| fail(e.to_string()))?;
     }
     let source = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-    context.config.mounts.bind(&source, &target).map_err(|e| fail(e.to_string()))?;
+    context.mounts.bind(&source, &target).map_err(|e| fail(e.to_string()))?;
     Ok(target)
 }
 

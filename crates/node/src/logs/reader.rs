@@ -218,7 +218,9 @@ impl Growth {
         let watcher = Watcher::new().map_err(|e| e.to_string())?;
         let folder = path.parent().unwrap_or(path);
         watcher.watch(folder).map_err(|e| e.to_string())?;
-        AsyncFd::new(Descriptor(watcher)).map(Self).map_err(|e| e.to_string())
+        #[expect(deprecated, reason = "its successor is unsafe; the descriptor is ours and lives as long as this")]
+        let watched = AsyncFd::new(Descriptor(watcher));
+        watched.map(Self).map_err(|e| e.to_string())
     }
 
     async fn wait(&self) -> Result<(), String> {

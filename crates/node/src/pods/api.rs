@@ -41,7 +41,11 @@ pub(crate) async fn watch(
         };
         if let Err(Broken::Api(error)) = result {
             tracing::warn!(%error, "the watch of pods has broken, it begins again");
-            tokio::time::sleep(wait).await;
+            // Cancel-safe: only waiting.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }

@@ -123,7 +123,7 @@ pub(crate) fn clear_folders(context: &Context, pods: &Pods) {
         if pods.get(&uid).is_some() {
             continue;
         }
-        let removed = volumes::remove(&*context.config.mounts, &entry.path());
+        let removed = volumes::remove(&*context.mounts, &entry.path());
         let removed = removed.map_err(|e| e.to_string());
         if let Err(error) = removed.and_then(|()| std::fs::remove_dir_all(entry.path()).map_err(|e| e.to_string())) {
             tracing::warn!(folder = %entry.path().display(), error, "an old pod's folder stays behind");

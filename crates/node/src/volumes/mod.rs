@@ -80,7 +80,7 @@ pub(crate) async fn set_up(context: &Context, pod: &Pod, pod_ips: &[String]) -> 
 /// Unmounts and removes all volumes. What is not there is no error.
 pub(crate) async fn tear_down(context: &Context, pod: &Pod) -> Result<(), String> {
     let folder = context.pod_folder(pod);
-    let mounts = Arc::clone(&context.config.mounts);
+    let mounts = Arc::clone(&context.mounts);
     let done = tokio::task::spawn_blocking(move || remove(&*mounts, &folder)).await;
     done.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }
@@ -142,7 +142,7 @@ async fn one(
         return Ok(None);
     }
     let folder = folder(context, pod, &volume.name)?;
-    let mounts = Arc::clone(&context.config.mounts);
+    let mounts = Arc::clone(&context.mounts);
     if let Some(source) = &volume.empty_dir {
         let memory = source.medium.as_deref() == Some("Memory");
         let limit = source.size_limit.as_ref().and_then(|q| Quantity::parse(&q.0).ok()).map(|q| q.value());

@@ -17,7 +17,7 @@ use remora_cri::{
 
 use super::FakeRuntime;
 use super::state::{Container, Sandbox, State};
-use crate::program::{Program, Start};
+use crate::program::{End, Program, Start};
 
 #[async_trait]
 impl RuntimeService for FakeRuntime {
@@ -136,7 +136,7 @@ impl RuntimeService for FakeRuntime {
             return Err(Error::new(Code::FailedPrecondition, format!("container \"{id}\" is not in created state")));
         }
         let name = container.name().to_owned();
-        let program = state.programs.get(&name).cloned().unwrap_or_else(Program::runs);
+        let program = state.program_of(&id);
         state.calls.push(format!("start {name}"));
         let Some(container) = state.containers.get_mut(&id) else { return Ok(()) };
         if let Start::Fails(why) = &program.start {
@@ -151,11 +151,14 @@ impl RuntimeService for FakeRuntime {
         write_files(&state, &sandbox, &id, &program)?;
         state.tell(&id, ContainerEventType::Started, now);
         drop(state);
-        if let Some((after, code)) = program.ends {
+        if let Some((after, end)) = program.ends {
             let fake = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(after).await;
-                fake.end(&id, code, "");
+                match end {
+                    End::Exits(code) => fake.end(&id, code, ""),
+                    End::OutOfMemory => fake.end(&id, 137, "OOMKilled"),
+                }
             });
         }
         Ok(())
@@ -171,7 +174,7 @@ impl RuntimeService for FakeRuntime {
             }
             let name = container.name().to_owned();
             state.calls.push(format!("stop {name} {timeout}"));
-            state.programs.get(&name).cloned().unwrap_or_else(Program::runs).on_stop
+            state.program_of(&id).on_stop
         };
         if let Some(code) = on_stop.filter(|_| timeout > 0) {
             self.end(&id, code, "");
@@ -219,7 +222,7 @@ impl RuntimeService for FakeRuntime {
         Ok(())
     }
 
-    /// `true` and everything else succeed, `false` fails.
+    /// `false` and `test` fail, everything else succeeds.
     async fn exec_sync(&self, request: ExecSyncRequest) -> Result<ExecSyncResponse, Error> {
         let id = request.container_id;
         let state = self.lock();
@@ -227,7 +230,7 @@ impl RuntimeService for FakeRuntime {
         if container.state != ContainerState::Running {
             return Err(Error::new(Code::FailedPrecondition, format!("container \"{id}\" is not running")));
         }
-        let exit_code = i32::from(request.cmd.first().is_some_and(|c| c == "false"));
+        let exit_code = i32::from(request.cmd.first().is_some_and(|c| c == "false" || c == "test"));
         Ok(ExecSyncResponse { exit_code, ..ExecSyncResponse::default() })
     }
 

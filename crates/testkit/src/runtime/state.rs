@@ -90,6 +90,13 @@ impl State {
         self.images.values().find(|i| i.id == name || i.repo_tags.iter().any(|t| *t == super::images::full_name(name)))
     }
 
+    /// What a container does: as its name says, else as its command says.
+    pub(super) fn program_of(&self, id: &str) -> Program {
+        let Some(container) = self.containers.get(id) else { return Program::runs() };
+        let named = self.programs.get(container.name()).cloned();
+        named.unwrap_or_else(|| Program::of_command(&container.config.command))
+    }
+
     /// The id of the newest container of this name.
     pub(super) fn newest(&self, name: &str) -> Option<String> {
         let mut of_name = self.containers.iter().filter(|(_, c)| c.name() == name);
