@@ -121,13 +121,28 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
         return if force { Ok(()) } else { Err(missing) };
     }
     match Container::load(root.join(id)) {
-        Ok(mut container) => container.delete(force).map_err(|error| sentence(&error))?,
+        Ok(mut container) => {
+            if force {
+                empty_cgroups(&container)?;
+            }
+            container.delete(force).map_err(|error| sentence(&error))?;
+        }
         // Its creation was cut short before the state was whole: only the folder is left.
         Err(_) if force => remove_folder(&root.join(id))?,
         Err(error) => return Err(sentence(&error)),
     }
     remove_adapted_bundle(root, id);
     Ok(())
+}
+
+/// Kills whatever runs in the container's cgroups, waits for its end, and removes them. libcontainer would send the signals and then try to
+/// remove the cgroups four times in 160 ms, which on a busy machine is not enough.
+fn empty_cgroups(container: &Container) -> Result<(), Error> {
+    // Without a config the container was never made, and has none.
+    let Ok(config) = container.spec() else { return Ok(()) };
+    let folders = Layout::detect()?.folders(&config.cgroup_path);
+    cgroup::kill_all(&folders)?;
+    folders.iter().try_for_each(|folder| cgroup::remove_folder(folder).map_err(Error::from))
 }
 
 fn remove_folder(path: &Path) -> Result<(), Error> {
