@@ -1,5 +1,7 @@
 //! What a new daemon makes of what the one before has left: after a close, after `kill -9`, after lost shims and cut-short calls.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod world;
 
 use std::fs;

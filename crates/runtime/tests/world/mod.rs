@@ -5,28 +5,29 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::collections::BTreeMap;
+mod client;
+mod image;
+
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use remora_cri::{
     ContainerConfig, ContainerEventType, ContainerEvents, ContainerStatus, ContainerStatusRequest,
-    CreateContainerRequest, Error, ExecSyncRequest, ImageFsInfoResponse, ImageService, ImageStatusRequest,
-    ImageStatusResponse, ListImagesRequest, ListImagesResponse, PodSandboxConfig, PullImageRequest, PullImageResponse,
-    RemoveImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest, RuntimeService, StartContainerRequest,
+    CreateContainerRequest, ExecSyncRequest, PodSandboxConfig, RemovePodSandboxRequest, RunPodSandboxRequest,
+    RuntimeService, StartContainerRequest,
 };
-use remora_images::LayerLease;
-use remora_network::FakeNetwork;
-use remora_oci_config::ImageConfig;
+use remora_network::{FakeNetwork, Network};
 use remora_runtime::contract::{Environment, event};
-use remora_runtime::{Handler, Images, LeasedImage, Runtime, RuntimeConfig};
-use remora_streaming::{Reader, Stdio, Writer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use remora_runtime::{Handler, Runtime, RuntimeConfig};
+
+use image::{PlainImage, make_rootfs};
+
+#[expect(unused_imports, reason = "each test program uses its part")]
+pub(crate) use client::Client;
 
 /// A test that waits longer than this for an answer has failed: it is no measure of anything.
 pub(crate) const HANGS: Duration = Duration::from_secs(30);
@@ -36,13 +37,9 @@ pub(crate) const HANDLERS: [&str; 2] = ["", "runc"];
 /// Runs a test on both low-level runtimes, each on a runtime of its own that is torn down and looked through afterwards. Without
 /// root it skips aloud, or fails under `REMORA_REQUIRE_ROOT=1`.
 pub(crate) fn on_both<F: Future<Output = World>>(name: &str, test: impl Fn(World) -> F) {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{name} needs root, and REMORA_REQUIRE_ROOT is set");
-        eprintln!("SKIPPED: {name} needs root");
+    if !ready(name) {
         return;
     }
-    static LEFTOVERS: Once = Once::new();
-    LEFTOVERS.call_once(remove_leftovers);
     for handler in HANDLERS {
         eprintln!("== {name} on {}", if handler.is_empty() { "remora-create" } else { handler });
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -53,7 +50,19 @@ pub(crate) fn on_both<F: Future<Output = World>>(name: &str, test: impl Fn(World
     }
 }
 
-const PREFIX: &str = "remora-runtime-test-";
+/// Whether a test can run: it needs root. What earlier programs have left is removed first.
+pub(crate) fn ready(name: &str) -> bool {
+    static LEFTOVERS: Once = Once::new();
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{name} needs root, and REMORA_REQUIRE_ROOT is set");
+        eprintln!("SKIPPED: {name} needs root");
+        return false;
+    }
+    LEFTOVERS.call_once(remove_leftovers);
+    true
+}
+
+pub(crate) const PREFIX: &str = "remora-runtime-test-";
 
 /// What test programs that failed or were killed have left; those that still run are left alone.
 fn remove_leftovers() {
@@ -276,7 +285,7 @@ pub(crate) fn kill(pid: i32) {
 }
 
 /// The configuration of a runtime below a folder.
-pub(crate) fn config(folder: &Path, cgroup_root: &str, network: Arc<FakeNetwork>) -> RuntimeConfig {
+pub(crate) fn config(folder: &Path, cgroup_root: &str, network: Arc<dyn Network>) -> RuntimeConfig {
     let handler = |path: PathBuf| Handler { path, args: Vec::new() };
     let handlers = [("", binary("remora-create")), ("runc", "/usr/sbin/runc".into())];
     RuntimeConfig {
@@ -297,117 +306,6 @@ fn binary(name: &str) -> PathBuf {
     let path = own.ancestors().nth(2).unwrap().join(name);
     assert!(path.exists(), "{} is not there: cargo build -p remora-shim -p remora-create", path.display());
     path
-}
-
-/// Debian's static busybox with all its names, and a user database.
-fn make_rootfs(rootfs: &Path) {
-    for folder in ["bin", "etc", "proc", "dev", "sys", "tmp"] {
-        fs::create_dir_all(rootfs.join(folder)).unwrap();
-    }
-    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
-    for name in ["sh", "sleep", "cat", "echo", "ps", "ls", "id", "true", "stty", "hostname", "tail", "wc", "mount"] {
-        symlink("busybox", rootfs.join("bin").join(name)).unwrap();
-    }
-    fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:\n").unwrap();
-    fs::write(rootfs.join("etc/group"), "root:x:0:\nweb:x:34:\nlogs:x:50:web\n").unwrap();
-}
-
-/// One image under every name, unpacked in a folder.
-struct PlainImage {
-    rootfs: PathBuf,
-}
-
-#[async_trait]
-impl Images for PlainImage {
-    fn lease(&self, image: &str, holder: &str) -> Result<LeasedImage, Error> {
-        if image != "busybox" {
-            return Err(Error::not_found("image", image));
-        }
-        let id: remora_images::Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
-        let lease = LayerLease {
-            holder: holder.to_owned(),
-            image: id.clone(),
-            layers: Vec::new(),
-            lowerdirs: vec![self.rootfs.clone()],
-        };
-        let config = ImageConfig { env: vec!["PATH=/bin".into()], cmd: vec!["sh".into()], ..Default::default() };
-        Ok(LeasedImage { lease, id: id.to_string(), image_ref: id.to_string(), config })
-    }
-
-    async fn release(&self, _: &str) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl ImageService for PlainImage {
-    async fn list_images(&self, _: ListImagesRequest) -> Result<ListImagesResponse, Error> {
-        Ok(ListImagesResponse::default())
-    }
-    async fn image_status(&self, _: ImageStatusRequest) -> Result<ImageStatusResponse, Error> {
-        Ok(ImageStatusResponse { image: None, info: BTreeMap::new() })
-    }
-    async fn pull_image(&self, _: PullImageRequest) -> Result<PullImageResponse, Error> {
-        Ok(PullImageResponse::default())
-    }
-    async fn remove_image(&self, _: RemoveImageRequest) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn image_fs_info(&self) -> Result<ImageFsInfoResponse, Error> {
-        Ok(ImageFsInfoResponse::default())
-    }
-}
-
-/// The other ends of a session's streams.
-pub(crate) struct Client {
-    pub(crate) stdin: DuplexStream,
-    stdout: DuplexStream,
-    stderr: DuplexStream,
-    seen: String,
-}
-
-impl Client {
-    /// With or without input; with a terminal there is no standard error.
-    pub(crate) fn new(stdin: bool, tty: bool) -> (Self, Stdio) {
-        let pipe = || tokio::io::duplex(64 << 10);
-        let ((input, its_input), (output, its_output), (errors, its_errors)) = (pipe(), pipe(), pipe());
-        let stdio = Stdio {
-            stdin: stdin.then(|| Box::new(its_input) as Reader),
-            stdout: Some(Box::new(its_output) as Writer),
-            stderr: (!tty).then(|| Box::new(its_errors) as Writer),
-            resize: None,
-        };
-        (Client { stdin: input, stdout: output, stderr: errors, seen: String::new() }, stdio)
-    }
-
-    pub(crate) async fn end_input(&mut self) {
-        self.stdin.shutdown().await.unwrap();
-    }
-
-    pub(crate) async fn stdout(&mut self) -> String {
-        let mut text = String::new();
-        tokio::time::timeout(HANGS, self.stdout.read_to_string(&mut text)).await.unwrap().unwrap();
-        text
-    }
-
-    pub(crate) async fn stderr(&mut self) -> String {
-        let mut text = String::new();
-        tokio::time::timeout(HANGS, self.stderr.read_to_string(&mut text)).await.unwrap().unwrap();
-        text
-    }
-
-    /// Reads output until it holds this text, which is then taken off.
-    pub(crate) async fn until(&mut self, text: &str) {
-        let mut buffer = [0; 1024];
-        while !self.seen.contains(text) {
-            let read = tokio::time::timeout(HANGS, self.stdout.read(&mut buffer)).await;
-            let length = read.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.seen)).unwrap();
-            assert!(length > 0, "no {text:?} in {:?}", self.seen);
-            self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        }
-        let at = self.seen.find(text).unwrap() + text.len();
-        self.seen.drain(..at);
-    }
 }
 
 impl World {
