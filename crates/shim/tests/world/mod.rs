@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use remora_shim_protocol::{
-    AttachRequest, CgroupPaths, Decoder, ExecRequest, ExitRecord, Frame, LowLevelRuntime, Reply, Report, Request,
+    AttachRequest, CgroupPaths, Decoder, ExecRequest, ExitRecord, Frame, LowLevelRuntime, ProcessState, Reply, Report, Request,
     ShimConfig, StdioConfig, TerminalSize, encode,
 };
 use remora_sys::cgroup::{self, Layout};
@@ -232,9 +232,14 @@ impl Running {
         text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
+    /// How the container ended: told by the shim, or read from the record if the shim has ended already.
     pub(crate) fn wait(&self) -> ExitRecord {
-        match self.ask(Request::Wait) {
-            Reply::State(remora_shim_protocol::ProcessState::Exited(record)) => record,
+        let Ok(socket) = remora_sys::socket::connect(&self.config.socket) else { return self.exit_record() };
+        let mut client = Client::new(socket);
+        client.send(&Frame::Request(Request::Wait));
+        match client.next() {
+            Some(Frame::Reply(Reply::State(ProcessState::Exited(record)))) => record,
+            None => self.exit_record(),
             other => panic!("{other:?}\n{}", self.notes()),
         }
     }
@@ -299,7 +304,8 @@ impl Client {
     pub(crate) fn send(&mut self, frame: &Frame) {
         let mut bytes = Vec::new();
         encode(frame, &mut bytes);
-        self.socket.write_all(&bytes).unwrap();
+        // The other side may have gone: what it said before can still be read.
+        let _ = self.socket.write_all(&bytes);
     }
 
     pub(crate) fn stdin(&mut self, text: &str) {
@@ -314,6 +320,9 @@ impl Client {
             }
             let mut buffer = [0; 4096];
             let length = self.socket.read(&mut buffer).unwrap_or_else(|error| {
+                if error.kind() == std::io::ErrorKind::ConnectionReset {
+                    return 0;
+                }
                 panic!("{error}; seen so far: {:?}", String::from_utf8_lossy(&self.seen))
             });
             if length == 0 {
