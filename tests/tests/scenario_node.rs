@@ -235,7 +235,9 @@ async fn logs_are_read_followed_and_remembered() {
     let script = |text: &str| json!({"command": ["sh", "-c", text]});
     cluster.create(pod("log", &[container("c", script("echo one; echo two; sleep 5; exit 1"))], json!({}))).await;
     cluster.until_state("log", "c", "running").await;
-    let read = |params: LogParams| async { cluster.pods().logs("log", &params).await.unwrap_or_default() };
+    let pods = cluster.pods();
+    let pods = &pods;
+    let read = |params: LogParams| async move { pods.logs("log", &params).await.unwrap_or_default() };
     assert_eq!(read(LogParams::default()).await, "one\ntwo\n");
     assert_eq!(read(LogParams { tail_lines: Some(1), ..LogParams::default() }).await, "two\n");
     assert_eq!(read(LogParams { follow: true, ..LogParams::default() }).await, "one\ntwo\n", "ends with the container");
