@@ -1,13 +1,12 @@
 //! The node agent in a whole cluster on fakes: what a user sees through the API, without root, on paused time.
 
-mod cluster;
-
 use std::time::Duration;
 
-use cluster::{Cluster, condition, status_of, wait_for};
 use kube::api::LogParams;
 use remora_testkit::{Program, container, pod};
 use serde_json::json;
+
+use crate::cluster::{Cluster, condition, status_of, wait_for};
 
 fn one(name: &str, more: serde_json::Value) -> serde_json::Value {
     pod(name, &[container("c", json!({}))], more)

@@ -1,0 +1,5 @@
+//! Whole clusters on fakes: the real API server, controllers and node agent over a runtime in memory. No root, paused time.
+
+mod behaviours;
+mod cluster;
+mod node;
