@@ -260,3 +260,23 @@ fn the_hosts_network_and_processes_are_the_hosts() {
         world
     });
 }
+
+#[test]
+fn a_target_that_has_ended_meanwhile_fails_the_start_with_a_clear_sentence() {
+    on_both("a target that ended", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
+        let options =
+            NamespaceOption { pid: NamespaceMode::Target.into(), target_id: target.clone(), ..Default::default() };
+        let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
+        let id = world.create(&sandbox, secured(&world, "debugger", &["true"], security)).await;
+        world.runtime.stop_container(StopContainerRequest { container_id: target.clone(), timeout: 0 }).await.unwrap();
+        let start = remora_cri::StartContainerRequest { container_id: id.clone() };
+        let refused = world.runtime.start_container(start).await.unwrap_err();
+        let expected = format!("invalid target container: container {target:?} is not running: it is stopped");
+        assert_eq!(refused.message, expected);
+        let status = world.status(&id).await;
+        assert_eq!((status.exit_code, status.reason, status.message), (128, "StartError".to_owned(), expected));
+        world
+    });
+}

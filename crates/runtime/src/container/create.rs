@@ -13,7 +13,7 @@ use remora_shim_protocol::{CgroupPaths, ShimConfig, StdioConfig};
 use remora_sys::mount::{Overlay, UpperLayer};
 use remora_sys::process::PidFd;
 
-use super::{Container, State, facts};
+use super::{Container, State, facts, namespace_options};
 use crate::config::ContainerPaths;
 use crate::error::failed;
 use crate::identity;
@@ -52,6 +52,11 @@ impl Inner {
         let container = Arc::new(Container::new(record, self.paths.container(&id), State::Created));
         self.table.add_container(container.clone());
         guard.keep();
+        // Looked at again: a sandbox that was removed meanwhile may have been looked through before the container was in the table.
+        if let Err(error) = sandbox.require_ready() {
+            self.remove_container(container).await?;
+            return Err(error);
+        }
         Ok(container)
     }
 
@@ -151,8 +156,7 @@ impl Inner {
 
     /// The PID namespace: its own, the host's, the sandbox's, or the target's, which is pinned here and now.
     fn join_pid(&self, draft: &Draft, paths: &ContainerPaths) -> Result<Join, Error> {
-        let options = draft.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-        let options = options.and_then(|security| security.namespace_options.clone()).unwrap_or_default();
+        let options = namespace_options(&draft.config);
         match options.pid() {
             NamespaceMode::Container => Ok(Join::New),
             NamespaceMode::Node => Ok(Join::Host),
@@ -170,16 +174,12 @@ impl Inner {
         if found.record().sandbox_id != sandbox {
             return Err(Error::Target(format!("container {target:?} is in another sandbox")));
         }
-        let not_running = || {
-            let state = found.state().name();
-            Error::Target(format!("container {target:?} is not running: it is {state}"))
-        };
-        let start = found.running().ok_or_else(not_running)?;
+        let start = found.running().ok_or_else(|| found.cannot_be_target())?;
         pin_pid_namespace(start.pid, pin)?;
         // Looked at after pinning: only if it is still the same process, it was its namespace that was pinned.
         match PidFd::open_same(start.pid, start.pid_start_time)? {
             Some(_) => Ok(()),
-            None => Err(not_running()),
+            None => Err(found.cannot_be_target()),
         }
     }
 

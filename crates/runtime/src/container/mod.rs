@@ -19,6 +19,7 @@ mod start;
 mod status;
 mod stop;
 
+use remora_cri::{ContainerConfig, NamespaceOption};
 use remora_shim_protocol::{ExitRecord, StartRecord};
 use tokio::sync::watch;
 
@@ -122,9 +123,24 @@ impl Container {
         }
     }
 
+    /// As the request has them.
+    fn namespace_options(&self) -> NamespaceOption {
+        namespace_options(&self.record.config)
+    }
+
+    /// Why it cannot be the target of another container.
+    fn cannot_be_target(&self) -> Error {
+        Error::Target(format!("container {:?} is not running: it is {}", self.id(), self.state().name()))
+    }
+
     fn wrong_state(&self, state: &State) -> Error {
         Error::State { what: "container", id: self.id().to_owned(), state: state.name() }
     }
+}
+
+fn namespace_options(config: &ContainerConfig) -> NamespaceOption {
+    let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    security.and_then(|security| security.namespace_options.clone()).unwrap_or_default()
 }
 
 impl State {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use remora_cri::ContainerEventType;
+use remora_cri::{ContainerEventType, NamespaceMode};
 use remora_shim_protocol::StartRecord;
 
 use super::{Container, Exit, Life, State};
@@ -18,12 +18,17 @@ const START_ERROR: &str = "StartError";
 
 impl Inner {
     pub(crate) async fn start_container(self: Arc<Self>, container: Arc<Container>) -> Result<(), Error> {
-        self.table.sandbox(&container.record().sandbox_id)?.require_ready()?;
+        let sandbox = self.table.sandbox(&container.record().sandbox_id)?;
         let claimed = container.step(|life| match life {
             Life { state: State::Created, removing: false } => Some(Life { state: State::Starting, removing: false }),
             _ => None,
         });
         claimed.map_err(|life| container.wrong_state(&life.state))?;
+        // Only now: whoever stops the sandbox first says so and then looks at its containers, so one of the two sees the other.
+        if let Err(error) = sandbox.require_ready() {
+            container.set_state(State::Created);
+            return Err(error);
+        }
         match self.launch(&container).await {
             Ok(start) => {
                 container.set_state(State::Running(start));
@@ -39,6 +44,7 @@ impl Inner {
     }
 
     async fn launch(&self, container: &Container) -> Result<StartRecord, Error> {
+        self.require_target(container)?;
         let paths = &container.paths;
         shim::spawn(ShimFiles {
             program: self.shim.clone(),
@@ -47,6 +53,16 @@ impl Inner {
             id: container.id().to_owned(),
         })
         .await
+    }
+
+    /// A target that has ended since the container was created has left a PID namespace that nobody can enter any more.
+    fn require_target(&self, container: &Container) -> Result<(), Error> {
+        let options = container.namespace_options();
+        if options.pid() != NamespaceMode::Target {
+            return Ok(());
+        }
+        let target = self.table.container(&options.target_id).map_err(|error| Error::Target(error.to_string()))?;
+        target.running().map(drop).ok_or_else(|| target.cannot_be_target())
     }
 
     /// The container has ended without having begun; a status and a restarted daemon say why.

@@ -10,6 +10,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use crate::Error;
 use crate::task::blocking;
 
+/// One read. Every running container has a connection that waits for its end: this is what each costs.
+const BUFFER: usize = 8 << 10;
+
 /// A connection on which frames are sent and received whole.
 pub(crate) struct Connection {
     pub(crate) frames: FrameReader,
@@ -37,7 +40,7 @@ impl Connection {
         let mut bytes = Vec::new();
         encode(&Frame::Request(request), &mut bytes);
         writer.write_all(&bytes).await.map_err(Error::Connection)?;
-        let frames = FrameReader { stream: reader, decoder: Decoder::default(), buffer: vec![0; 32 << 10] };
+        let frames = FrameReader { stream: reader, decoder: Decoder::default(), buffer: vec![0; BUFFER] };
         Ok(Connection { frames, writer })
     }
 

@@ -41,7 +41,7 @@ impl Images for PlainImage {
         let id: remora_images::Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         let lease = LayerLease {
             holder: holder.to_owned(),
-            image: id.clone(),
+            image: id,
             layers: Vec::new(),
             lowerdirs: vec![self.rootfs.clone()],
         };

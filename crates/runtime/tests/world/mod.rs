@@ -26,7 +26,7 @@ use remora_runtime::{Handler, Runtime, RuntimeConfig};
 
 use image::{PlainImage, make_rootfs};
 
-#[expect(unused_imports, reason = "each test program uses its part")]
+#[allow(unused_imports, reason = "each test program uses its part")]
 pub(crate) use client::Client;
 
 /// A test that waits longer than this for an answer has failed: it is no measure of anything.
@@ -261,9 +261,10 @@ impl World {
     /// Takes the runtime down and looks for what it has left.
     async fn finish(self) {
         self.runtime.clone().teardown().await.unwrap();
-        assert_eq!(self.mounts(), [PathBuf::new(); 0], "mounts are left");
-        assert_eq!(self.cgroups(""), [PathBuf::new(); 0], "cgroups are left");
-        assert_eq!(self.network.attached(), [String::new(); 0], "sandboxes are left in the network");
+        assert!(self.mounts().is_empty(), "mounts are left: {:?}", self.mounts());
+        assert!(self.cgroups("").is_empty(), "cgroups are left: {:?}", self.cgroups(""));
+        let attached = self.network.attached();
+        assert!(attached.is_empty(), "sandboxes are left in the network: {attached:?}");
         for folder in ["run", "root/sandboxes", "root/containers"] {
             let path = self.folder.path().join(folder);
             let left: Vec<_> = fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
