@@ -11,7 +11,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use remora_decide::{
-    Action, Desired, Happening, Observed, Plan, PodLife, Subject, TerminationCause, Volumes, life_events, next, plan, status,
+    Action, Desired, Happening, Observed, Plan, PodLife, Subject, TerminationCause, Volumes, life_events, next, plan,
+    status,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -160,8 +161,7 @@ impl Actor {
         self.write_status();
         self.show();
         let holds = self.holds.iter().map(|h| h.until);
-        let can_refresh =
-            self.observed.volumes == Volumes::Ready && !self.observed.doing.contains(&Subject::Volumes);
+        let can_refresh = self.observed.volumes == Volumes::Ready && !self.observed.doing.contains(&Subject::Volumes);
         let refresh = self.refresh.filter(|_| can_refresh);
         plan.look_again.into_iter().chain(holds).chain(refresh).chain(self.report.retry()).min()
     }

@@ -124,10 +124,9 @@ mod tests {
         };
         let pod = json!({"metadata": {"namespace": "shop"}, "spec": spec});
         let config = config(&dns, &serde_json::from_value(pod).unwrap()).unwrap();
-        assert_eq!((config.servers.as_slice(), config.searches.as_slice(), config.options.as_slice()), {
-            let list = |l: &[&str]| l.iter().map(ToString::to_string).collect::<Vec<_>>();
-            (&list(servers)[..], &list(searches)[..], &list(options)[..])
-        });
+        assert_eq!(config.servers, servers);
+        assert_eq!(config.searches, searches);
+        assert_eq!(config.options, options);
     }
 
     #[test]
