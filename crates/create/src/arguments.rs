@@ -112,7 +112,8 @@ struct Words {
 impl Words {
     fn split(words: impl Iterator<Item = OsString>) -> Result<Self, Error> {
         let mut sorted = Self::default();
-        let mut words = words.map(|word| word.into_string().map_err(|word| Error::new(format!("{word:?} is no UTF-8"))));
+        let mut words =
+            words.map(|word| word.into_string().map_err(|word| Error::new(format!("{word:?} is no UTF-8"))));
         while let Some(word) = words.next().transpose()? {
             if !word.starts_with('-') {
                 sorted.operands.push_back(word);

@@ -42,7 +42,8 @@ fn read_only_mount(binary: &Path) -> Result<OwnedFd, Error> {
     let binary = rustix::fs::open(binary, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(wrong("open"))?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = rustix::mount::open_tree(&binary, c"", flags).map_err(wrong("clone the mount of"))?;
-    make_read_only(&mount).map_err(|error| Error::new(format!("cannot make a read-only mount of {OWN_BINARY}: {error}")))?;
+    make_read_only(&mount)
+        .map_err(|error| Error::new(format!("cannot make a read-only mount of {OWN_BINARY}: {error}")))?;
     Ok(mount)
 }
 

@@ -21,7 +21,8 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn listen(path: PathBuf) -> remora_sys::Result<Self> {
-        let wrong = |source: io::Error| remora_sys::Error { action: "listen on", object: path.display().to_string(), source };
+        let wrong =
+            |source: io::Error| remora_sys::Error { action: "listen on", object: path.display().to_string(), source };
         let listener = socket::listen(&path)?;
         listener.set_nonblocking(true).map_err(wrong)?;
         let folder = path.parent().unwrap_or(Path::new("/"));

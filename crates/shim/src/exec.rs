@@ -148,7 +148,8 @@ impl Shim {
         let record = ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at: now() };
         let mut last = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
-            exec.process.drain(stream, &mut [0; BUFFER], |data| last.push((stream, output_frame(stream, data.to_vec()))));
+            exec.process
+                .drain(stream, &mut [0; BUFFER], |data| last.push((stream, output_frame(stream, data.to_vec()))));
         }
         for client in &mut self.clients {
             let Role::Streaming(subscription) = client.role else { continue };
@@ -184,7 +185,11 @@ mod tests {
             let seen = with_terminal(process, tty, Some(TerminalSize { width: 80, height: 24 }));
             assert_eq!(seen.as_deref().map_err(String::as_str), expected);
         };
-        check(r#"{"args":["sh"],"terminal":false}"#, true, Ok(r#"{"args":["sh"],"consoleSize":{"height":24,"width":80},"terminal":true}"#));
+        check(
+            r#"{"args":["sh"],"terminal":false}"#,
+            true,
+            Ok(r#"{"args":["sh"],"consoleSize":{"height":24,"width":80},"terminal":true}"#),
+        );
         check(r#"{"args":["sh"]}"#, false, Ok(r#"{"args":["sh"],"terminal":false}"#));
         check("[]", false, Err("the process to run is no JSON object"));
     }

@@ -97,7 +97,8 @@ impl Shim {
     fn start_with_pipes(&mut self) -> Result<Running, String> {
         let spec = fs::read(self.config.bundle.join("config.json")).unwrap_or_default();
         let owner = user_of(&spec, "/process/user/uid");
-        let pipes = Pipes::new(self.config.stdio.stdin, owner).map_err(|error| format!("cannot make pipes: {error}"))?;
+        let pipes =
+            Pipes::new(self.config.stdio.stdin, owner).map_err(|error| format!("cannot make pipes: {error}"))?;
         let streams = pipes.give_to(&mut self.container);
         low_level::run(&self.config, None, streams).map_err(|error| self.no_runtime(&error))
     }
@@ -125,7 +126,8 @@ impl Shim {
     fn container_started(&mut self, command: &Running) {
         // The terminal has been sent before the command ended: it is in the socket by now.
         self.take_terminal(ProcessRef::Container);
-        let record = command.started_pid().map_err(|error| error.to_string()).and_then(|pid| self.write_start_record(pid));
+        let record =
+            command.started_pid().map_err(|error| error.to_string()).and_then(|pid| self.write_start_record(pid));
         let record = match record {
             Ok(record) => record,
             Err(message) => return self.not_started(Failure { kind: FailureKind::Internal, message }),

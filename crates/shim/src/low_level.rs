@@ -51,7 +51,8 @@ impl Streams {
 /// Starts the container.
 pub(crate) fn run(config: &ShimConfig, console: Option<&Path>, streams: Streams) -> io::Result<Running> {
     let files = Files::new(config, "start", None);
-    let mut words: Vec<OsString> = vec!["run".into(), "--detach".into(), "--bundle".into(), config.bundle.clone().into()];
+    let mut words: Vec<OsString> =
+        vec!["run".into(), "--detach".into(), "--bundle".into(), config.bundle.clone().into()];
     words.extend(pid_and_console(&files, console));
     spawn(config, Purpose::Start, files, words, streams)
 }
@@ -184,7 +185,10 @@ fn kind(message: &str) -> FailureKind {
     let not_executable = ["permission denied", "exec format error", "is a directory"];
     if not_executable.iter().any(|end| about_program.ends_with(end)) {
         FailureKind::NotExecutable
-    } else if ["executable file not found in $PATH", "no such file or directory"].iter().any(|end| about_program.ends_with(end)) {
+    } else if ["executable file not found in $PATH", "no such file or directory"]
+        .iter()
+        .any(|end| about_program.ends_with(end))
+    {
         FailureKind::ExecutableNotFound
     } else {
         FailureKind::Internal
@@ -205,14 +209,17 @@ mod tests {
         let not_found = r#"unable to start container process: exec: \"sh\": executable file not found in $PATH"#;
         let said = "unable to start container process: exec: \"sh\": executable file not found in $PATH";
         for prefix in ["runc run failed: ", "remora-create run failed: ", ""] {
-            let log = format!("{{\"level\":\"warning\",\"msg\":\"x\"}}\n{{\"level\":\"error\",\"msg\":\"{prefix}{not_found}\"}}\n");
+            let log = format!(
+                "{{\"level\":\"warning\",\"msg\":\"x\"}}\n{{\"level\":\"error\",\"msg\":\"{prefix}{not_found}\"}}\n"
+            );
             let message = format!("OCI runtime create failed: runc create failed: {said}");
             check(start, &log, FailureKind::ExecutableNotFound, &message);
         }
         let log = format!("{{\"level\":\"error\",\"msg\":\"exec failed: {not_found}\",\"time\":\"t\"}}");
         check(exec, &log, FailureKind::ExecutableNotFound, &format!("OCI runtime exec failed: exec failed: {said}"));
         let log = r#"{"level":"error","msg":"exec failed: unable to start container process: exec: \"/x\": permission denied"}"#;
-        let message = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"/x\": permission denied";
+        let message =
+            "OCI runtime exec failed: exec failed: unable to start container process: exec: \"/x\": permission denied";
         check(exec, log, FailureKind::NotExecutable, message);
         let log = r#"{"level":"error","msg":"cannot exec in a container that is not running"}"#;
         let message = "OCI runtime exec failed: exec failed: cannot exec in a container that is not running";

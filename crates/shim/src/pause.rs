@@ -19,7 +19,8 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn rest() -> Result<(), String> {
-    let signals = SignalFd::block(&[libc::SIGCHLD, libc::SIGINT, libc::SIGTERM]).map_err(|error| crate::shim::chain(&error))?;
+    let signals =
+        SignalFd::block(&[libc::SIGCHLD, libc::SIGINT, libc::SIGTERM]).map_err(|error| crate::shim::chain(&error))?;
     loop {
         // Orphans of the pod's containers become ours. One that ended before the signals were blocked is taken by the first round.
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}

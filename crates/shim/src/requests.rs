@@ -130,7 +130,8 @@ impl Shim {
         if self.life.is_over() {
             return Ok(());
         }
-        let message = if matches!(self.life, Life::Running(_)) { "the container runs" } else { "the container is ending" };
+        let message =
+            if matches!(self.life, Life::Running(_)) { "the container runs" } else { "the container is ending" };
         Err(Failure { kind: FailureKind::Invalid, message: message.to_owned() })
     }
 }

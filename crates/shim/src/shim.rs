@@ -144,7 +144,12 @@ impl Shim {
             Err(errno) => crate::note(format_args!("poll failed: {errno}")),
         }
         let ready = set.iter().map(PollFd::revents);
-        sources.iter().zip(ready).filter(|(_, flags)| !flags.is_empty()).map(|(source, flags)| (source.0, flags)).collect()
+        sources
+            .iter()
+            .zip(ready)
+            .filter(|(_, flags)| !flags.is_empty())
+            .map(|(source, flags)| (source.0, flags))
+            .collect()
     }
 
     fn sources(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {

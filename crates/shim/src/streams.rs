@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn the_user_of_a_process_is_found_or_root() {
-        let check = |json: &str, expected| assert_eq!(user_of(json.as_bytes(), "/process/user/uid"), expected, "{json}");
+        let check =
+            |json: &str, expected| assert_eq!(user_of(json.as_bytes(), "/process/user/uid"), expected, "{json}");
         check(r#"{"process":{"user":{"uid":65532,"gid":1}}}"#, 65532);
         check(r#"{"process":{}}"#, 0);
         check(r#"{"process":{"user":{"uid":-1}}}"#, 0);

@@ -82,8 +82,9 @@ fn a_program_that_cannot_run_is_reported_and_nothing_stays() {
     on_both("failed starts", |runtime| {
         let check = |args: &[&str], kind, about: &str| {
             let (mut running, report) = World::new(runtime, args).spawn();
-            let message =
-                format!("OCI runtime create failed: runc create failed: unable to start container process: exec: {about}");
+            let message = format!(
+                "OCI runtime create failed: runc create failed: unable to start container process: exec: {about}"
+            );
             assert_eq!(report, Report::Failed(Failure { kind, message }), "{}", running.notes());
             running.assert_over();
             assert!(!running.config.exit_record.exists());
@@ -158,7 +159,8 @@ fn without_stdin_input_is_at_its_end() {
 #[test]
 fn a_client_that_comes_back_gets_the_replay_and_two_see_the_same() {
     on_both("attach again", |runtime| {
-        let running = World::sh(runtime, "echo first; while read line; do echo got $line; done").with_stdin(false).start();
+        let running =
+            World::sh(runtime, "echo first; while read line; do echo got $line; done").with_stdin(false).start();
         let mut lost = running.attach();
         lost.until("first\n");
         lost.stdin("a\n");
@@ -213,7 +215,11 @@ fn what_is_left_in_the_cgroup_of_one_that_joined_a_target_is_killed() {
         namespaces[0]["path"] = format!("/proc/{}/ns/pid", record.pid).into();
         let mut debugger = world.start();
         assert_eq!(debugger.wait().exit_code, 5);
-        assert!(debugger.log().iter().any(|line| line.contains("1 root") && line.contains("tail -f")), "{:?}", debugger.log());
+        assert!(
+            debugger.log().iter().any(|line| line.contains("1 root") && line.contains("tail -f")),
+            "{:?}",
+            debugger.log()
+        );
         debugger.assert_over();
         let (seen, _) = target.exec_sh("ps");
         // Dead, but for the target to wait for.

@@ -75,7 +75,8 @@ fn an_exec_has_everything_that_the_first_process_has() {
                 if no_new_privileges {
                     world.spec["process"]["noNewPrivileges"] = true.into();
                 }
-                world.spec["process"]["user"] = json!({ "uid": uid, "gid": 12, "additionalGids": [34, 56], "umask": 18 });
+                world.spec["process"]["user"] =
+                    json!({ "uid": uid, "gid": 12, "additionalGids": [34, 56], "umask": 18 });
                 world.spec["process"]["cwd"] = "/tmp".into();
                 world.spec["process"]["oomScoreAdj"] = 777.into();
                 let limits = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);
@@ -120,7 +121,8 @@ fn input_passes_and_its_end_too() {
 fn more_input_and_output_than_any_buffer_holds_passes_whole() {
     on_both("much", |runtime| {
         let running = World::idle(runtime).start();
-        let (mut client, _) = running.exec("cat", &["/bin/sh", "-c", "cat > /tmp/much; seq 1 500000; cat /tmp/much"], false, true);
+        let (mut client, _) =
+            running.exec("cat", &["/bin/sh", "-c", "cat > /tmp/much; seq 1 500000; cat /tmp/much"], false, true);
         let much = "0123456789abcde\n".repeat(200_000);
         client.stdin(&much);
         client.send(&Frame::CloseStdin);
@@ -146,7 +148,8 @@ fn a_grandchild_in_the_background_does_not_keep_an_exec() {
 fn an_exec_is_found_by_its_id_again_signalled_and_ended() {
     on_both("exec again", |runtime| {
         let running = World::idle(runtime).start();
-        let (mut lost, _) = running.exec("e1", &["/bin/sh", "-c", "echo begun; read line; echo got $line; sleep 1000"], false, true);
+        let (mut lost, _) =
+            running.exec("e1", &["/bin/sh", "-c", "echo begun; read line; echo got $line; sleep 1000"], false, true);
         lost.until("begun\n");
         let (_, reply) = running.exec("e1", &["true"], false, false);
         assert!(matches!(reply, Reply::Failed(Failure { kind: FailureKind::Invalid, .. })));

@@ -112,7 +112,11 @@ fn a_shell_is_left_by_the_end_of_input() {
 fn the_terminal_belongs_to_the_user() {
     on_both("terminal's owner", |runtime| {
         let mut world = shell(runtime);
-        world.spec["process"]["args"] = json!(["/bin/sh", "-c", "read go; echo again > /dev/stdout && ls -ln /proc/self/fd/0 && stat -L -c %u /dev/stdin || busybox stat -L -c %u /dev/stdin"]);
+        world.spec["process"]["args"] = json!([
+            "/bin/sh",
+            "-c",
+            "read go; echo again > /dev/stdout && ls -ln /proc/self/fd/0 && stat -L -c %u /dev/stdin || busybox stat -L -c %u /dev/stdin"
+        ]);
         world.spec["process"]["user"] = json!({ "uid": 4711, "gid": 4711 });
         world.spec["process"]["capabilities"] = json!({});
         let running = world.start();

@@ -12,10 +12,10 @@
 //!
 //! The container's processes can see ours before its `execve`: it is not dumpable, and runs from a read-only mount (see [`crate::seal`]).
 
-mod transform;
 mod capabilities;
 mod fork;
 mod join;
+mod transform;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -57,7 +57,8 @@ pub(crate) fn exec(root: &Path, exec: &Exec) -> Result<(), Error> {
     drop((report, gate));
     let moved = plan.target.move_into_cgroups(pid);
     // Closing the gate without a word lets nobody through.
-    let opened = moved.and_then(|()| opener.write_all(b"!").map_err(|error| Error::new(format!("no process: {error}"))));
+    let opened =
+        moved.and_then(|()| opener.write_all(b"!").map_err(|error| Error::new(format!("no process: {error}"))));
     drop(opener);
     let outcome = fork::outcome(&mut errors);
     opened.and(outcome).and_then(|()| write_pid(exec, pid)).inspect_err(|_| fork::abandon(pid))

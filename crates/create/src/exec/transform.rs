@@ -154,8 +154,9 @@ fn become_user(process: &Process) -> Result<(), Error> {
 /// As the user, so that a folder that only root may enter is refused.
 fn change_folder(process: &Process) -> Result<(), Error> {
     let folder = process.cwd();
-    std::env::set_current_dir(folder)
-        .map_err(|error| Error::new(format!("chdir to cwd ({folder:?}) set in config.json failed: {}", reason(&error))))?;
+    std::env::set_current_dir(folder).map_err(|error| {
+        Error::new(format!("chdir to cwd ({folder:?}) set in config.json failed: {}", reason(&error)))
+    })?;
     // A folder outside of the root reads as "(unreachable)…": the container must not be left through a leaked descriptor.
     match std::env::current_dir() {
         Ok(folder) if folder.is_absolute() => Ok(()),

@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use remora_shim_protocol::{
-    AttachRequest, CgroupPaths, Decoder, ExecRequest, ExitRecord, Frame, LowLevelRuntime, ProcessState, Reply, Report, Request,
-    ShimConfig, StdioConfig, TerminalSize, encode,
+    AttachRequest, CgroupPaths, Decoder, ExecRequest, ExitRecord, Frame, LowLevelRuntime, ProcessState, Reply, Report,
+    Request, ShimConfig, StdioConfig, TerminalSize, encode,
 };
 use remora_sys::cgroup::{self, Layout};
 use serde_json::{Value, json};
@@ -146,7 +146,8 @@ impl World {
         let mut report = String::new();
         pipe.read_to_string(&mut report).unwrap();
         let running = Running { world: self, config, shim };
-        let report = serde_json::from_str(&report).unwrap_or_else(|error| panic!("{error}: {report:?}\n{}", running.notes()));
+        let report =
+            serde_json::from_str(&report).unwrap_or_else(|error| panic!("{error}: {report:?}\n{}", running.notes()));
         (running, report)
     }
 
@@ -384,7 +385,8 @@ fn make_rootfs(rootfs: &Path) {
 }
 
 fn spec(args: &[&str], cgroup: &Path) -> Value {
-    let capabilities = ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE", "CAP_DAC_OVERRIDE"];
+    let capabilities =
+        ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE", "CAP_DAC_OVERRIDE"];
     let mount = |target: &str, kind: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": kind, "options": options });
     json!({
         "ociVersion": "1.0.2",

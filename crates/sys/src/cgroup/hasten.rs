@@ -45,6 +45,7 @@ fn own_procs() -> Result<PathBuf> {
     const OWN: &str = "/proc/self/cgroup";
     let text = fs::read_to_string(OWN).map_err(failed("read", OWN))?;
     let folders = Layout::detect()?.members(&text);
-    let folder = folders.first().ok_or_else(|| failed("find", OWN)(std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+    let folder =
+        folders.first().ok_or_else(|| failed("find", OWN)(std::io::Error::from(std::io::ErrorKind::NotFound)))?;
     Ok(folder.join("cgroup.procs"))
 }
