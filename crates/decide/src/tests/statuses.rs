@@ -83,7 +83,11 @@ fn phase_and_conditions() {
         "Running",
         &[STARTED, INITIALIZED, ("Ready", "True", "", ""), ("ContainersReady", "True", "", "")],
     );
+}
 
+#[test]
+fn phase_and_conditions_of_pods_that_have_ended() {
+    let unready = "containers with unready status: [c]";
     let mut world = settled(json!({"restartPolicy": "Never", "containers": ["c"]}));
     world.exit("c", 0);
     world.settle();
