@@ -197,13 +197,20 @@ fn kubectl_edit_may_not_touch_ephemeral_containers() {
     with_each_kubectl("edit", |kubectl| {
         demo(kubectl)?;
         kubectl.ok("debug ephemeral-demo --image=busybox --profile=general -q -c dbg -- sleep 100000")?;
+        // The editor changes the name and keeps what it was shown: the second time, with the refusal on top.
+        let folder = std::env::temp_dir().join(format!("remora-edit-{}-{}", kubectl.name(), std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let (editor, shown) = (folder.join("editor"), folder.join("shown"));
+        let script = format!("cat \"$1\" >> {}\nsed -i 's/name: dbg/name: other/' \"$1\"\n", shown.display());
+        std::fs::write(&editor, script)?;
         let mut edit = kubectl.command(&["edit", "pod", "ephemeral-demo"]);
-        // The editor changes once; asked a second time, with the refusal on top, it leaves the file alone, and kubectl gives up.
-        edit.env("KUBE_EDITOR", "sed -i s/name:.dbg/name:\\ other/");
+        edit.env("KUBE_EDITOR", format!("sh {}", editor.display()));
         let output = edit.stdin(Stdio::null()).output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        ensure!(!output.status.success(), "{said}");
-        ensure!(said.contains("pod updates may not change fields other than"), "{said}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let shown = std::fs::read_to_string(shown)?;
+        std::fs::remove_dir_all(folder)?;
+        ensure!(!output.status.success() && said.contains("pods \"ephemeral-demo\" is invalid"), "{said}");
+        ensure!(shown.contains("pod updates may not change fields other than"), "{shown}");
         ensure!(pod(kubectl)?["spec"]["ephemeralContainers"][0]["name"] == "dbg", "the entry was changed");
         Ok(())
     });
@@ -422,8 +429,12 @@ fn explain_knows_every_kind_and_field() {
         for kind in ["namespace", "node", "pod", "event", "configmap", "secret", "serviceaccount", "lease"] {
             kubectl.ok(&format!("explain {kind}"))?;
         }
-        let said = kubectl.fails("run x --image=busybox --overrides={\"spec\":{\"nonsense\":1}}", 1)?;
-        ensure!(said.contains("nonsense"), "{said}");
+        let manifest =
+            std::env::temp_dir().join(format!("remora-nonsense-{}-{}.yaml", kubectl.name(), std::process::id()));
+        std::fs::write(&manifest, "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, nonsense: 1}")?;
+        let said = kubectl.fails(&format!("create -f {}", manifest.display()), 1)?;
+        std::fs::remove_file(manifest)?;
+        ensure!(said.contains("strict decoding error: unknown field \"nonsense\""), "{said}");
         Ok(())
     });
 }
