@@ -65,9 +65,8 @@ fn take_lock(place: &Place) -> Result<FolderLock, CommandError> {
 async fn tear_down(place: &Place, libexec: &std::path::Path) -> Result<()> {
     let options = MachineOptions { mirrors: &[], pod_cidr: None, oci_runtime: None };
     let machine = Machine::open_with(&options, place, libexec).await?;
-    let ended = remora_node::tear_down(&*machine.runtime(), &remora_node::SystemMounts, &place.node()).await;
-    ended.map_err(|error| anyhow::anyhow!("ending pods: {error}"))?;
     machine.tear_down().await?;
+    remora_node::tear_down(&place.node()).context("removing volumes")?;
     remora_sys::mount::unmount_below(&place.run).context("unmounting")?;
     match std::fs::remove_dir_all(&place.run) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -12,12 +12,17 @@ use super::{Actor, Wake};
 use crate::context::{Context, id_of};
 
 const WAIT_AFTER_ERROR: SignedDuration = SignedDuration::from_secs(1);
+/// How long news of the generation alone waits. A client that reads a pod which it has just changed, changes it again and
+/// puts it back has a revision that is worth something for that long: no other node answers faster than a client can.
+const SETTLE: SignedDuration = SignedDuration::from_millis(250);
 
 /// Where the writing stands.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     in_flight: bool,
     retry: Option<Timestamp>,
+    /// When news of the generation alone is due.
+    settled: Option<Timestamp>,
     /// What was wanted when the API last took a patch, and the revision that it made of it.
     taken: Option<(PodStatus, Option<String>)>,
 }
@@ -29,9 +34,22 @@ impl Report {
         !self.in_flight && (pod.status.as_ref() == Some(status) || taken())
     }
 
-    /// When to try again after an error.
+    /// When to try again: after an error, or because what waits is due.
     pub(super) fn retry(&self) -> Option<Timestamp> {
-        self.retry
+        self.retry.into_iter().chain(self.settled).min()
+    }
+
+    /// Whether a change may wait still: it is of the generation alone, and not yet due.
+    fn may_wait(&mut self, is_bookkeeping: bool, now: Timestamp) -> bool {
+        if !is_bookkeeping {
+            self.settled = None;
+            return false;
+        }
+        let due = *self.settled.get_or_insert(now.checked_add(SETTLE).unwrap_or(now));
+        if due <= now {
+            self.settled = None;
+        }
+        due > now
     }
 
     /// Takes the answer to a patch; the object, if the API gave one.
@@ -68,7 +86,14 @@ impl Actor {
         let now = self.context.now();
         self.report.retry = self.report.retry.filter(|retry| *retry > now);
         let waits = self.report.retry.is_some();
+        if self.observed.status_written {
+            self.report.settled = None;
+        }
         if self.observed.removed || self.observed.status_written || self.report.in_flight || waits {
+            return;
+        }
+        let is_bookkeeping = differs_by_generation_alone(self.pod.status.as_ref(), &self.observed.reported);
+        if self.report.may_wait(is_bookkeeping, now) {
             return;
         }
         let Some(wakes) = self.wakes.upgrade() else { return };
@@ -81,6 +106,17 @@ impl Actor {
             let _ = wakes.send(Wake::Reported(Box::new(result))).await;
         });
     }
+}
+
+/// Whether the only news is which generation was seen.
+fn differs_by_generation_alone(before: Option<&PodStatus>, after: &PodStatus) -> bool {
+    let timeless = |status: &PodStatus| {
+        let mut status = status.clone();
+        status.observed_generation = None;
+        status.conditions.iter_mut().flatten().for_each(|condition| condition.observed_generation = None);
+        status
+    };
+    before.is_some_and(|before| timeless(before) == timeless(after))
 }
 
 /// Writes; if somebody wrote in between, answers with their object, from which the actor starts again.
@@ -125,8 +161,31 @@ fn difference(before: &Value, after: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::difference;
+    use super::{Report, SETTLE, difference, differs_by_generation_alone};
+    use jiff::Timestamp;
+    use k8s_openapi::api::core::v1::PodStatus;
     use serde_json::json;
+
+    #[test]
+    fn news_of_the_generation_alone_waits_and_is_written_when_due() {
+        let status = |generation, phase: &str| PodStatus {
+            observed_generation: Some(generation),
+            phase: Some(phase.to_owned()),
+            ..PodStatus::default()
+        };
+        assert!(differs_by_generation_alone(Some(&status(1, "Running")), &status(2, "Running")));
+        assert!(!differs_by_generation_alone(Some(&status(1, "Pending")), &status(2, "Running")));
+        assert!(!differs_by_generation_alone(None, &status(1, "Pending")));
+        let (mut report, begin) = (Report::default(), Timestamp::UNIX_EPOCH);
+        let due = begin + SETTLE;
+        assert!(report.may_wait(true, begin));
+        assert_eq!(report.retry(), Some(due));
+        assert!(!report.may_wait(true, due));
+        assert_eq!(report.retry(), None);
+        assert!(report.may_wait(true, due));
+        assert!(!report.may_wait(false, due), "real news takes the generation along");
+        assert_eq!(report.retry(), None);
+    }
 
     #[test]
     fn a_patch_says_only_what_differs() {

@@ -135,7 +135,6 @@ impl Joined<'_> {
             runtime: machine.runtime(),
             images: machine.image_service(),
             streams: machine.streams(),
-            mounts: Arc::new(remora_node::SystemMounts),
             clock: remora_node::system_clock(),
         }
     }
