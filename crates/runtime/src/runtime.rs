@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use remora_cri::ContainerEventType;
 use remora_network::Network;
@@ -34,9 +34,9 @@ pub(crate) struct Inner {
     pub(crate) host: Host,
     pub(crate) table: Table,
     pub(crate) events: Events,
-    /// Dropped with the runtime: tasks that wait for shims end then.
+    /// Used once, or dropped with the runtime: tasks that wait for shims end then.
     pub(crate) closing: watch::Sender<()>,
-    _lock: FolderLock,
+    lock: Mutex<Option<FolderLock>>,
 }
 
 impl Runtime {
@@ -54,9 +54,12 @@ impl Runtime {
         Ok(Runtime { inner })
     }
 
-    /// Lets go of everything and leaves it running. Calls that are under way end as they would have.
+    /// Lets go of everything and leaves it running. Calls that are under way end as they would have; from here on another daemon may
+    /// open the folder, and other handles to this runtime learn of no more exits.
     pub async fn close(self) {
-        drop(self);
+        // An error means that nothing waits for a shim.
+        let _ = self.inner.closing.send(());
+        drop(self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Stops and removes every sandbox, and takes away all that this runtime has ever made on the machine but images: mounts,
@@ -92,7 +95,7 @@ impl Inner {
             table: Table::default(),
             events: Events::new(),
             closing: watch::Sender::new(()),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 

@@ -51,7 +51,14 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// The exclusive right to a folder. It ends when this is dropped or the process dies, however it dies.
 #[derive(Debug)]
-pub struct FolderLock(#[expect(dead_code, reason = "held for its lock")] OwnedFd);
+pub struct FolderLock(OwnedFd);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread has just forked holds a copy of the descriptor until it executes its program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// Takes the lock of a folder (`flock` on the folder itself, so that no lock file stays behind), or says that another has it: `None`.
 ///

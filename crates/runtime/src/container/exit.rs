@@ -100,7 +100,7 @@ async fn wait(runtime: Weak<Inner>, mut closing: watch::Receiver<()>, container:
     let seen = tokio::select! {
         // Cancel-safe: a wait that is dropped is asked again by the next daemon.
         seen = exit_of(&socket, container.id()) => seen,
-        // The sender is never used, only dropped: with the runtime.
+        // The runtime is closed, or dropped.
         _ = closing.changed() => return,
     };
     if let Some(runtime) = runtime.upgrade() {

@@ -103,15 +103,20 @@ impl Up {
         let mut buffer = vec![0; CHUNK];
         loop {
             let frame = tokio::select! {
+                // Sizes first: what is typed is read by a program that knows how large its terminal is.
                 // Both arms are cancel-safe: a read that is dropped has taken nothing.
-                read = read(&mut stdin, &mut buffer) => match read {
-                    Ok(0) => { stdin = None; Frame::CloseStdin }
-                    Ok(length) => Frame::Stdin(buffer[..length].to_vec()),
-                    Err(_) => return,
-                },
+                biased;
                 size = next_size(&mut resize) => match size {
                     Some(size) => Frame::Resize(TerminalSize { width: size.width, height: size.height }),
                     None => { resize = None; continue }
+                },
+                read = read(&mut stdin, &mut buffer) => match read {
+                    Ok(0) => {
+                        stdin = None;
+                        Frame::CloseStdin
+                    }
+                    Ok(length) => Frame::Stdin(buffer[..length].to_vec()),
+                    Err(_) => return,
                 },
             };
             if self.send(&frame).await.is_err() {
