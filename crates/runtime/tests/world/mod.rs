@@ -70,27 +70,26 @@ fn remove_leftovers() {
         let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
     };
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()) {
-        for cgroup in fs::read_dir(&hierarchy).into_iter().flatten().flatten() {
-            if is_left(&cgroup.file_name().to_string_lossy()) {
-                remora_sys::cgroup::kill_all(&[cgroup.path()]).unwrap();
-            }
-        }
-    }
-    let layout = remora_sys::cgroup::Layout::detect().unwrap();
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()) {
-        for cgroup in fs::read_dir(&hierarchy).into_iter().flatten().flatten() {
-            if is_left(&cgroup.file_name().to_string_lossy()) {
-                layout.remove(&Path::new("/").join(cgroup.file_name())).unwrap();
-            }
-        }
-    }
+    let hierarchies = || fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+    let cgroups = || hierarchies().flat_map(fs::read_dir).flatten().flatten();
+    let left: Vec<PathBuf> =
+        cgroups().filter(|cgroup| is_left(&cgroup.file_name().to_string_lossy())).map(|cgroup| cgroup.path()).collect();
+    // Processes are in several hierarchies: all are killed before the first folder goes.
+    left.iter().for_each(|cgroup| _ = remora_sys::cgroup::kill_all(std::slice::from_ref(cgroup)).unwrap());
+    left.iter().for_each(|cgroup| remove_cgroup(cgroup));
     for folder in fs::read_dir("/var/tmp").unwrap().flatten() {
         if is_left(&folder.file_name().to_string_lossy()) {
             remora_sys::mount::unmount_below(&folder.path()).unwrap();
             fs::remove_dir_all(folder.path()).unwrap();
         }
     }
+}
+
+/// A cgroup's folder and those below it; its files cannot be removed and need not be.
+fn remove_cgroup(folder: &Path) {
+    let below = fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.file_type().unwrap().is_dir());
+    below.for_each(|entry| remove_cgroup(&entry.path()));
+    fs::remove_dir(folder).unwrap();
 }
 
 /// One runtime and what it stands on.
