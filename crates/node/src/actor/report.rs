@@ -86,7 +86,7 @@ impl Actor {
         let now = self.context.now();
         self.report.retry = self.report.retry.filter(|retry| *retry > now);
         let waits = self.report.retry.is_some();
-        if self.observed.status_written {
+        if self.observed.status_written || self.observed.removed {
             self.report.settled = None;
         }
         if self.observed.removed || self.observed.status_written || self.report.in_flight || waits {
