@@ -17,6 +17,7 @@ contract_checks! {
     a_watch_older_than_the_compaction_is_refused,
     a_watch_in_the_future_is_refused,
     a_write_is_in_every_watch_before_it_is_acknowledged,
+    what_a_watch_has_told_can_be_read_at_once,
     a_watcher_that_lags_is_cut_and_the_writer_does_not_wait,
     watchers_share_the_bytes_of_an_event,
     closing_ends_watches,
@@ -125,6 +126,29 @@ async fn a_write_is_in_every_watch_before_it_is_acknowledged(place: Place) {
         let WatchItem::Event(event) = item else { panic!("got {item:?}") };
         assert_eq!(event.revision(), Revision(revision));
     }
+}
+
+/// The scheduler reads each pod that it has just heard of: one that was "not found" stayed without a node for ever.
+async fn what_a_watch_has_told_can_be_read_at_once(place: Place) {
+    const WRITES: usize = 500;
+    let engine = place.engine().await;
+    let store = Arc::new(watched(engine.clone()).await.expect("watched"));
+    let mut watch = store.watch(WatchRequest::new(Interval::prefix("a/"))).await.expect("watch");
+    let writer = tokio::spawn(async move {
+        for i in 0..WRITES {
+            put(&*engine, &format!("a/{i}"), "v").await;
+        }
+    });
+    let mut unreadable = Vec::new();
+    for _ in 0..WRITES {
+        let Some(Ok(WatchItem::Event(event))) = watch.next().await else { panic!("the watch goes on") };
+        let found = store.get(event.key()).await.expect("get");
+        if found.is_none_or(|kv| kv.mod_revision < event.revision()) {
+            unreadable.push(event.revision());
+        }
+    }
+    writer.await.expect("the writer ends");
+    assert_eq!(unreadable, [], "told, but not to be read");
 }
 
 async fn a_watcher_that_lags_is_cut_and_the_writer_does_not_wait(place: Place) {

@@ -7,8 +7,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -39,43 +38,48 @@ pub(super) enum Request {
     Close(Reply<()>),
 }
 
-/// What writer and readers have in common.
-pub(super) struct Shared {
-    published: AtomicU64,
-    followers: Mutex<Vec<Arc<dyn Follower>>>,
+/// What writer and readers have in common. One lock makes "followers were told" and "readers may see it" the same moment: a
+/// watcher that reads at once what it has just heard of finds it, and no reader sees what no watcher was told.
+pub(super) struct Shared(Mutex<Published>);
+
+struct Published {
+    head: Revision,
+    followers: Vec<Arc<dyn Follower>>,
 }
 
 impl Shared {
     pub(super) fn new(current: Revision) -> Shared {
-        Shared { published: AtomicU64::new(current.0), followers: Mutex::new(Vec::new()) }
+        Shared(Mutex::new(Published { head: current, followers: Vec::new() }))
     }
 
-    /// The newest revision that followers were told of.
+    /// The newest revision that followers were told of; waits for one that is being told.
     pub(super) fn published(&self) -> Revision {
-        Revision(self.published.load(Ordering::Acquire))
+        self.lock().head
     }
 
     /// Adds a follower between two publications.
     pub(super) fn follow(&self, follower: Arc<dyn Follower>) -> Revision {
-        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.push(follower);
-        self.published()
+        let mut published = self.lock();
+        published.followers.push(follower);
+        published.head
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Published> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, events: &[Arc<Event>], head: Revision) {
-        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.iter().for_each(|follower| follower.committed(events));
-        self.published.store(head.0, Ordering::Release);
+        let mut published = self.lock();
+        published.followers.iter().for_each(|follower| follower.committed(events));
+        published.head = head;
     }
 
     fn compacted(&self, revision: Revision) {
-        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.iter().for_each(|follower| follower.compacted(revision));
+        self.lock().followers.iter().for_each(|follower| follower.compacted(revision));
     }
 
     fn closed(&self) {
-        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.drain(..).for_each(|follower| follower.closed());
+        self.lock().followers.drain(..).for_each(|follower| follower.closed());
     }
 }
 
