@@ -104,39 +104,55 @@ async fn watch(cluster: &Cluster, args: &GetArgs, paths: &[String]) -> Result<Ex
     let [path] = paths else {
         return Err(CommandError::usage("watch one resource, or one object"));
     };
-    let (collection, name) = if args.what.len() > 1 || args.what.iter().any(|w| w.contains('/')) {
-        path.rsplit_once('/').unwrap_or((path, ""))
-    } else {
-        (path.as_str(), "")
-    };
-    let sign = if collection.contains('?') { '&' } else { '?' };
-    let field = if name.is_empty() { String::new() } else { format!("&fieldSelector=metadata.name%3D{name}") };
-    let path = format!("{collection}{sign}watch=1{field}");
-    let stream = cluster.client.request_stream(request(&path, TABLE)?).await?;
+    let names_one = args.what.len() > 1 || args.what.iter().any(|word| word.contains('/'));
+    let stream = cluster.client.request_stream(request(&watch_path(path, names_one), TABLE)?).await?;
     let mut lines = stream.lines();
-    let mut first = true;
-    let mut widths = Vec::new();
+    let mut printer = Printer { args, shown: None, widths: Vec::new() };
     while let Some(line) = lines.try_next().await.map_err(|error| CommandError::caused("watching", &error))? {
         let event: Value =
             serde_json::from_str(&line).map_err(|error| CommandError::caused("reading a watch event", &error))?;
-        if event["type"] == "ERROR" {
-            let message = event["object"]["message"].as_str().unwrap_or("the watch ended");
-            return Err(CommandError::failed(message));
-        }
-        if event["type"] == "BOOKMARK" {
-            continue;
-        }
-        let shown = Shown::new(args, &event["object"]);
-        if first && !args.no_headers {
-            let headers = shown.headers(&event["object"]).iter().map(|h| h.to_uppercase()).collect();
-            print_line(padded(headers, &mut widths));
-        }
-        first = false;
-        for row in shown.rows(&event["object"]) {
-            print_line(padded(row, &mut widths));
-        }
+        printer.print(&event)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One object is watched through its collection.
+fn watch_path(path: &str, names_one: bool) -> String {
+    match path.rsplit_once('/').filter(|_| names_one) {
+        Some((collection, name)) => format!("{collection}?watch=1&fieldSelector=metadata.name%3D{name}"),
+        None if path.contains('?') => format!("{path}&watch=1"),
+        None => format!("{path}?watch=1"),
+    }
+}
+
+/// Prints a watch's events. Only the first table names the columns.
+struct Printer<'a> {
+    args: &'a GetArgs,
+    shown: Option<Shown>,
+    widths: Vec<usize>,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, event: &Value) -> Result<(), CommandError> {
+        let table = &event["object"];
+        match event["type"].as_str() {
+            Some("ERROR") => {
+                return Err(CommandError::failed(table["message"].as_str().unwrap_or("the watch ended")));
+            }
+            Some("BOOKMARK") => return Ok(()),
+            _ => {}
+        }
+        let is_first = self.shown.is_none();
+        let shown = self.shown.get_or_insert_with(|| Shown::new(self.args, table));
+        if is_first && !self.args.no_headers {
+            let headers = shown.headers(table).iter().map(|header| header.to_uppercase()).collect();
+            print_line(padded(headers, &mut self.widths));
+        }
+        for row in shown.rows(table) {
+            print_line(padded(row, &mut self.widths));
+        }
+        Ok(())
+    }
 }
 
 /// A line of a table whose later rows are not known yet: columns only ever grow.
@@ -223,6 +239,14 @@ mod tests {
     #[test]
     fn selectors_are_escaped() {
         assert_eq!(escape("app in (a,b)"), "app%20in%20%28a%2Cb%29");
+    }
+
+    #[test]
+    fn one_object_is_watched_through_its_collection() {
+        let check = |path: &str, names_one, expected: &str| assert_eq!(watch_path(path, names_one), expected);
+        check("/api/v1/pods", false, "/api/v1/pods?watch=1");
+        check("/api/v1/pods?labelSelector=a", false, "/api/v1/pods?labelSelector=a&watch=1");
+        check("/api/v1/pods/web", true, "/api/v1/pods?watch=1&fieldSelector=metadata.name%3Dweb");
     }
 
     #[test]
