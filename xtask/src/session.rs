@@ -112,7 +112,7 @@ pub(crate) fn pause(client: &Client<'_>) -> Result<()> {
     // Stock kubectl cannot tell the tool's exit status: attach does not carry it.
     client.talk(&format!("{debug} -c second"), &["exit 3"], if client.is_kubectl() { 0 } else { 3 })?;
     client.run("debug ephemeral-demo --image=busybox -c third -- echo hello", 0)?;
-    client.run("debug ephemeral-demo --image=busybox -c third -- echo again", 1)?.shows("may not be changed")?;
+    client.run("debug ephemeral-demo --image=busybox -c third --env A=B -- true", 1)?.shows("may not be changed")?;
     client.run("debug ephemeral-demo --image=busybox --target=ghost", 1)?.shows("Not found: \"ghost\"")?;
     client.run("get pods", 0)?;
     client.run("delete pod ephemeral-demo --now", 0)?.shows("deleted").map(drop)
