@@ -83,9 +83,9 @@ pub(crate) fn start(dir: &Path, profile: Profile, up: &[String]) -> Result<Node>
     netns.create()?;
     let registry = registry::start(&netns, &node.dir.join("registry"))?;
     let start_time = host::process_start_time(registry.id()).context("the registry has ended")?;
-    images::push(&netns, profile, &node.dir)?;
     node.registry = Some(Process { pid: registry.id(), start_time });
     node.save()?;
+    images::push(&NetworkNamespace(&node.netns), profile, &node.dir)?;
     start_daemon(&node, binaries.folder(), up)?;
     Ok(node)
 }
