@@ -67,24 +67,8 @@ impl Session {
         if let Some(done) = self.judge(from, &mut last, &mut seen)? {
             return Ok(done);
         }
-        let version = from.metadata.resource_version.clone().unwrap_or_else(|| "0".to_owned());
-        let params = WatchParams::default().fields(&format!("metadata.name={}", self.pod));
-        let mut events = Box::pin(self.pods.watch(&params, &version).await?);
-        while let Some(event) = events.try_next().await? {
-            match event {
-                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                    if let Some(done) = self.judge(&pod, &mut last, &mut seen)? {
-                        return Ok(done);
-                    }
-                }
-                WatchEvent::Deleted(_) => {
-                    return Err(SessionError::Never(format!("pod {} was deleted", self.pod)));
-                }
-                WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
-                WatchEvent::Bookmark(_) => {}
-            }
-        }
-        Err(SessionError::WatchEnded { pod: self.pod.clone(), container: self.container.clone() })
+        let version = from.metadata.resource_version.as_deref().unwrap_or("0");
+        self.until(version, |pod| self.judge(pod, &mut last, &mut seen)).await
     }
 
     /// Waits until the container has ended and gives its exit status: attach itself does not tell it.
@@ -92,14 +76,27 @@ impl Session {
     /// # Errors
     /// The pod went away first, or the watch broke off.
     pub async fn exit_code(&self) -> Result<i32, SessionError> {
-        let params = WatchParams::default().fields(&format!("metadata.name={}", self.pod));
+        let ended = |pod: &Pod| match progress(pod, &self.container) {
+            Progress::Terminated(state) => Ok(Some(state.exit_code)),
+            _ => Ok(None),
+        };
         // From "0": how it is now comes first.
-        let mut events = Box::pin(self.pods.watch(&params, "0").await?);
+        self.until("0", ended).await
+    }
+
+    /// Watches the pod until `judge` has an answer.
+    async fn until<T>(
+        &self,
+        version: &str,
+        mut judge: impl FnMut(&Pod) -> Result<Option<T>, SessionError>,
+    ) -> Result<T, SessionError> {
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.pod));
+        let mut events = Box::pin(self.pods.watch(&params, version).await?);
         while let Some(event) = events.try_next().await? {
             match event {
                 WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                    if let Progress::Terminated(state) = progress(&pod, &self.container) {
-                        return Ok(state.exit_code);
+                    if let Some(answer) = judge(&pod)? {
+                        return Ok(answer);
                     }
                 }
                 WatchEvent::Deleted(_) => return Err(SessionError::Never(format!("pod {} was deleted", self.pod))),

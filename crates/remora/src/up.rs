@@ -30,7 +30,7 @@ pub(crate) fn in_foreground(args: UpArgs) -> Result<ExitCode, CommandError> {
 pub(crate) fn in_background(args: &UpArgs) -> Result<ExitCode, CommandError> {
     let place = prepare(args)?;
     let log = place.log();
-    let mut command = again(args, &log)?;
+    let mut command = again(&log)?;
     let (report, writer) =
         spawn::detach(&mut command).map_err(|error| CommandError::caused("starting the node", &error))?;
     let mut child = command.spawn().map_err(|error| CommandError::caused("starting the node", &error))?;
@@ -56,7 +56,7 @@ fn prepare(args: &UpArgs) -> Result<Place, CommandError> {
 }
 
 /// The same command line without `--detach`, with its own output in the log.
-fn again(args: &UpArgs, log: &PathBuf) -> Result<Command, CommandError> {
+fn again(log: &PathBuf) -> Result<Command, CommandError> {
     let failed = |error: &std::io::Error| CommandError::caused(format_args!("opening {}", log.display()), error);
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(log).map_err(|error| failed(&error))?;
     let program = std::env::current_exe().map_err(|error| CommandError::caused("finding this program", &error))?;
@@ -65,9 +65,6 @@ fn again(args: &UpArgs, log: &PathBuf) -> Result<Command, CommandError> {
     command.arg("--report").arg(format!("/proc/self/fd/{REPORT_FD}"));
     let errors = file.try_clone().map_err(|error| failed(&error))?;
     command.stdin(Stdio::null()).stdout(file).stderr(errors);
-    if args.log.is_empty() {
-        command.args(["--log", "info"]);
-    }
     Ok(command)
 }
 
