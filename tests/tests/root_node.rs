@@ -180,8 +180,9 @@ fn a_damaged_store_is_refused_and_left_as_it_is() -> Result<()> {
         .context("the store has no file")?;
     let whole = std::fs::read(&file)?;
     let mut damaged = whole.clone();
+    // All of the second half: a few bytes alone may fall on what SQLite has freed, and there nothing is lost.
     let middle = damaged.len() / 2;
-    for byte in &mut damaged[middle..middle + 512] {
+    for byte in &mut damaged[middle..] {
         *byte ^= 0xff;
     }
     std::fs::write(&file, &damaged)?;
