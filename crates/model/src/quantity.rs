@@ -102,7 +102,8 @@ impl Quantity {
             return "0".to_owned();
         }
         match self.format {
-            Format::BinarySi if self.nano.abs() >= 1024 * NANO => self.binary(),
+            // What is no whole number would lose its fraction, and what is small its meaning: those are written in decimal.
+            Format::BinarySi if self.nano.abs() >= 1024 * NANO && self.is_whole() => self.binary(),
             Format::BinarySi | Format::DecimalSi => {
                 let (mantissa, exponent) = self.thousands();
                 const SUFFIXES: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
@@ -127,7 +128,7 @@ impl Quantity {
 
     fn binary(self) -> String {
         const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-        let (mut mantissa, mut at) = (div_away_from_zero(self.nano, NANO), 0);
+        let (mut mantissa, mut at) = (self.nano / NANO, 0);
         while mantissa % 1024 == 0 && at < SUFFIXES.len() - 1 {
             mantissa /= 1024;
             at += 1;
@@ -220,6 +221,8 @@ mod tests {
             ("1.5Gi", "1536Mi"),
             ("0.5Ki", "512"),
             ("1023Ki", "1023Ki"),
+            ("1953.125Ki", "2000000"),
+            ("1.0001Ki", "1024102400u"),
             ("100m", "100m"),
             ("0.1m", "100u"),
             ("1e3", "1e3"),

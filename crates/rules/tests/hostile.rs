@@ -90,7 +90,13 @@ proptest! {
     fn any_digits_are_a_quantity_that_reads_back(whole in "[0-9]{1,40}", fraction in "[0-9]{0,30}", suffix in "(Ki|Mi|Ei|m|n|k|E|e3|E-7|)") {
         let once = Quantity::parse(&format!("{whole}.{fraction}{suffix}")).unwrap();
         let twice = Quantity::parse(&once.canonical()).unwrap();
-        prop_assert_eq!(once.canonical(), twice.canonical());
+        // Beyond, the twenty-fifth digit is rounded.
+        if once.value() < 1_000_000_000_000_000 {
+            prop_assert_eq!(once, twice);
+        }
+        // Not the first text: 1953.125Ki is written as 2000000, and that, as it now is no binary one, as 2M. So Go has it.
+        let thrice = Quantity::parse(&twice.canonical()).unwrap();
+        prop_assert_eq!(twice.canonical(), thrice.canonical());
     }
 
     #[test]
