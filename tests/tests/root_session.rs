@@ -328,8 +328,9 @@ fn attach_shows_what_the_terminal_has_shown_and_goes_on() {
         demo(kubectl)?;
         let mut first = kubectl.terminal(&format!("{DEBUG} -c shell"))?;
         first.exp_string(PROMPT)?;
-        first.send_line("memory=kept")?;
-        first.exp_string(PROMPT)?;
+        // The answer, not the next prompt, shows that the shell has taken the line: a resize draws the prompt again.
+        first.send_line("memory=kept; echo stored-$memory")?;
+        first.exp_string("stored-kept")?;
         // The terminal's client goes away, as with a lost connection; the shell stays.
         first.process_mut().kill(rexpect::process::signal::Signal::SIGKILL)?;
         let (seen, status) = talk(kubectl, "attach -it ephemeral-demo -c shell", &["echo $memory", "exit"])?;

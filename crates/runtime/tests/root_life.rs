@@ -68,7 +68,8 @@ fn a_debugger_sees_its_targets_processes_and_files() {
         let options =
             NamespaceOption { pid: NamespaceMode::Target.into(), target_id: target.clone(), ..Default::default() };
         let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
-        let script = "cat /proc/1/cmdline | wc -c; ls /proc/1/root/bin/sleep; ps | cat";
+        // runc calls a container started a moment before its program is executed: until then process 1 is runc's own.
+        let script = "until grep -q sleep /proc/1/cmdline; do :; done; cat /proc/1/cmdline | wc -c; ls /proc/1/root/bin/sleep; ps | cat";
         let config = secured(&world, "debugger", &["sh", "-c", script], security);
         let debugger = world.start(&sandbox, config).await;
         let ended = world.ended(&debugger).await;

@@ -20,7 +20,9 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
         fs::create_dir_all(rootfs.join(folder)).unwrap();
     }
     fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
-    for name in ["sh", "sleep", "cat", "echo", "ps", "ls", "id", "true", "stty", "hostname", "tail", "wc", "mount"] {
+    for name in
+        ["sh", "sleep", "cat", "echo", "grep", "ps", "ls", "id", "true", "stty", "hostname", "tail", "wc", "mount"]
+    {
         symlink("busybox", rootfs.join("bin").join(name)).unwrap();
     }
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:\n").unwrap();
