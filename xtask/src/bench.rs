@@ -26,7 +26,7 @@ enum What {
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let What::Session = args.what;
-    let meter = binaries::build_tool(Profile::Release, "remora-tests", "--bin", "bench-session")?;
+    let meter = binaries::build_session_bench()?;
     let dir = PathBuf::from("/var/tmp/remora-bench");
     let node = node::start(&dir, Profile::Release, &[])?;
     let mut command = node.command(&[meter])?;

@@ -12,7 +12,7 @@ use crate::registry;
 
 /// Compiles the programs, builds the images and pushes them to the registry in the namespace.
 pub(crate) fn push(netns: &NetworkNamespace<'_>, profile: Profile, dir: &Path) -> Result<()> {
-    let pusher = binaries::build_tool(profile, "remora-images", "--example", "demo_images")?;
+    let pusher = binaries::build_image_pusher(profile)?;
     let programs = dir.join("programs");
     std::fs::create_dir_all(&programs)?;
     let pause = compile("pause", &programs)?;

@@ -47,6 +47,11 @@ impl Node {
         &self.remora
     }
 
+    /// Where `remora-shim` and `remora-create` are: beside it.
+    pub(crate) fn libexec(&self) -> &Path {
+        self.remora.parent().unwrap_or(Path::new("."))
+    }
+
     /// Its folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -73,11 +78,11 @@ pub(crate) fn start(dir: &Path, profile: Profile, up: &[String]) -> Result<Node>
         bail!("a node needs root: it makes namespaces, mounts and cgroups");
     }
     setup::install_missing()?;
-    let binaries = binaries::build(profile)?;
+    let remora = binaries::build(profile)?;
     stop(dir)?;
     std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let dir = dir.canonicalize()?;
-    let mut node = Node { netns: namespace_of(&dir), remora: binaries.remora.clone(), registry: None, dir };
+    let mut node = Node { netns: namespace_of(&dir), remora, registry: None, dir };
     node.save()?;
     let netns = NetworkNamespace(&node.netns);
     netns.create()?;
@@ -86,14 +91,18 @@ pub(crate) fn start(dir: &Path, profile: Profile, up: &[String]) -> Result<Node>
     node.registry = Some(Process { pid: registry.id(), start_time });
     node.save()?;
     images::push(&NetworkNamespace(&node.netns), profile, &node.dir)?;
-    start_daemon(&node, binaries.folder(), up)?;
+    start_daemon(&node, up)?;
     Ok(node)
 }
 
 /// `remora up --detach`: it returns when the node is ready, and says why if it is not.
-pub(crate) fn start_daemon(node: &Node, libexec: &Path, up: &[String]) -> Result<()> {
+fn start_daemon(node: &Node, up: &[String]) -> Result<()> {
     let mut command = node.command(&[node.remora.as_path()])?;
-    command.args(["up", "--detach", "--mirror"]).arg(format!("*={}", registry::URL)).arg("--libexec-dir").arg(libexec);
+    command
+        .args(["up", "--detach", "--mirror"])
+        .arg(format!("*={}", registry::URL))
+        .arg("--libexec-dir")
+        .arg(node.libexec());
     // What a test or a benchmark runs is no kubectl's business: the caller's own kubeconfig is not touched.
     command.args(up).stdin(Stdio::null()).stdout(std::io::stderr());
     host::run(&mut command)

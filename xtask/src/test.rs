@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 
-use crate::binaries::{self, Profile};
+use crate::binaries::Profile;
+use crate::node::Node;
 use crate::{host, node, setup};
 
 /// Arguments of `cargo xtask test`.
@@ -21,35 +22,31 @@ pub(crate) struct TestArgs {
 }
 
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    let mut tests = cargo_test();
+    tests.args(&args.cargo);
     if args.no_root || !host::is_root() {
         host::say("without root: tests on real containers, networks and kubectl are SKIPPED");
-        return host::run(cargo_test().args(["--workspace", "--exclude", "remora-tests"]).args(&args.cargo));
+        return host::run(&mut tests);
     }
     setup::install_missing()?;
-    let binaries = binaries::build(Profile::Dev)?;
-    let mut crates = cargo_test();
-    crates.args(["--workspace", "--exclude", "remora-tests"]).args(&args.cargo);
-    crates.env("REMORA_LIBEXEC_DIR", binaries.folder()).env("REMORA_REQUIRE_ROOT", "1");
-    host::run(&mut crates)?;
-    on_a_node(&args.cargo)
+    let dir = PathBuf::from("/var/tmp/remora-test");
+    let node = node::start(&dir, Profile::Dev, &[])?;
+    let tested = host::run(on_a_node(&mut tests, &node));
+    let stopped = node::stop(&dir);
+    tested.and(stopped)
 }
 
-/// The suites that need a whole node: stock kubectl against it, of every version that is asked for.
-fn on_a_node(cargo: &[String]) -> Result<()> {
-    let dir = PathBuf::from("/var/tmp/remora-test");
-    let started = node::start(&dir, Profile::Dev, &[])?;
-    let mut tests = cargo_test();
-    tests.args(["-p", "remora-tests"]).args(cargo).env("REMORA_TEST_NODE", started.dir());
+/// What the suites need that talk to a whole node: the node, and stock kubectl of every version that is asked for.
+fn on_a_node<'a>(tests: &'a mut Command, node: &Node) -> &'a mut Command {
+    tests.env("REMORA_LIBEXEC_DIR", node.libexec()).env("REMORA_REQUIRE_ROOT", "1");
     tests
-        .env("REMORA_TEST_BINARY", started.remora())
-        .env("REMORA_REQUIRE_ROOT", "1")
+        .env("REMORA_TEST_NODE", node.dir())
+        .env("REMORA_TEST_BINARY", node.remora())
         .env("REMORA_TEST_XTASK", own_path());
     if let Some(kubectls) = kubectls() {
         tests.env("REMORA_TEST_KUBECTLS", kubectls);
     }
-    let tested = host::run(&mut tests);
-    let stopped = node::stop(&dir);
-    tested.and(stopped)
+    tests
 }
 
 fn own_path() -> PathBuf {
@@ -59,7 +56,7 @@ fn own_path() -> PathBuf {
 fn cargo_test() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(host::root()).arg("test");
+    command.current_dir(host::root()).args(["test", "--workspace"]);
     command
 }
 
