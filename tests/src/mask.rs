@@ -4,10 +4,24 @@
 pub fn mask(text: &str, names: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
     for (name, word) in names {
-        text = text.replace(name, word);
+        text = replace_name(&text, name, word);
     }
     let lines: Vec<String> = text.lines().map(|line| mask_line(line).trim_end().to_owned()).collect();
     lines.join("\n").trim_end().to_owned()
+}
+
+/// Only where it stands for itself: a node that is called `vm` has no part in `kube-api-access-sqvms`.
+fn replace_name(text: &str, name: &str, word: &str) -> String {
+    let mut pieces = text.split(name).peekable();
+    let mut masked = String::new();
+    while let Some(piece) = pieces.next() {
+        masked.push_str(piece);
+        if let Some(next) = pieces.peek() {
+            let goes_on = masked.ends_with(char::is_alphanumeric) || next.starts_with(char::is_alphanumeric);
+            masked.push_str(if goes_on { name } else { word });
+        }
+    }
+    masked
 }
 
 fn mask_line(line: &str) -> String {
@@ -106,5 +120,7 @@ mod tests {
             "  Normal Pulled AGE kubelet Container image",
         );
         check("    Command:", "    Command:");
+        check("assigned default/eph to anchor", "assigned default/eph to NODE");
+        check("anchor, anchors, re-anchor/anchor", "NODE, anchors, re-NODE/NODE");
     }
 }

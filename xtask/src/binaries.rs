@@ -1,7 +1,7 @@
 //! Builds our programs and says where they are.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -80,9 +80,8 @@ struct Message {
 }
 
 fn cargo_build(arguments: &[&str]) -> Result<Vec<PathBuf>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(host::root()).arg("build").args(arguments);
+    let mut command = host::cargo();
+    command.arg("build").args(arguments);
     command.args(["--message-format", "json-render-diagnostics"]).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("starting {}", host::words(&command)))?;
     if !output.status.success() {

@@ -24,6 +24,22 @@ pub(crate) fn say(line: impl Display) {
     let _gone = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Cargo, in the checkout, as if one had typed it.
+///
+/// What `cargo run` told us of our own package is not passed on: build scripts that look at such variables (ring's) would take each
+/// call from here for another environment than a call by hand, and everything above them would be compiled again, each time.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(of_package) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs a program with our own streams; anything but success is an error that names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {}", words(command)))?;

@@ -22,8 +22,8 @@ pub(crate) struct TestArgs {
 }
 
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
-    let mut tests = cargo_test();
-    tests.args(&args.cargo);
+    let mut tests = host::cargo();
+    tests.args(["test", "--workspace"]).args(&args.cargo);
     if args.no_root || !host::is_root() {
         host::say("without root: tests on real containers, networks and kubectl are SKIPPED");
         return host::run(&mut tests);
@@ -51,13 +51,6 @@ fn on_a_node<'a>(tests: &'a mut Command, node: &Node) -> &'a mut Command {
 
 fn own_path() -> PathBuf {
     std::env::current_exe().unwrap_or_default()
-}
-
-fn cargo_test() -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(host::root()).args(["test", "--workspace"]);
-    command
 }
 
 /// The clients to test with: `REMORA_TEST_KUBECTLS` (paths, separated by colons), else those beside the installed kubectl.
