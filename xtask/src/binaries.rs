@@ -36,8 +36,20 @@ impl Profile {
 /// The example of `remora-images` that makes the demo's images.
 const DEMO_IMAGES: &str = "demo_images";
 
+/// Names a folder with all programs of a node and of the demo: nothing is built then. For machines that are to run what others have built,
+/// such as `vm`'s.
+pub(crate) const BUILT: &str = "REMORA_XTASK_BUILT";
+
+/// The folder that [`BUILT`] names.
+pub(crate) fn built_folder() -> Option<PathBuf> {
+    std::env::var_os(BUILT).map(PathBuf::from)
+}
+
 /// Builds the daemon, its shim and its creator, side by side in one folder, and returns the daemon's path.
 pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
+    if let Some(folder) = built_folder() {
+        return Ok(folder.join("remora"));
+    }
     let programs = ["remora", "remora-shim", "remora-create"];
     let mut arguments = profile.selection(&programs);
     arguments.extend(programs.iter().flat_map(|name| ["--bin", name]));
@@ -74,19 +86,69 @@ fn build_tool(profile: Profile, package: &str, kind: &str, name: &str) -> Result
         .with_context(|| format!("cargo built no {name}"))
 }
 
+/// A built test program.
+pub(crate) struct TestProgram {
+    /// Its target's name: `root_kernel`, or the library's for unit tests.
+    pub(crate) name: String,
+    /// Its crate's folder, in which cargo runs it.
+    pub(crate) folder: PathBuf,
+    /// The program.
+    pub(crate) path: PathBuf,
+}
+
+/// Builds all tests, those in programs and libraries too, and runs none.
+pub(crate) fn build_tests() -> Result<Vec<TestProgram>> {
+    let built = cargo("test", &["--workspace", "--no-run"])?;
+    let programs = built.into_iter().filter_map(|message| {
+        let folder = message.manifest_path?.parent()?.to_owned();
+        let path = message.executable.filter(|_| message.profile.is_some_and(|profile| profile.test))?;
+        Some(TestProgram { name: message.target?.name, folder, path })
+    });
+    Ok(programs.collect())
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let text = host::read(host::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    Ok(serde_json::from_str::<Metadata>(&text)?.target_directory)
+}
+
+/// What we read of cargo's messages; most of them are about something else.
 #[derive(Deserialize)]
 struct Message {
     executable: Option<PathBuf>,
+    manifest_path: Option<PathBuf>,
+    target: Option<Target>,
+    profile: Option<BuiltProfile>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct BuiltProfile {
+    test: bool,
 }
 
 fn cargo_build(arguments: &[&str]) -> Result<Vec<PathBuf>> {
+    let built = cargo("build", arguments)?;
+    Ok(built.into_iter().filter_map(|message| message.executable).collect())
+}
+
+fn cargo(subcommand: &str, arguments: &[&str]) -> Result<Vec<Message>> {
     let mut command = host::cargo();
-    command.arg("build").args(arguments);
-    command.args(["--message-format", "json-render-diagnostics"]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.arg(subcommand).args(arguments).args(["--message-format", "json-render-diagnostics"]);
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("starting {}", host::words(&command)))?;
     if !output.status.success() {
         bail!("{} ended with {}", host::words(&command), output.status);
     }
     let lines = output.stdout.split(|byte| *byte == b'\n');
-    Ok(lines.filter_map(|line| serde_json::from_slice::<Message>(line).ok()?.executable).collect())
+    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }

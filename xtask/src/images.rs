@@ -10,13 +10,40 @@ use crate::host;
 use crate::netns::NetworkNamespace;
 use crate::registry;
 
-/// Compiles the programs, builds the images and pushes them to the registry in the namespace.
+/// What the images are made with and of.
+pub(crate) struct Programs {
+    /// Builds the images and pushes them.
+    pub(crate) pusher: PathBuf,
+    /// The two static programs.
+    pub(crate) pause: PathBuf,
+    pub(crate) httpd: PathBuf,
+}
+
+impl Programs {
+    /// Those of the folder that [`binaries::BUILT`] names, else built now.
+    fn find(profile: Profile, dir: &Path) -> Result<Self> {
+        if let Some(folder) = binaries::built_folder() {
+            let [pusher, pause, httpd] = ["demo_images", "pause", "httpd"].map(|name| folder.join(name));
+            return Ok(Self { pusher, pause, httpd });
+        }
+        Self::build(profile, dir)
+    }
+
+    /// Built now; the static ones go below a folder.
+    pub(crate) fn build(profile: Profile, dir: &Path) -> Result<Self> {
+        let programs = dir.join("programs");
+        std::fs::create_dir_all(&programs)?;
+        Ok(Self {
+            pusher: binaries::build_image_pusher(profile)?,
+            pause: compile("pause", &programs)?,
+            httpd: compile("httpd", &programs)?,
+        })
+    }
+}
+
+/// Builds the images and pushes them to the registry in the namespace.
 pub(crate) fn push(netns: &NetworkNamespace<'_>, profile: Profile, dir: &Path) -> Result<()> {
-    let pusher = binaries::build_image_pusher(profile)?;
-    let programs = dir.join("programs");
-    std::fs::create_dir_all(&programs)?;
-    let pause = compile("pause", &programs)?;
-    let httpd = compile("httpd", &programs)?;
+    let Programs { pusher, pause, httpd } = Programs::find(profile, dir)?;
     let mut push = netns.enter(pusher);
     push.arg("--pause").arg(pause).arg("--httpd").arg(httpd).args(["--busybox", "/bin/busybox"]);
     push.args(["--push", registry::URL]).arg("--dir").arg(dir.join("images"));

@@ -1,4 +1,4 @@
-//! The one door for people and machines: `cargo xtask demo | test | bench | node | setup | tidy`.
+//! The one door for people and machines: `cargo xtask demo | test | bench | node | vm | setup | tidy`.
 //!
 //! It installs what is missing, builds, makes images and network namespaces, and starts the programs that the work is
 //! about. It is no part of what users get, and depends on none of our crates, so that it builds in seconds.
@@ -15,6 +15,7 @@ mod session;
 mod setup;
 mod test;
 mod tidy;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,9 @@ enum Task {
     /// A node for tests and benchmarks, in a network namespace of its own.
     #[command(subcommand)]
     Node(NodeTask),
+    /// A virtual machine with cgroup v2 and Debian's kernel.
+    #[command(subcommand)]
+    Vm(vm::VmTask),
     /// Formatting and lints, as CI judges them.
     Tidy,
 }
@@ -94,6 +98,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Test(args) => test::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
         Task::Tidy => tidy::run()?,
+        Task::Vm(task) => return vm::run(task),
         Task::Node(NodeTask::Start { dir, release, up }) => {
             let profile = if release { binaries::Profile::Release } else { binaries::Profile::Dev };
             let node = node::start(&dir, profile, &up)?;

@@ -1,5 +1,6 @@
 //! Installs the Debian packages that building, trying and testing need.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -20,9 +21,17 @@ const PACKAGES: [(&str, &str); 10] = [
     ("util-linux", "nsenter"),
 ];
 
-/// Installs what is missing; says so, and what to type where we may not.
+/// Installs what is missing of what every task needs.
 pub(crate) fn install_missing() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
+    // crun refuses machines whose controllers are in hierarchies of cgroup v1.
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let crun = unified.then_some(("crun", "the third low-level runtime of the root tests"));
+    install(&PACKAGES.into_iter().chain(crun).collect::<Vec<_>>())
+}
+
+/// Installs what is missing of some packages; says so, and what to type where we may not.
+pub(crate) fn install(packages: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -54,7 +54,7 @@ fn own_path() -> PathBuf {
 }
 
 /// The clients to test with: `REMORA_TEST_KUBECTLS` (paths, separated by colons), else those beside the installed kubectl.
-fn kubectls() -> Option<String> {
+pub(crate) fn kubectls() -> Option<String> {
     if let Ok(set) = std::env::var("REMORA_TEST_KUBECTLS") {
         return Some(set);
     }

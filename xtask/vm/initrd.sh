@@ -1,0 +1,36 @@
+#!/bin/busybox sh
+# The VM's first program: makes the root file system and hands over to `init.sh`. /settings, written by xtask, says:
+#   RUN       the run's folder on the host: init.sh, job.sh
+#   LIBRARY   the folder on the host that holds lib/modules of the kernel
+#   DRIVERS   the kernel modules that this script needs
+#   SHOW      further folders of the host that are to be seen below /tmp and /var/tmp, separated by spaces
+/bin/busybox --install -s /bin
+set -e
+. /settings
+mkdir -p /proc /sys /dev /host /scratch /new
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+modprobe -a $DRIVERS
+
+# The host's files, read-only; what is written goes to the scratch disk. /tmp and /var/tmp lie on that disk itself: overlayfs takes no
+# overlay as its upper layer.
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro host /host
+mount -t ext4 /dev/vda /scratch
+mkdir -p /scratch/upper /scratch/work /scratch/tmp /scratch/var-tmp
+chmod 1777 /scratch/tmp /scratch/var-tmp
+mount -t overlay -o lowerdir=/host,upperdir=/scratch/upper,workdir=/scratch/work root /new
+mount --bind /scratch/tmp /new/tmp
+mount --bind /scratch/var-tmp /new/var/tmp
+for folder in "$RUN" $SHOW; do
+    mkdir -p "/new$folder"
+    mount --bind "/host$folder" "/new$folder"
+done
+mkdir -p /new/lib/modules
+mount --bind "/host$LIBRARY/lib/modules" /new/lib/modules
+
+mount -t tmpfs -o mode=755 run /new/run
+mount --move /proc /new/proc
+mount --move /sys /new/sys
+mount --move /dev /new/dev
+exec switch_root /new /bin/sh "$RUN/init.sh"
