@@ -16,7 +16,7 @@ use crate::arguments::Create;
 use crate::error::Error;
 use crate::executor::ProgramExecutor;
 use crate::terminal::ConsoleRelay;
-use crate::{program, spec};
+use crate::{devices, program, spec};
 
 /// A container that was created, and what tells that its program has been executed.
 pub(crate) struct Created {
@@ -50,12 +50,23 @@ fn create_from(root: &Path, create: &Create, bundle: &Path) -> Result<Created, E
         .with_detach(true)
         .build()
         .map_err(|error| sentence(&error))?;
+    if let Err(error) = complete(&container, relay, create, bundle) {
+        // What cannot be completed is the error to tell.
+        let _ = delete(root, &create.id, true);
+        return Err(error);
+    }
+    Ok(Created { container, executed })
+}
+
+/// What libcontainer leaves to us: the terminal's way to whoever asked for it, and on cgroup v2 the devices.
+fn complete(container: &Container, relay: Option<ConsoleRelay>, create: &Create, bundle: &Path) -> Result<(), Error> {
+    let config = spec::load(bundle)?;
     if let (Some(relay), Some(console_socket)) = (relay, &create.console_socket) {
-        let config = spec::load(bundle)?;
         let process = config.process().as_ref().ok_or_else(|| Error::new("the spec has no process"))?;
         relay.pass_on(process, console_socket)?;
     }
-    Ok(Created { container, executed })
+    let cgroup = container.spec().map_err(|error| sentence(&error))?.cgroup_path;
+    devices::restrict(&config, &cgroup)
 }
 
 fn pipe() -> Result<(File, OwnedFd), Error> {

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod container;
+mod devices;
 mod error;
 mod exec;
 mod executor;

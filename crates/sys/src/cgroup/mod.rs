@@ -1,10 +1,12 @@
-//! Control groups, v1, v2 and the hybrid of both: where they are, making and removing folders, killing all that is in one, memory events.
+//! Control groups, v1, v2 and the hybrid of both: where they are, making and removing folders, killing all that is in one, memory events, devices.
 
+mod devices;
 mod hasten;
 mod kill;
 mod layout;
 mod memory;
 
+pub use devices::{DeviceKind, DeviceRule, MAKE, READ, WRITE, attach_device_filter};
 pub use hasten::hasten_moves;
 pub use kill::{has_processes, kill_all, kill_round, processes};
 pub use layout::{Hierarchy, Layout, remove_folder};
