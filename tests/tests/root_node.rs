@@ -76,14 +76,14 @@ fn traces(of: &Path) -> Result<Vec<String>> {
 }
 
 fn cgroups(id: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")? {
-        let path = hierarchy?.path().join(format!("remora-{id}"));
-        if path.exists() {
-            found.push(path);
-        }
+    // cgroup v2 is mounted right there, the hierarchies of v1 below.
+    let mount = PathBuf::from("/sys/fs/cgroup");
+    let mut hierarchies = vec![mount.clone()];
+    for entry in std::fs::read_dir(mount)? {
+        hierarchies.push(entry?.path());
     }
-    Ok(found)
+    let folders = hierarchies.into_iter().map(|hierarchy| hierarchy.join(format!("remora-{id}")));
+    Ok(folders.filter(|folder| folder.exists()).collect())
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `oomScoreAdj` below our own, without `CAP_SYS_RESOURCE` | the write fails | our own value is kept |
 //! | an rlimit above our hard limit, without `CAP_SYS_RESOURCE` | EPERM | our hard limit is kept |
+//! | more open files than `fs.nr_open`, for anybody | EPERM | that many |
 //! | `noNewPrivileges: false` | libcontainer loads the seccomp filter after dropping the right to | the field, which says the default, is left out |
 
 use std::fs;
@@ -54,27 +55,35 @@ fn adapt(config: &mut Value) -> Result<bool, Error> {
         process.as_object_mut().map(|process| process.remove("noNewPrivileges"));
         changed = true;
     }
-    if let Some(limits) = process.get_mut("rlimits").and_then(Value::as_array_mut)
-        && !may_raise_limits()?
-    {
+    if let Some(limits) = process.get_mut("rlimits").and_then(Value::as_array_mut) {
+        let may_raise = may_raise_limits()?;
         for limit in limits {
-            changed |= lower(limit);
+            changed |= lower(limit, may_raise);
         }
     }
     Ok(changed)
 }
 
-fn lower(limit: &mut Value) -> bool {
+fn lower(limit: &mut Value, may_raise: bool) -> bool {
     let kind = limit.get("type").cloned().and_then(|kind| serde_json::from_value::<PosixRlimitType>(kind).ok());
-    let Some(own) = kind.and_then(|kind| getrlimit(resource(kind)).maximum) else { return false };
+    let Some(highest) = kind.and_then(|kind| highest(kind, may_raise)) else { return false };
     let mut changed = false;
     for field in ["soft", "hard"] {
-        if limit.get(field).and_then(Value::as_u64).is_some_and(|wanted| wanted > own) {
-            limit[field] = own.into();
+        if limit.get(field).and_then(Value::as_u64).is_some_and(|wanted| wanted > highest) {
+            limit[field] = highest.into();
             changed = true;
         }
     }
     changed
+}
+
+/// What we could give; `None` for any number.
+fn highest(kind: PosixRlimitType, may_raise: bool) -> Option<u64> {
+    match kind {
+        _ if !may_raise => getrlimit(resource(kind)).maximum,
+        PosixRlimitType::RlimitNofile => fs::read_to_string("/proc/sys/fs/nr_open").ok()?.trim().parse().ok(),
+        _ => None,
+    }
 }
 
 /// The kernel's number of an rlimit.

@@ -14,11 +14,11 @@ use remora_cri::{
 };
 use remora_streaming::ContainerStreams;
 use tokio::io::AsyncWriteExt;
-use world::{Client, World, on_both};
+use world::{Client, World, on_each};
 
 #[test]
 fn containers_run_on_while_no_daemon_does_and_nothing_of_them_is_lost() {
-    on_both("adoption", |world| async move {
+    on_each("adoption", |world| async move {
         let sandbox = world.sandbox("web").await;
         let loud = "echo one; read line; echo got $line; exit 6";
         let config = ContainerConfig { stdin: true, ..world.container("talks", &["sh", "-c", loud]) };
@@ -48,7 +48,7 @@ fn containers_run_on_while_no_daemon_does_and_nothing_of_them_is_lost() {
 
 #[test]
 fn an_exit_while_no_daemon_runs_is_known_afterwards() {
-    on_both("an exit unseen", |world| async move {
+    on_each("an exit unseen", |world| async move {
         let sandbox = world.sandbox("web").await;
         let fifo = world.folder.path().join("fifo");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -78,7 +78,7 @@ fn an_exit_while_no_daemon_runs_is_known_afterwards() {
 
 #[test]
 fn a_container_whose_shim_is_killed_is_ended_and_says_so() {
-    on_both("a lost shim", |mut world| async move {
+    on_each("a lost shim", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, world.container("seen", &["sleep", "1000"])).await;
         world.kill_shim(&id);
@@ -99,7 +99,7 @@ fn a_container_whose_shim_is_killed_is_ended_and_says_so() {
 
 #[test]
 fn after_a_reboot_everything_has_ended() {
-    on_both("a reboot", |world| async move {
+    on_each("a reboot", |world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, world.container("c", &["sleep", "1000"])).await;
         let started = world.status(&id).await.started_at;
@@ -135,7 +135,7 @@ fn after_a_reboot_everything_has_ended() {
 
 #[test]
 fn what_cut_short_calls_have_left_is_removed() {
-    on_both("leftovers", |world| async move {
+    on_each("leftovers", |world| async move {
         let folder = world.folder.path().to_owned();
         let cgroup = world.cgroup_root.clone();
         let sandbox = world.sandbox("web").await;
@@ -162,7 +162,7 @@ fn what_cut_short_calls_have_left_is_removed() {
 
 #[test]
 fn a_second_daemon_is_refused() {
-    on_both("a second daemon", |world| async move {
+    on_each("a second daemon", |world| async move {
         let second = world.open_again().await;
         let expected =
             format!("runtime folder {} is in use by another process", world.folder.path().join("root").display());
@@ -189,7 +189,7 @@ fn hosted() {
 
 #[test]
 fn a_killed_daemon_loses_nothing() {
-    on_both("a killed daemon", |world| async move {
+    on_each("a killed daemon", |world| async move {
         let mut daemon = Command::new(std::env::current_exe().unwrap());
         daemon.args(["--exact", "hosted", "--nocapture", "--test-threads=1"]);
         daemon.env("REMORA_HOSTED", world.folder.path()).env("REMORA_HANDLER", &world.handler);

@@ -1,13 +1,13 @@
-//! The contract suite of `cri::RuntimeService` on this runtime, with both low-level runtimes.
+//! The contract suite of `cri::RuntimeService` on this runtime, with each low-level runtime.
 
 mod world;
 
 use remora_runtime::contract::CHECKS;
-use world::on_both;
+use world::on_each;
 
 #[test]
 fn every_promise_is_kept() {
-    on_both("the contract", |world| async move {
+    on_each("the contract", |world| async move {
         let mut broken = Vec::new();
         for check in CHECKS {
             if let Err(what) = (check.run)(world.environment()).await {

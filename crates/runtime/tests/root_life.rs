@@ -10,7 +10,7 @@ use remora_cri::{
     StopContainerRequest,
 };
 use remora_runtime::contract::own_processes;
-use world::{World, on_both};
+use world::{World, on_each};
 
 fn secured(
     world: &World,
@@ -25,7 +25,7 @@ fn secured(
 
 #[test]
 fn output_is_logged_and_the_pods_name_is_known() {
-    on_both("logs", |mut world| async move {
+    on_each("logs", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let script = "echo out; echo err >&2; hostname; cat /etc/hostname; echo $HOSTNAME; cat /etc/hosts | tail -n 1";
         let id = world.start(&sandbox, world.container("c", &["sh", "-c", script])).await;
@@ -42,7 +42,7 @@ fn output_is_logged_and_the_pods_name_is_known() {
 
 #[test]
 fn a_rotated_log_is_opened_anew() {
-    on_both("log rotation", |mut world| async move {
+    on_each("log rotation", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let script = "echo one; read line; echo two";
         let config = remora_cri::ContainerConfig { stdin: true, ..world.container("c", &["sh", "-c", script]) };
@@ -62,7 +62,7 @@ fn a_rotated_log_is_opened_anew() {
 
 #[test]
 fn a_debugger_sees_its_targets_processes_and_files() {
-    on_both("a target", |mut world| async move {
+    on_each("a target", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
         let options =
@@ -84,7 +84,7 @@ fn a_debugger_sees_its_targets_processes_and_files() {
 
 #[test]
 fn what_a_debugger_leaves_behind_is_killed_with_it() {
-    on_both("orphans", |mut world| async move {
+    on_each("orphans", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
         let options =
@@ -101,7 +101,7 @@ fn what_a_debugger_leaves_behind_is_killed_with_it() {
 
 #[test]
 fn the_user_and_the_root_are_as_asked_for() {
-    on_both("a user", |mut world| async move {
+    on_each("a user", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let security = LinuxContainerSecurityContext {
             run_as_username: "web".into(),
@@ -127,7 +127,7 @@ fn the_user_and_the_root_are_as_asked_for() {
 
 #[test]
 fn a_user_that_the_image_does_not_know_is_refused() {
-    on_both("an unknown user", |world| async move {
+    on_each("an unknown user", |world| async move {
         let sandbox = world.sandbox("web").await;
         let security = LinuxContainerSecurityContext { run_as_username: "nosuch".into(), ..Default::default() };
         let config = secured(&world, "c", &["true"], security);
@@ -141,7 +141,7 @@ fn a_user_that_the_image_does_not_know_is_refused() {
 
 #[test]
 fn grace_lets_a_container_end_by_itself() {
-    on_both("a stop with grace", |mut world| async move {
+    on_each("a stop with grace", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
         let id = world.start(&sandbox, world.container("c", &["sh", "-c", script])).await;
@@ -154,7 +154,7 @@ fn grace_lets_a_container_end_by_itself() {
 
 #[test]
 fn removing_a_container_leaves_its_log_and_nothing_else() {
-    on_both("a removal", |world| async move {
+    on_each("a removal", |world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, world.container("c", &["sleep", "1000"])).await;
         assert!(!world.cgroups(&format!("kubepods/pod-web/{id}")).is_empty());
@@ -172,7 +172,7 @@ fn removing_a_container_leaves_its_log_and_nothing_else() {
 
 #[test]
 fn a_container_that_takes_too_much_memory_is_reported_as_such() {
-    on_both("out of memory", |mut world| async move {
+    on_each("out of memory", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let resources = LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() };
         let mut config = world.container("c", &["sh", "-c", "cat /dev/zero | tail"]);
@@ -186,7 +186,7 @@ fn a_container_that_takes_too_much_memory_is_reported_as_such() {
 
 #[test]
 fn a_debugger_without_limits_counts_against_its_pod() {
-    on_both("a pod's limit", |mut world| async move {
+    on_each("a pod's limit", |mut world| async move {
         let mut config = world.sandbox_config("web");
         let resources = LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() };
         config.linux.get_or_insert_default().resources = Some(resources);
@@ -198,8 +198,40 @@ fn a_debugger_without_limits_counts_against_its_pod() {
 }
 
 #[test]
+fn limits_of_pod_and_container_are_the_kernels_and_seen_from_inside() {
+    on_each("limits", |world| async move {
+        let limits = |megabytes: i64| LinuxContainerResources {
+            memory_limit_in_bytes: megabytes << 20,
+            cpu_quota: 1000 * megabytes,
+            cpu_period: 100_000,
+            ..Default::default()
+        };
+        let mut config = world.sandbox_config("web");
+        config.linux.get_or_insert_default().resources = Some(limits(64));
+        let sandbox = world.sandbox_with(config).await;
+        let mut config = world.container("c", &["sleep", "1000"]);
+        config.linux.get_or_insert_default().resources = Some(limits(32));
+        let id = world.start(&sandbox, config).await;
+        for (below, memory, processor) in [
+            ("kubepods/pod-web".to_owned(), "67108864", ["64000 100000", "64000"]),
+            (format!("kubepods/pod-web/{id}"), "33554432", ["32000 100000", "32000"]),
+        ] {
+            assert_eq!(world.cgroup_value(&below, &["memory.max", "memory.limit_in_bytes"]), memory, "{below}");
+            let found = world.cgroup_value(&below, &["cpu.max", "cpu.cfs_quota_us"]);
+            assert!(processor.contains(&found.as_str()), "{below}: {found}");
+        }
+        let inside = "cd /sys/fs/cgroup; cat memory.max 2>/dev/null || cat memory/memory.limit_in_bytes";
+        assert_eq!(world.exec(&id, &["sh", "-c", inside]).await, "33554432\n");
+        // Nothing of the host's tree is seen from a cgroup namespace, which containers have on v2.
+        let own = world.exec(&id, &["cat", "/proc/self/cgroup"]).await;
+        assert!(own == "0::/\n" || own.lines().count() > 1, "{own}");
+        world
+    });
+}
+
+#[test]
 fn a_privileged_container_may_mount() {
-    on_both("privileged", |mut world| async move {
+    on_each("privileged", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let security = LinuxContainerSecurityContext { privileged: true, ..Default::default() };
         let command = ["sh", "-c", "mount -t tmpfs none /tmp && echo mounted; ls /dev/loop0 /dev/null"];
@@ -212,7 +244,7 @@ fn a_privileged_container_may_mount() {
 
 #[test]
 fn a_pod_that_shares_its_processes_has_a_pause_process() {
-    on_both("shared processes", |mut world| async move {
+    on_each("shared processes", |mut world| async move {
         let mut config = world.sandbox_config("web");
         let options = NamespaceOption { pid: NamespaceMode::Pod.into(), ..Default::default() };
         let security =
@@ -237,7 +269,7 @@ fn a_pod_that_shares_its_processes_has_a_pause_process() {
 
 #[test]
 fn the_hosts_network_and_processes_are_the_hosts() {
-    on_both("the host's namespaces", |mut world| async move {
+    on_each("the host's namespaces", |mut world| async move {
         let mut config = world.sandbox_config("web");
         let node = NamespaceMode::Node.into();
         let options = NamespaceOption { network: node, pid: node, ipc: node, ..Default::default() };
@@ -264,7 +296,7 @@ fn the_hosts_network_and_processes_are_the_hosts() {
 
 #[test]
 fn a_target_that_has_ended_meanwhile_fails_the_start_with_a_clear_sentence() {
-    on_both("a target that ended", |world| async move {
+    on_each("a target that ended", |world| async move {
         let sandbox = world.sandbox("web").await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
         let options =

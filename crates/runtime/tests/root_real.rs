@@ -29,7 +29,7 @@ fn an_imported_image_runs_in_a_pod_with_an_address() {
     if !world::ready("real parts") {
         return;
     }
-    for handler in world::HANDLERS {
+    for handler in world::handlers("real parts") {
         in_a_node(|folder| async move {
             let env = open(&folder, handler).await;
             pod_with_an_address(&env, &folder).await;

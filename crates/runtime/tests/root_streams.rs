@@ -6,7 +6,7 @@ use remora_cri::{Code, ContainerConfig, ExecSyncRequest, RuntimeService, StopCon
 use remora_streaming::{ContainerStreams, ExecOptions, SessionEnd, StreamError, TerminalSize};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use world::{Client, World, on_both};
+use world::{Client, World, on_each};
 
 fn command(words: &[&str], tty: bool) -> ExecOptions {
     ExecOptions { command: words.iter().map(|word| (*word).to_owned()).collect(), tty }
@@ -19,7 +19,7 @@ async fn idle(world: &World) -> String {
 
 #[test]
 fn exec_sync_gives_output_and_exit_code() {
-    on_both("exec sync", |world| async move {
+    on_each("exec sync", |world| async move {
         let id = idle(&world).await;
         let exec = async |cmd: &[&str], timeout| {
             let cmd = cmd.iter().map(|word| (*word).to_owned()).collect();
@@ -39,7 +39,7 @@ fn exec_sync_gives_output_and_exit_code() {
 
 #[test]
 fn an_exec_passes_input_output_and_exit_code() {
-    on_both("exec", |world| async move {
+    on_each("exec", |world| async move {
         let id = idle(&world).await;
         let (mut client, stdio) = Client::new(true, false);
         client.stdin.write_all(b"hello\n").await.unwrap();
@@ -54,7 +54,7 @@ fn an_exec_passes_input_output_and_exit_code() {
 
 #[test]
 fn a_program_that_is_not_there_is_126_and_a_sentence() {
-    on_both("exec of nothing", |world| async move {
+    on_each("exec of nothing", |world| async move {
         let id = idle(&world).await;
         let sentence = "OCI runtime exec failed: exec failed: unable to start container process: \
                         exec: \"nosuch\": executable file not found in $PATH";
@@ -70,7 +70,7 @@ fn a_program_that_is_not_there_is_126_and_a_sentence() {
 
 #[test]
 fn sessions_with_what_does_not_run_are_refused() {
-    on_both("refused sessions", |world| async move {
+    on_each("refused sessions", |world| async move {
         let id = idle(&world).await;
         world.runtime.stop_container(StopContainerRequest { container_id: id.clone(), timeout: 0 }).await.unwrap();
         let exec = world.runtime.exec(&id, command(&["true"], false), Client::new(false, false).1).await;
@@ -88,7 +88,7 @@ fn sessions_with_what_does_not_run_are_refused() {
 
 #[test]
 fn a_terminal_has_the_clients_size_and_what_it_has_shown_is_shown_again() {
-    on_both("attach", |world| async move {
+    on_each("attach", |world| async move {
         let sandbox = world.sandbox("web").await;
         let script = "echo prompt; while read -r line; do stty size; echo got $line; done";
         let config = ContainerConfig { tty: true, stdin: true, ..world.container("c", &["sh", "-c", script]) };
@@ -116,7 +116,7 @@ fn a_terminal_has_the_clients_size_and_what_it_has_shown_is_shown_again() {
 
 #[test]
 fn an_exec_whose_client_goes_hangs_up() {
-    on_both("a hangup", |world| async move {
+    on_each("a hangup", |world| async move {
         let id = idle(&world).await;
         let (mut client, stdio) = Client::new(true, true);
         let runtime = world.runtime.clone();
@@ -132,7 +132,7 @@ fn an_exec_whose_client_goes_hangs_up() {
 
 #[test]
 fn attached_input_reaches_a_container_that_takes_it_once() {
-    on_both("stdin once", |mut world| async move {
+    on_each("stdin once", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let config = ContainerConfig { stdin: true, stdin_once: true, ..world.container("c", &["cat"]) };
         let id = world.start(&sandbox, config).await;

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use remora_shim_protocol::{Failure, FailureKind, ShimConfig};
 
+use crate::crun;
+
 /// Which command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -33,6 +35,8 @@ struct Files {
     log: PathBuf,
     pid: PathBuf,
     process: Option<PathBuf>,
+    /// The container's own, which stays.
+    spec: PathBuf,
 }
 
 /// The streams that a command passes on to what it starts.
@@ -130,14 +134,25 @@ impl Running {
     /// Why it failed.
     pub(crate) fn failure(&self) -> Failure {
         // No log is a failure too, but one that says less than the sentence for it.
-        failure(self.purpose, &fs::read_to_string(&self.files.log).unwrap_or_default())
+        let log = fs::read_to_string(&self.files.log).unwrap_or_default();
+        failure(self.purpose, &log, &self.files.program().unwrap_or_default())
     }
 }
 
 impl Files {
     fn new(config: &ShimConfig, name: &str, process: Option<PathBuf>) -> Self {
         let in_bundle = |suffix: &str| config.bundle.join(format!("{name}.{suffix}"));
-        Self { log: in_bundle("log"), pid: in_bundle("pid"), process }
+        Self { log: in_bundle("log"), pid: in_bundle("pid"), process, spec: config.bundle.join("config.json") }
+    }
+
+    /// What was to run.
+    fn program(&self) -> Option<String> {
+        let (path, place) = match &self.process {
+            Some(process) => (process, "/args/0"),
+            None => (&self.spec, "/process/args/0"),
+        };
+        let process: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        process.pointer(place)?.as_str().map(ToOwned::to_owned)
     }
 }
 
@@ -151,12 +166,14 @@ impl Drop for Files {
 }
 
 /// A failure from the runtime's JSON log, in the words that people know from runc under containerd.
-pub(crate) fn failure(purpose: Purpose, log: &str) -> Failure {
+pub(crate) fn failure(purpose: Purpose, log: &str, program: &str) -> Failure {
     let message = last_error(log).unwrap_or_else(|| "the OCI runtime failed without saying why".to_owned());
     let core = ["runc run failed: ", "runc create failed: ", "remora-create run failed: ", "exec failed: "]
         .iter()
         .find_map(|prefix| message.strip_prefix(prefix))
         .unwrap_or(&message);
+    let translated = crun::in_the_words_of_runc(core, program);
+    let core = translated.as_deref().unwrap_or(core);
     let prefix = match purpose {
         Purpose::Start => "OCI runtime create failed: runc create failed: ",
         Purpose::Exec(_) => "OCI runtime exec failed: exec failed: ",
@@ -203,7 +220,7 @@ mod tests {
     fn failures_are_told_in_the_same_words_for_every_runtime() {
         let check = |purpose, log: &str, kind, message: &str| {
             let expected = Failure { kind, message: message.to_owned() };
-            assert_eq!(failure(purpose, log), expected, "{log}");
+            assert_eq!(failure(purpose, log, "sh"), expected, "{log}");
         };
         let (start, exec) = (Purpose::Start, Purpose::Exec(1));
         let not_found = r#"unable to start container process: exec: \"sh\": executable file not found in $PATH"#;
@@ -221,6 +238,8 @@ mod tests {
         let message =
             "OCI runtime exec failed: exec failed: unable to start container process: exec: \"/x\": permission denied";
         check(exec, log, FailureKind::NotExecutable, message);
+        let log = r#"{"msg":"executable file `sh` not found in $PATH: No such file or directory","level":"error"}"#;
+        check(exec, log, FailureKind::ExecutableNotFound, &format!("OCI runtime exec failed: exec failed: {said}"));
         let log = r#"{"level":"error","msg":"cannot exec in a container that is not running"}"#;
         let message = "OCI runtime exec failed: exec failed: cannot exec in a container that is not running";
         check(exec, log, FailureKind::NotRunning, message);

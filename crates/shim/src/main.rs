@@ -13,6 +13,7 @@
 mod attach;
 mod client;
 mod console;
+mod crun;
 mod exec;
 mod life;
 mod log;

@@ -1,4 +1,4 @@
-//! A container's first process under the shim, on remora-create and on runc: start, log, exit, streams, clients.
+//! A container's first process under the shim, on each low-level runtime: start, log, exit, streams, clients.
 
 mod world;
 
@@ -6,11 +6,11 @@ use std::fs;
 
 use remora_shim_protocol::{Failure, FailureKind, Frame, ProcessState, Reply, Report, Request};
 use serde_json::json;
-use world::{Runtime, World, on_both};
+use world::{Runtime, World, on_each};
 
 #[test]
 fn output_is_logged_and_the_exit_code_recorded() {
-    on_both("output", |runtime| {
+    on_each("output", |runtime| {
         let mut running = World::sh(runtime, "echo one; echo two >&2; printf three; exit 7").start();
         let record = running.wait();
         assert_eq!((record.exit_code, record.signal, record.oom_killed), (7, None, false));
@@ -25,7 +25,7 @@ fn output_is_logged_and_the_exit_code_recorded() {
 
 #[test]
 fn a_container_that_ends_at_once_is_started_and_ended() {
-    on_both("true", |runtime| {
+    on_each("true", |runtime| {
         let (mut running, report) = World::new(runtime, &["/bin/true"]).spawn();
         assert!(matches!(report, Report::Started(_)), "{report:?}");
         running.assert_over();
@@ -35,7 +35,7 @@ fn a_container_that_ends_at_once_is_started_and_ended() {
 
 #[test]
 fn a_signal_is_sent_and_recorded() {
-    on_both("signals", |runtime| {
+    on_each("signals", |runtime| {
         let mut running = World::idle(runtime).start();
         assert!(matches!(running.ask(Request::State), Reply::State(ProcessState::Running(_))));
         assert!(matches!(running.ask(Request::Shutdown), Reply::Failed(Failure { kind: FailureKind::Invalid, .. })));
@@ -48,7 +48,7 @@ fn a_signal_is_sent_and_recorded() {
 
 #[test]
 fn a_handled_signal_and_signals_to_all_arrive() {
-    on_both("handled signals", |runtime| {
+    on_each("handled signals", |runtime| {
         let script = "trap 'echo got it; kill $!; exit 3' TERM; sleep 1000 & echo ready; wait";
         let running = World::sh(runtime, script).start();
         running.attach().until("ready\n");
@@ -64,7 +64,7 @@ fn a_handled_signal_and_signals_to_all_arrive() {
 
 #[test]
 fn the_start_record_names_the_process() {
-    on_both("start record", |runtime| {
+    on_each("start record", |runtime| {
         let running = World::idle(runtime).start();
         let text = fs::read_to_string(&running.config.start_record).unwrap();
         let record: remora_shim_protocol::StartRecord = serde_json::from_str(&text).unwrap();
@@ -79,7 +79,7 @@ fn the_start_record_names_the_process() {
 
 #[test]
 fn a_program_that_cannot_run_is_reported_and_nothing_stays() {
-    on_both("failed starts", |runtime| {
+    on_each("failed starts", |runtime| {
         let check = |args: &[&str], kind, about: &str| {
             let (mut running, report) = World::new(runtime, args).spawn();
             let message = format!(
@@ -100,7 +100,7 @@ fn a_program_that_cannot_run_is_reported_and_nothing_stays() {
 
 #[test]
 fn a_spec_that_cannot_be_is_reported_with_the_reason() {
-    on_both("impossible specs", |runtime| {
+    on_each("impossible specs", |runtime| {
         let mut world = World::idle(runtime);
         world.spec["root"]["path"] = "no-such-folder".into();
         let (mut running, report) = world.spawn();
@@ -114,7 +114,7 @@ fn a_spec_that_cannot_be_is_reported_with_the_reason() {
 
 #[test]
 fn stdin_passes_and_its_end_too() {
-    on_both("stdin", |runtime| {
+    on_each("stdin", |runtime| {
         let mut running = World::new(runtime, &["/bin/cat"]).with_stdin(true).start();
         let mut client = running.attach();
         client.stdin("hello\n");
@@ -130,7 +130,7 @@ fn stdin_passes_and_its_end_too() {
 
 #[test]
 fn stdin_stays_open_for_the_next_client_unless_it_is_once() {
-    on_both("stdin for several", |runtime| {
+    on_each("stdin for several", |runtime| {
         let running = World::new(runtime, &["/bin/cat"]).with_stdin(false).start();
         let mut first = running.attach();
         first.send(&Frame::CloseStdin);
@@ -150,7 +150,7 @@ fn stdin_stays_open_for_the_next_client_unless_it_is_once() {
 
 #[test]
 fn without_stdin_input_is_at_its_end() {
-    on_both("no stdin", |runtime| {
+    on_each("no stdin", |runtime| {
         let running = World::new(runtime, &["/bin/cat"]).start();
         assert_eq!(running.wait().exit_code, 0);
     });
@@ -158,7 +158,7 @@ fn without_stdin_input_is_at_its_end() {
 
 #[test]
 fn a_client_that_comes_back_gets_the_replay_and_two_see_the_same() {
-    on_both("attach again", |runtime| {
+    on_each("attach again", |runtime| {
         let running =
             World::sh(runtime, "echo first; while read line; do echo got $line; done").with_stdin(false).start();
         let mut lost = running.attach();
@@ -181,7 +181,7 @@ fn a_client_that_comes_back_gets_the_replay_and_two_see_the_same() {
 
 #[test]
 fn a_client_that_does_not_read_stalls_neither_container_nor_log() {
-    on_both("slow client", |runtime| {
+    on_each("slow client", |runtime| {
         let lines = 400_000;
         let running = World::sh(runtime, &format!("read go; seq 1 {lines}")).with_stdin(true).start();
         let mut slow = running.attach();
@@ -194,7 +194,7 @@ fn a_client_that_does_not_read_stalls_neither_container_nor_log() {
 
 #[test]
 fn memory_kills_are_recorded() {
-    on_both("oom", |runtime| {
+    on_each("oom", |runtime| {
         let mut world = World::sh(runtime, "tail /dev/zero");
         world.spec["linux"]["resources"] = json!({ "memory": { "limit": 16 << 20 } });
         let running = world.start();
@@ -204,10 +204,34 @@ fn memory_kills_are_recorded() {
     });
 }
 
+/// With the kernel's log as the device: every machine has it, and root may write to it without a further right.
+#[test]
+fn only_devices_that_were_asked_for_can_be_used() {
+    on_each("devices", |runtime| {
+        let refused = json!({ "allow": false, "access": "rwm" });
+        let allowed = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "wm" });
+        let script = "busybox mknod /tmp/log c 1 11 && echo made; true > /tmp/log; echo $?; \
+             echo x > /dev/null; head -c 1 /dev/urandom > /dev/zero; echo $?";
+        for (rules, expected) in [(json!([refused]), "1"), (json!([refused, allowed]), "0")] {
+            let mut world = World::sh(runtime, script);
+            world.spec["linux"]["resources"] = json!({ "devices": rules });
+            for set in ["bounding", "effective", "permitted"] {
+                let set = &mut world.spec["process"]["capabilities"][set];
+                set.as_array_mut().unwrap().push("CAP_MKNOD".into());
+            }
+            let running = world.start();
+            assert_eq!(running.wait().exit_code, 0, "{:?}", running.log());
+            let log = running.log();
+            let said: Vec<&str> = log.iter().filter_map(|line| line.strip_prefix("stdout F ")).collect();
+            assert_eq!(said, ["made", expected, "0"], "{rules}: {log:?}");
+        }
+    });
+}
+
 /// In a target's PID namespace the orphans of a debugger would go to the target's first process.
 #[test]
 fn what_is_left_in_the_cgroup_of_one_that_joined_a_target_is_killed() {
-    on_both("leftovers", |runtime| {
+    on_each("leftovers", |runtime| {
         let target = World::idle(runtime).start();
         let Reply::State(ProcessState::Running(record)) = target.ask(Request::State) else { panic!("not running") };
         let mut world = World::sh(runtime, "(sleep 1000 & sleep 1001 &) ; ps; exit 5");
@@ -230,7 +254,7 @@ fn what_is_left_in_the_cgroup_of_one_that_joined_a_target_is_killed() {
 
 #[test]
 fn output_of_a_background_process_is_complete_when_the_container_ends() {
-    on_both("background output", |runtime| {
+    on_each("background output", |runtime| {
         let mut running = World::sh(runtime, "(trap '' HUP; while :; do echo tick; done) & echo main; exit 0").start();
         assert_eq!(running.wait().exit_code, 0);
         assert!(running.log().contains(&"stdout F main".to_owned()));
@@ -240,7 +264,7 @@ fn output_of_a_background_process_is_complete_when_the_container_ends() {
 
 #[test]
 fn a_rotated_log_is_opened_anew() {
-    on_both("rotation", |runtime| {
+    on_each("rotation", |runtime| {
         let running = World::sh(runtime, "while read line; do echo $line; done").with_stdin(false).start();
         let mut client = running.attach();
         client.stdin("old\n");
@@ -255,7 +279,7 @@ fn a_rotated_log_is_opened_anew() {
 
 #[test]
 fn a_process_may_open_its_standard_streams_again_as_its_user() {
-    on_both("reopen", |runtime| {
+    on_each("reopen", |runtime| {
         let mut world = World::sh(runtime, "echo out > /dev/stdout; echo err > /dev/stderr");
         world.spec["process"]["user"] = json!({ "uid": 4711, "gid": 4711 });
         world.spec["process"]["capabilities"] = json!({});
@@ -269,9 +293,9 @@ fn a_process_may_open_its_standard_streams_again_as_its_user() {
 
 #[test]
 fn what_this_machine_cannot_give_is_lowered() {
-    // runc fails on such a spec: the adapting is remora-create's own.
-    on_both("adapted", |runtime| {
-        if runtime == Runtime::Runc {
+    // The others fail on such a spec: the adapting is remora-create's own.
+    on_each("adapted", |runtime| {
+        if runtime != Runtime::Create {
             return;
         }
         let mut world = World::sh(runtime, "cat /proc/self/oom_score_adj; grep NoNewPrivs /proc/self/status");
@@ -287,7 +311,7 @@ fn what_this_machine_cannot_give_is_lowered() {
 
 #[test]
 fn the_host_has_no_way_from_the_container_to_its_binary() {
-    on_both("own binary", |runtime| {
+    on_each("own binary", |runtime| {
         // As in runc's CVE-2019-5736: the program to run is the runtime itself, whose binary is then written to.
         let (mut running, report) = World::new(runtime, &["/proc/self/exe", "state", "x"]).spawn();
         running.assert_over();

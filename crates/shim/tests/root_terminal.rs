@@ -4,7 +4,7 @@ mod world;
 
 use remora_shim_protocol::{Frame, TerminalSize};
 use serde_json::json;
-use world::{Runtime, World, on_both};
+use world::{Runtime, World, on_each};
 
 fn shell(runtime: Runtime) -> World {
     let mut world = World::new(runtime, &["/bin/sh"]).with_tty();
@@ -14,7 +14,7 @@ fn shell(runtime: Runtime) -> World {
 
 #[test]
 fn the_prompt_is_never_missed_and_commands_run() {
-    on_both("prompt", |runtime| {
+    on_each("prompt", |runtime| {
         let mut running = shell(runtime).start();
         let mut client = running.attach();
         client.until("$ ");
@@ -35,7 +35,7 @@ fn the_prompt_is_never_missed_and_commands_run() {
 
 #[test]
 fn job_control_works() {
-    on_both("job control", |runtime| {
+    on_each("job control", |runtime| {
         let running = shell(runtime).start();
         let mut client = running.attach();
         let first = client.until("$ ");
@@ -68,7 +68,7 @@ fn job_control_works() {
 
 #[test]
 fn the_size_follows_the_client() {
-    on_both("resize", |runtime| {
+    on_each("resize", |runtime| {
         let running = shell(runtime).start();
         let mut client = running.attach();
         client.until("$ ");
@@ -82,7 +82,7 @@ fn the_size_follows_the_client() {
 
 #[test]
 fn a_program_is_told_of_a_new_size() {
-    on_both("window change", |runtime| {
+    on_each("window change", |runtime| {
         let mut world = shell(runtime);
         let script = "trap 'stty size; exit 4' WINCH; echo set; while :; do sleep 0.01; done";
         world.spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
@@ -97,7 +97,7 @@ fn a_program_is_told_of_a_new_size() {
 
 #[test]
 fn a_shell_is_left_by_the_end_of_input() {
-    on_both("end of input", |runtime| {
+    on_each("end of input", |runtime| {
         let mut world = shell(runtime);
         world.stdio.stdin_once = true;
         let running = world.start();
@@ -110,7 +110,7 @@ fn a_shell_is_left_by_the_end_of_input() {
 
 #[test]
 fn the_terminal_belongs_to_the_user() {
-    on_both("terminal's owner", |runtime| {
+    on_each("terminal's owner", |runtime| {
         let mut world = shell(runtime);
         world.spec["process"]["args"] = json!([
             "/bin/sh",

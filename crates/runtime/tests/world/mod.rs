@@ -23,6 +23,7 @@ use remora_cri::{
 use remora_network::{FakeNetwork, Network};
 use remora_runtime::contract::{Environment, event};
 use remora_runtime::{Handler, Runtime, RuntimeConfig};
+use remora_sys::cgroup::Layout;
 
 use image::{PlainImage, make_rootfs};
 
@@ -31,16 +32,23 @@ pub(crate) use client::Client;
 
 /// A test that waits longer than this for an answer has failed: it is no measure of anything.
 pub(crate) const HANGS: Duration = Duration::from_secs(30);
-/// The handlers that every test runs on.
-pub(crate) const HANDLERS: [&str; 2] = ["", "runc"];
 
-/// Runs a test on both low-level runtimes, each on a runtime of its own that is torn down and looked through afterwards. Without
+/// The handlers that a test runs on; one that this machine cannot run is skipped aloud.
+pub(crate) fn handlers(name: &str) -> Vec<&'static str> {
+    let unified = matches!(Layout::detect().unwrap(), Layout::Unified(_));
+    if !unified {
+        eprintln!("SKIPPED: {name} on crun needs cgroup v2: cargo xtask vm test");
+    }
+    ["", "runc"].into_iter().chain(unified.then_some("crun")).collect()
+}
+
+/// Runs a test on each low-level runtime, each on a runtime of its own that is torn down and looked through afterwards. Without
 /// root it skips aloud, or fails under `REMORA_REQUIRE_ROOT=1`.
-pub(crate) fn on_both<F: Future<Output = World>>(name: &str, test: impl Fn(World) -> F) {
+pub(crate) fn on_each<F: Future<Output = World>>(name: &str, test: impl Fn(World) -> F) {
     if !ready(name) {
         return;
     }
-    for handler in HANDLERS {
+    for handler in handlers(name) {
         eprintln!("== {name} on {}", if handler.is_empty() { "remora-create" } else { handler });
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         tokio.block_on(async {
@@ -70,10 +78,9 @@ fn remove_leftovers() {
         let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
     };
-    let hierarchies = || fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
-    let cgroups = || hierarchies().flat_map(fs::read_dir).flatten().flatten();
-    let left: Vec<PathBuf> =
-        cgroups().filter(|cgroup| is_left(&cgroup.file_name().to_string_lossy())).map(|cgroup| cgroup.path()).collect();
+    let cgroups = hierarchies().into_iter().flat_map(fs::read_dir).flatten().flatten();
+    let left = cgroups.filter(|cgroup| is_left(&cgroup.file_name().to_string_lossy()));
+    let left: Vec<PathBuf> = left.map(|cgroup| cgroup.path()).collect();
     // Processes are in several hierarchies: all are killed before the first folder goes.
     left.iter().for_each(|cgroup| _ = remora_sys::cgroup::kill_all(std::slice::from_ref(cgroup)).unwrap());
     left.iter().for_each(|cgroup| remove_cgroup(cgroup));
@@ -81,6 +88,16 @@ fn remove_leftovers() {
         if is_left(&folder.file_name().to_string_lossy()) {
             remora_sys::mount::unmount_below(&folder.path()).unwrap();
             fs::remove_dir_all(folder.path()).unwrap();
+        }
+    }
+}
+
+/// Where hierarchies of cgroups are mounted, the second one of a hybrid system too.
+fn hierarchies() -> Vec<PathBuf> {
+    match Layout::detect().unwrap() {
+        Layout::Unified(mount) => vec![mount],
+        Layout::Legacy { hierarchies, unified } => {
+            hierarchies.into_iter().map(|hierarchy| hierarchy.mount).chain(unified).collect()
         }
     }
 }
@@ -240,12 +257,16 @@ impl World {
 
     /// Folders of a cgroup below this runtime's own that exist.
     pub(crate) fn cgroups(&self, below: &str) -> Vec<PathBuf> {
-        let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap();
-        let folders = hierarchies.map(|entry| entry.unwrap().path().join(&self.cgroup_root).join(below));
-        folders
-            .chain([Path::new("/sys/fs/cgroup").join(&self.cgroup_root).join(below)])
-            .filter(|f| f.exists())
-            .collect()
+        let folders = hierarchies().into_iter().map(|mount| mount.join(&self.cgroup_root).join(below));
+        folders.filter(|folder| folder.exists()).collect()
+    }
+
+    /// What a file of a cgroup below this runtime's own holds, by its names on v2 and on v1.
+    pub(crate) fn cgroup_value(&self, below: &str, names: &[&str]) -> String {
+        let folders = self.cgroups(below);
+        let files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+        let found = files.into_iter().find_map(|file| fs::read_to_string(file).ok());
+        found.unwrap_or_else(|| panic!("none of {names:?} is in {folders:?}")).trim().to_owned()
     }
 
     /// Mount points below this runtime's folders.
@@ -287,7 +308,7 @@ pub(crate) fn kill(pid: i32) {
 /// The configuration of a runtime below a folder.
 pub(crate) fn config(folder: &Path, cgroup_root: &str, network: Arc<dyn Network>) -> RuntimeConfig {
     let handler = |path: PathBuf| Handler { path, args: Vec::new() };
-    let handlers = [("", binary("remora-create")), ("runc", "/usr/sbin/runc".into())];
+    let handlers = [("", binary("remora-create")), ("runc", "/usr/sbin/runc".into()), ("crun", "/usr/bin/crun".into())];
     RuntimeConfig {
         root: folder.join("root"),
         run: folder.join("run"),

@@ -1,6 +1,6 @@
 //! A scratch world for tests that run real containers: a root file system of busybox, a bundle, a shim, and clients of it.
 //!
-//! Every test runs on both low-level runtimes ([`on_both`]). Cgroups have names of their own below `/remora-shim-test` and are emptied and
+//! Every test runs on each low-level runtime ([`on_each`]). Cgroups have names of their own below `/remora-shim-test` and are emptied and
 //! removed when a world is dropped, and at the next start if the test program was killed.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
@@ -31,10 +31,11 @@ const CGROUPS: &str = "/remora-shim-test";
 pub(crate) enum Runtime {
     Create,
     Runc,
+    Crun,
 }
 
-/// Runs a check on remora-create and on runc. Without root it skips aloud, or fails under `REMORA_REQUIRE_ROOT=1`.
-pub(crate) fn on_both(name: &str, check: impl Fn(Runtime)) {
+/// Runs a check on remora-create, on runc, and where there is cgroup v2 on crun. Without root it skips aloud, or fails under `REMORA_REQUIRE_ROOT=1`.
+pub(crate) fn on_each(name: &str, check: impl Fn(Runtime)) {
     if !rustix::process::geteuid().is_root() {
         assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{name} needs root, and REMORA_REQUIRE_ROOT is set");
         eprintln!("SKIPPED: {name} needs root");
@@ -42,7 +43,11 @@ pub(crate) fn on_both(name: &str, check: impl Fn(Runtime)) {
     }
     static LEFTOVERS: Once = Once::new();
     LEFTOVERS.call_once(remove_leftovers);
-    for runtime in [Runtime::Create, Runtime::Runc] {
+    for runtime in [Runtime::Create, Runtime::Runc, Runtime::Crun] {
+        if runtime == Runtime::Crun && !matches!(Layout::detect().unwrap(), Layout::Unified(_)) {
+            eprintln!("SKIPPED: {name} on {runtime:?} needs cgroup v2: cargo xtask vm test");
+            continue;
+        }
         eprintln!("== {name} on {runtime:?}");
         check(runtime);
     }
@@ -52,6 +57,7 @@ impl Runtime {
     fn path(self) -> PathBuf {
         match self {
             Self::Runc => PathBuf::from("/usr/sbin/runc"),
+            Self::Crun => PathBuf::from("/usr/bin/crun"),
             Self::Create => {
                 let path = Path::new(env!("CARGO_BIN_EXE_remora-shim")).with_file_name("remora-create");
                 assert!(path.exists(), "{} is not there: cargo build -p remora-create", path.display());
