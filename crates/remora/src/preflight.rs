@@ -11,9 +11,18 @@ use remora_cli::CommandError;
 pub(crate) struct Facts {
     pub(crate) is_root: bool,
     pub(crate) has_overlay: bool,
-    pub(crate) has_cgroups: bool,
+    pub(crate) cgroups: Cgroups,
     /// `remora-shim` and `remora-create` that are not where they should be.
     pub(crate) missing_programs: Vec<String>,
+}
+
+/// What was found of the control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    Ready,
+    Missing,
+    /// cgroup v2 hands down controllers only from a group without processes; a container's own group has some.
+    Occupied,
 }
 
 /// Looks at the machine. Nothing is changed.
@@ -24,8 +33,16 @@ pub(crate) fn facts(libexec: &Path) -> Facts {
     Facts {
         is_root: remora_sys::process::is_root(),
         has_overlay: file_systems.lines().any(|line| line.ends_with("\toverlay")),
-        has_cgroups: remora_sys::cgroup::Layout::detect().is_ok(),
+        cgroups: cgroups(),
         missing_programs: missing.map(|path| path.display().to_string()).collect(),
+    }
+}
+
+fn cgroups() -> Cgroups {
+    match remora_sys::cgroup::Layout::detect() {
+        Ok(layout) if layout.is_occupied() => Cgroups::Occupied,
+        Ok(_) => Cgroups::Ready,
+        Err(_) => Cgroups::Missing,
     }
 }
 
@@ -39,9 +56,15 @@ pub(crate) fn judge(facts: &Facts) -> Result<(), CommandError> {
         let problem = CommandError::failed("this kernel has no overlay file system, on which containers stand");
         return Err(problem.hint("modprobe overlay"));
     }
-    if !facts.has_cgroups {
-        let problem = CommandError::failed("no cgroup file system is mounted in /sys/fs/cgroup");
-        return Err(problem
+    let cgroups_problem = match facts.cgroups {
+        Cgroups::Ready => None,
+        Cgroups::Missing => Some("no cgroup file system is mounted in /sys/fs/cgroup"),
+        Cgroups::Occupied => {
+            Some("processes stand in the root of this container's cgroups, so that no pod can be limited")
+        }
+    };
+    if let Some(problem) = cgroups_problem {
+        return Err(CommandError::failed(problem)
             .hint("inside a container, start it with its host's cgroups (docker run --privileged --cgroupns=host)"));
     }
     if let Some(missing) = facts.missing_programs.first() {
@@ -57,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_way_is_one_sentence_with_a_remedy() {
-        let good = Facts { is_root: true, has_overlay: true, has_cgroups: true, missing_programs: vec![] };
+        let good = Facts { is_root: true, has_overlay: true, cgroups: Cgroups::Ready, missing_programs: vec![] };
         let check = |facts: &Facts, expected: Option<&str>| {
             let got = judge(facts).err();
             assert_eq!(got.as_ref().map(|e| e.message.as_str()), expected);
@@ -70,7 +93,12 @@ mod tests {
         check(&plain, Some("this kernel has no overlay file system, on which containers stand"));
         let alone = Facts { missing_programs: vec!["/x/remora-shim".into()], ..good.clone() };
         check(&alone, Some("/x/remora-shim is missing"));
-        let bare = Facts { has_cgroups: false, ..good };
+        let occupied = Facts { cgroups: Cgroups::Occupied, ..good.clone() };
+        check(
+            &occupied,
+            Some("processes stand in the root of this container's cgroups, so that no pod can be limited"),
+        );
+        let bare = Facts { cgroups: Cgroups::Missing, ..good };
         check(&bare, Some("no cgroup file system is mounted in /sys/fs/cgroup"));
     }
 }

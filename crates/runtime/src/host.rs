@@ -83,17 +83,13 @@ fn has_controller(cgroups: &Layout, name: &str) -> bool {
 
 fn swap_controller(cgroups: &Layout) -> bool {
     match cgroups {
-        // The root of the hierarchy never has the file; the daemon's own cgroup does, if there is any but the root.
+        // The root of the hierarchy never has the file. Its children do, whatever they are; so has what a cgroup namespace shows as the root.
         Layout::Unified(mount) => {
-            own_unified_cgroup().is_some_and(|own| mount.join(own).join("memory.swap.max").exists())
+            let children = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
+            children.chain([mount.clone()]).any(|folder| folder.join("memory.swap.max").exists())
         }
         Layout::Legacy { hierarchies, .. } => {
             hierarchies.iter().any(|hierarchy| hierarchy.mount.join("memory.memsw.limit_in_bytes").exists())
         }
     }
-}
-
-fn own_unified_cgroup() -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    text.lines().find_map(|line| line.strip_prefix("0::/")).map(PathBuf::from)
 }

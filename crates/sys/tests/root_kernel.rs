@@ -154,3 +154,29 @@ fn everything_in_a_cgroup_is_killed_and_the_folder_can_go() {
     assert!(!folders[0].parent().unwrap().exists());
     assert_eq!(cgroup::processes(Path::new("/sys/fs/cgroup/none")).unwrap(), []);
 }
+
+#[test]
+fn a_root_that_is_a_containers_own_and_holds_processes_is_occupied() {
+    if !as_root("cgroups") {
+        return;
+    }
+    let mount = match Layout::detect().unwrap() {
+        Layout::Unified(mount) | Layout::Legacy { unified: Some(mount), .. } => mount,
+        Layout::Legacy { unified: None, .. } => {
+            eprintln!("SKIPPED: no hierarchy of cgroup v2 is mounted");
+            return;
+        }
+    };
+    let folder = mount.join(format!("remora-sys-test-{}-occupied", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    // A cgroup namespace shows its own group as the root, and that is all it does.
+    let inside = Layout::Unified(folder.clone());
+    assert!(!Layout::Unified(mount).is_occupied());
+    assert!(!inside.is_occupied());
+    let folders = [folder];
+    let mut shell = fill(&folders);
+    assert!(inside.is_occupied());
+    cgroup::kill_all(&folders).unwrap();
+    shell.wait().unwrap();
+    cgroup::remove_folder(&folders[0]).unwrap();
+}

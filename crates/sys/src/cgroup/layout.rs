@@ -71,6 +71,16 @@ impl Layout {
         }
     }
 
+    /// Whether the root of a unified hierarchy holds processes although it is not the machine's: the group of a container with a cgroup
+    /// namespace of its own. Such a group hands down no controllers.
+    #[must_use]
+    pub fn is_occupied(&self) -> bool {
+        let Self::Unified(mount) = self else { return false };
+        // Only the machine's own root, which is exempt, has no type.
+        let exempt = !mount.join("cgroup.type").exists();
+        !exempt && fs::read_to_string(mount.join("cgroup.procs")).is_ok_and(|text| !text.is_empty())
+    }
+
     /// Makes a cgroup (and those above it) in every hierarchy, ready to hold processes: on v1 with its parent's `cpuset.cpus` and
     /// `cpuset.mems`, on v2 with the parent's controllers handed down to it.
     ///
