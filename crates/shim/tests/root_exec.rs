@@ -183,7 +183,9 @@ fn an_exec_is_found_by_its_id_again_signalled_and_ended() {
 fn the_terminal_of_an_exec_has_its_size_and_hangs_up_with_its_client() {
     on_each("exec terminal", |runtime| {
         let running = World::idle(runtime).start();
-        let script = "stty size; tty; trap 'touch /tmp/hung; exit' HUP; echo ready; read line; stty size; read line";
+        // A shell that reads can see the end of its terminal before the signal, and end; one that waits cannot.
+        let script =
+            "stty size; tty; trap 'touch /tmp/hung; exit' HUP; echo ready; read line; stty size; sleep 1000 & wait";
         let (mut client, reply) = running.exec("t", &["/bin/sh", "-c", script], true, true);
         assert_eq!(reply, Reply::Streaming { tty: true });
         let seen = client.until("ready\r\n");
