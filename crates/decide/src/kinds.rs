@@ -45,6 +45,8 @@ pub struct KindRules {
     pub reports_readiness: bool,
     /// When the pod ends, it is stopped after the ordinary containers, in reverse order.
     pub stops_last: bool,
+    /// A guest of the pod: it has no limits of its own, so the node's ceiling holds, and the kernel kills it before its hosts.
+    pub guest: bool,
 }
 
 /// The rules of a kind.
@@ -58,6 +60,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: false,
             reports_readiness: true,
             stops_last: false,
+            guest: false,
         },
         ContainerKind::Sidecar => KindRules {
             starts: Starts::InTurn,
@@ -67,6 +70,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: false,
             reports_readiness: true,
             stops_last: true,
+            guest: false,
         },
         ContainerKind::Container => KindRules {
             starts: Starts::AfterInit,
@@ -76,6 +80,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: false,
             reports_readiness: true,
             stops_last: false,
+            guest: false,
         },
         ContainerKind::Ephemeral => KindRules {
             starts: Starts::WithSandbox,
@@ -85,6 +90,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: true,
             reports_readiness: false,
             stops_last: false,
+            guest: true,
         },
     }
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub cgroup_root: String,
     /// Containers without a seccomp profile get the runtime's default one, not none (kubelet's `--seccomp-default`).
     pub seccomp_default: bool,
+    /// What an ephemeral container may use at most.
+    pub debug_limits: DebugLimits,
     /// How pods resolve names.
     pub dns: Dns,
     /// Where pods find the API; none leaves `KUBERNETES_SERVICE_HOST` out.
@@ -45,6 +47,22 @@ pub struct Config {
     pub streams: Arc<dyn ContainerStreams>,
     /// The time.
     pub clock: Clock,
+}
+
+/// The ceiling of each ephemeral container: it can have no limits of its own, and must not starve or end whom it looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DebugLimits {
+    /// In bytes; none: as much as the pod may use.
+    pub memory: Option<i64>,
+    /// Processes and threads; none: as many as the machine allows.
+    pub pids: Option<i64>,
+}
+
+impl Default for DebugLimits {
+    /// 1 GiB, which a debugger's symbols fit into, and 1024 processes.
+    fn default() -> Self {
+        Self { memory: Some(1 << 30), pids: Some(1024) }
+    }
 }
 
 /// How pods resolve names.

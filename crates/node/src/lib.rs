@@ -29,6 +29,6 @@ mod sandbox;
 mod streams;
 mod volumes;
 
-pub use config::{Clock, Config, Dns, KubernetesService, system_clock};
+pub use config::{Clock, Config, DebugLimits, Dns, KubernetesService, system_clock};
 pub use mounts::{Mounts, PlainFolders, SystemMounts};
 pub use node::{Node, NodeError, tear_down};

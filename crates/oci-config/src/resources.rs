@@ -1,9 +1,14 @@
 //! What a container may use: processor, memory, huge pages, and how early the kernel gives it up.
 
-use oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxHugepageLimit, LinuxMemory, LinuxResources};
+use std::collections::HashMap;
+
+use oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxHugepageLimit, LinuxMemory, LinuxPids, LinuxResources};
 use remora_cri::LinuxContainerResources;
 
 use crate::Facts;
+
+/// The one file of cgroup v2 that is understood on v1 too: CRI has no field for the number of processes, and the OCI spec's works on both.
+const PIDS_MAX: &str = "pids.max";
 
 /// The spec's resources. Zero means "not limited" for every number, as CRI says.
 pub(crate) fn resources(
@@ -19,10 +24,20 @@ pub(crate) fn resources(
     if facts.hugetlb_controller && !asked.hugepage_limits.is_empty() {
         resources.set_hugepage_limits(Some(asked.hugepage_limits.iter().map(hugepage).collect()));
     }
-    if facts.cgroup_version == crate::CgroupVersion::V2 && !asked.unified.is_empty() {
-        resources.set_unified(Some(asked.unified.clone().into_iter().collect()));
+    resources.set_pids(pids(asked));
+    let unified: HashMap<_, _> = asked.unified.clone().into_iter().filter(|(name, _)| name != PIDS_MAX).collect();
+    if facts.cgroup_version == crate::CgroupVersion::V2 && !unified.is_empty() {
+        resources.set_unified(Some(unified));
     }
     resources
+}
+
+/// Anything but a number, such as `max`, is no limit.
+fn pids(asked: &LinuxContainerResources) -> Option<LinuxPids> {
+    let limit = asked.unified.get(PIDS_MAX)?.parse().ok().filter(|&limit: &i64| limit > 0)?;
+    let mut pids = LinuxPids::default();
+    pids.set_limit(limit);
+    Some(pids)
 }
 
 /// The value to ask for: where the host may not lower it, its own value is kept instead (containerd's `restrict_oom_score_adj`).
@@ -75,6 +90,19 @@ mod tests {
         check(1000, Some(0), 1000);
         check(5000, None, 1000);
         assert_eq!(oom_score_adj(None, Some(0)), None);
+    }
+
+    #[test]
+    fn the_number_of_processes_is_taken_from_the_unified_name_on_both_hierarchies() {
+        let check = |value: &str, expected: Option<i64>| {
+            let unified = [(PIDS_MAX.to_owned(), value.to_owned())].into();
+            let asked = LinuxContainerResources { unified, ..Default::default() };
+            assert_eq!(pids(&asked).map(|pids| pids.limit()), expected, "{value}");
+        };
+        check("64", Some(64));
+        check("max", None);
+        check("0", None);
+        assert_eq!(pids(&LinuxContainerResources::default()), None);
     }
 
     #[test]

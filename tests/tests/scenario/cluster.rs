@@ -82,6 +82,7 @@ impl Cluster {
             logs: self.folder.path().join("logs"),
             cgroup_root: "/remora".to_owned(),
             seccomp_default: false,
+            debug_limits: Default::default(),
             dns: Dns::default(),
             kubernetes_service: None,
             client: client(&self.connectors, &name, &["system:nodes"]),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use remora_model::quantity::Quantity;
 
 use crate::NodeDirs;
 
@@ -41,12 +42,37 @@ pub struct UpArgs {
     /// Give containers that ask for no seccomp profile the default one instead of none.
     #[arg(long)]
     pub seccomp_default: bool,
+    /// How much memory an ephemeral container may use at most, such as 512Mi; 0: as much as its pod.
+    #[arg(long, value_name = "AMOUNT", default_value = "1Gi")]
+    pub debug_memory_limit: LimitArg,
+    /// How many processes and threads an ephemeral container may have at most; 0: no limit.
+    #[arg(long, value_name = "NUMBER", default_value = "1024")]
+    pub debug_pids_limit: LimitArg,
     /// Tell a starting process how it went, at this file (used by --detach).
     #[arg(long, hide = true, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// What to log, as in RUST_LOG.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "REMORA_LOG")]
     pub log: String,
+}
+
+/// A limit in Kubernetes' way of writing amounts; none for `0` and `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitArg(pub Option<i64>);
+
+impl FromStr for LimitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(LimitArg(None));
+        }
+        let amount = Quantity::parse(text).map_err(|_| "give an amount such as 512Mi or 1024, or none")?.value();
+        if amount < 0 {
+            return Err("a limit cannot be below 0".to_owned());
+        }
+        Ok(LimitArg(Some(amount).filter(|&amount| amount > 0)))
+    }
 }
 
 /// A registry's mirror: `docker.io=http://127.0.0.1:5000`; `*=URL` for every registry.
@@ -73,6 +99,20 @@ impl FromStr for MirrorArg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_amounts_or_none() {
+        let check = |text: &str, expected: Result<Option<i64>, &str>| {
+            let got = text.parse::<LimitArg>();
+            assert_eq!(got, expected.map(LimitArg).map_err(str::to_owned), "{text}");
+        };
+        check("512Mi", Ok(Some(512 << 20)));
+        check("1024", Ok(Some(1024)));
+        check("0", Ok(None));
+        check("none", Ok(None));
+        check("-1", Err("a limit cannot be below 0"));
+        check("much", Err("give an amount such as 512Mi or 1024, or none"));
+    }
 
     #[test]
     fn mirrors_are_a_host_and_a_url() {

@@ -109,7 +109,7 @@ pub(crate) async fn config(context: &Context, pod: &Pod, order: &StartOrder) -> 
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         linux: Some(LinuxContainerConfig {
-            resources: Some(resources::of_container(pod, kind, &container)),
+            resources: Some(resources::of_container(pod, kind, &container, context.config.debug_limits)),
             security_context: Some(security::of_container(context, pod, &container, target)),
         }),
         ..ContainerConfig::default()

@@ -7,20 +7,44 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use remora_cri::LinuxContainerResources;
-use remora_decide::{QosClass, qos_class};
+use remora_decide::{QosClass, qos_class, rules_of};
 use remora_model::ContainerKind;
 use remora_model::quantity::Quantity;
+
+use crate::DebugLimits;
 
 const PERIOD: i64 = 100_000;
 const LEAST_QUOTA: i64 = 1_000;
 const LEAST_SHARES: i64 = 2;
 const MOST_SHARES: i64 = 262_144;
+const MOST_OOM_SCORE: i64 = 1000;
 
-/// What one container may use. An ephemeral container has no requests or limits of its own.
-pub(crate) fn of_container(pod: &Pod, kind: ContainerKind, container: &Container) -> LinuxContainerResources {
+/// What one container may use.
+pub(crate) fn of_container(
+    pod: &Pod,
+    kind: ContainerKind,
+    container: &Container,
+    ceiling: DebugLimits,
+) -> LinuxContainerResources {
+    if rules_of(kind).guest {
+        return of_guest(pod_resources(pod).memory_limit_in_bytes, ceiling);
+    }
     let none = ResourceRequirements::default();
-    let resources = container.resources.as_ref().filter(|_| kind != ContainerKind::Ephemeral).unwrap_or(&none);
+    let resources = container.resources.as_ref().unwrap_or(&none);
     LinuxContainerResources { oom_score_adj: oom_score(pod, resources), ..linux(resources) }
+}
+
+/// The node's ceiling, never above the pod's own limit; the least weight; and first to go when memory is short, the pod's or the node's.
+fn of_guest(pod_memory: i64, ceiling: DebugLimits) -> LinuxContainerResources {
+    let memory = [ceiling.memory, Some(pod_memory).filter(|&limit| limit > 0)].into_iter().flatten().min();
+    LinuxContainerResources {
+        cpu_shares: LEAST_SHARES,
+        memory_limit_in_bytes: memory.unwrap_or(0),
+        oom_score_adj: MOST_OOM_SCORE,
+        // CRI has no field of its own for it.
+        unified: ceiling.pids.map(|limit| ("pids.max".to_owned(), limit.to_string())).into_iter().collect(),
+        ..LinuxContainerResources::default()
+    }
 }
 
 /// What the pod as a whole may use: the cgroup above its containers. A limit only if every container has one.
@@ -72,7 +96,7 @@ fn quota(milli_cpu: i64) -> i64 {
 fn oom_score(pod: &Pod, resources: &ResourceRequirements) -> i64 {
     match qos_class(pod) {
         QosClass::Guaranteed => -997,
-        QosClass::BestEffort => 1000,
+        QosClass::BestEffort => MOST_OOM_SCORE,
         QosClass::Burstable => {
             let request = memory_request(resources);
             let capacity = i64::try_from(crate::machine::memory_bytes()).unwrap_or(i64::MAX).max(1);
@@ -95,6 +119,21 @@ mod tests {
         let resources: ResourceRequirements = serde_json::from_value(resources).unwrap();
         let linux = linux(&resources);
         assert_eq!((linux.cpu_shares, linux.cpu_quota, linux.memory_limit_in_bytes), expected, "{resources:?}");
+    }
+
+    #[test]
+    fn a_guest_has_the_nodes_ceiling_but_never_more_than_its_pod() {
+        let check = |pod_memory, memory, pids, expected: (i64, Option<&str>)| {
+            let found = of_guest(pod_memory, DebugLimits { memory, pids });
+            let pids = found.unified.get("pids.max").map(String::as_str);
+            assert_eq!((found.memory_limit_in_bytes, pids), expected, "{pod_memory} {memory:?}");
+            assert_eq!((found.cpu_shares, found.oom_score_adj, found.cpu_quota), (2, 1000, 0));
+        };
+        check(0, Some(1 << 30), Some(1024), (1 << 30, Some("1024")));
+        check(64 << 20, Some(1 << 30), Some(1024), (64 << 20, Some("1024")));
+        check(2 << 30, Some(1 << 30), None, (1 << 30, None));
+        check(64 << 20, None, None, (64 << 20, None));
+        check(0, None, None, (0, None));
     }
 
     #[test]

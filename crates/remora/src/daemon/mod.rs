@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use remora_cli::kubeconfig::NodeAccess;
 use remora_cli::{CommandError, UpArgs};
 use remora_controllers::Settings;
-use remora_node::{Dns, Node};
+use remora_node::{DebugLimits, Dns, Node};
 use remora_sys::file::{FolderLock, lock_folder};
 use tokio::task::JoinHandle;
 
@@ -128,6 +128,7 @@ impl Joined<'_> {
             logs: self.place.logs(),
             cgroup_root: format!("/{}", machine.cgroup_root()),
             seccomp_default: self.args.seccomp_default,
+            debug_limits: DebugLimits { memory: self.args.debug_memory_limit.0, pids: self.args.debug_pids_limit.0 },
             dns: Dns { resolv_conf: Some("/etc/resolv.conf".into()), ..Dns::default() },
             // The API server listens on loopback unless asked otherwise: pods cannot reach it there.
             kubernetes_service: None,
