@@ -17,6 +17,7 @@ pub mod rootfs;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod tree;
 pub mod users;
 
 pub use error::{Error, Result};

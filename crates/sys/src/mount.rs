@@ -143,14 +143,18 @@ pub fn unmount(target: &Path) -> Result<bool> {
     }
 }
 
-/// Takes down everything that is mounted on or below a folder, stacked mounts too. Nothing mounted is no error.
+/// Takes down everything that is mounted on or below a folder, stacked mounts too. Nothing mounted is no error. When this succeeds,
+/// nothing is mounted there any more: the folder can be removed without reaching into what was.
 ///
 /// # Errors
-/// As [`unmount`], or the list cannot be read.
+/// As [`unmount`], the list cannot be read, or a mount stays.
 pub fn unmount_below(folder: &Path) -> Result<()> {
-    // The list is in the order of mounting: what lies on top comes last, so it goes first.
-    for mount in mounts_below(folder)?.iter().rev() {
-        unmount(&mount.target)?;
+    // From the top: a mount takes what is mounted below it along. Paths below it are never walked: they may be in the hands of a container,
+    // whose links could lead to mounts of the host's.
+    while let Some(top) = mounts_below(folder)?.into_iter().min_by_key(|mount| mount.target.components().count()) {
+        if !unmount(&top.target)? {
+            return Err(failed("unmount", top.target.display())(io::Error::from(io::ErrorKind::ResourceBusy)));
+        }
     }
     Ok(())
 }

@@ -157,7 +157,7 @@ pub fn run_in<T: Send>(kind: Kind, path: &Path, work: impl FnOnce() -> T + Send)
 }
 
 /// Namespaces belong to threads: one that ends takes its changes with it.
-fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("namespace".into())

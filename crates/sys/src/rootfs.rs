@@ -1,7 +1,8 @@
 //! Reading inside a container's root file system without being led out of it by its symbolic links.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -23,12 +24,47 @@ pub fn open_inside(rootfs: &Path, path: &Path) -> Result<Option<File>> {
 }
 
 fn open(rootfs: &Path, path: &Path) -> io::Result<File> {
-    let root = rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let root = root(rootfs)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = File::from(rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?);
     let kind = file.metadata()?.file_type();
     if kind.is_file() || kind.is_dir() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+/// What a path leads to, as a process chrooted to `rootfs` would see it; nothing is opened, so it may be a device or a socket too.
+/// `None` if it is not there.
+///
+/// # Errors
+/// Anything else than that it is not there.
+pub fn look_inside(rootfs: &Path, path: &Path) -> Result<Option<Metadata>> {
+    look(rootfs, path, ResolveFlags::IN_ROOT)
+}
+
+/// Likewise, but `None` too if the way leads over an absolute link: from another place than the root that would lead elsewhere.
+///
+/// # Errors
+/// As [`look_inside`].
+pub fn look_beneath(folder: &Path, path: &Path) -> Result<Option<Metadata>> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    look(folder, relative, ResolveFlags::BENEATH)
+}
+
+fn look(folder: &Path, path: &Path, resolve: ResolveFlags) -> Result<Option<Metadata>> {
+    let found = root(folder).and_then(|root| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let found = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve | ResolveFlags::NO_MAGICLINKS)?;
+        File::from(found).metadata()
+    });
+    match found {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EXDEV)) => Ok(None),
+        Err(error) => Err(failed("look in the root file system at", path.display())(error)),
+    }
+}
+
+fn root(rootfs: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The text of a file inside a root file system, at most `limit` bytes; `None` if it is not there.
@@ -71,6 +107,15 @@ mod tests {
         check("/etc/escape", None);
         check("../secret", None);
         check("etc/real/below", None);
+        let seen = |found: Result<Option<Metadata>>| found.unwrap().is_some();
+        let check = |path: &str, inside, beneath| {
+            assert_eq!(seen(look_inside(&rootfs, Path::new(path))), inside, "{path}");
+            assert_eq!(seen(look_beneath(&rootfs, Path::new(path))), beneath, "{path}");
+        };
+        check("/etc/real", true, true);
+        check("/etc/absolute", true, false);
+        check("/etc/escape", false, false);
+        check("/etc/none", false, false);
         assert_eq!(read_inside(&rootfs, Path::new("etc/real"), 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 }
