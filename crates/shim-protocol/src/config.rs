@@ -28,6 +28,23 @@ pub struct ShimConfig {
     pub cgroups: CgroupPaths,
     /// How many bytes of a terminal's or stream's latest output are kept for those who attach later.
     pub replay_bytes: usize,
+    /// When the shim ends the container of its own accord; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<TimeLimits>,
+}
+
+/// How long a container may go on, and how it is ended then. Kept by the shim, since the daemon may not be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TimeLimits {
+    /// Milliseconds from the start.
+    pub ttl_ms: Option<u64>,
+    /// Milliseconds in which no byte goes to or comes from a client, whether or not one is attached.
+    pub idle_timeout_ms: Option<u64>,
+    /// The signal that asks the first process to end.
+    pub stop_signal: i32,
+    /// Milliseconds from there to SIGKILL.
+    pub grace_ms: u64,
 }
 
 /// An OCI runtime binary: `remora-create`, `runc` or `crun`.

@@ -154,12 +154,18 @@ fn parse(kind: u8, payload: Vec<u8>) -> Result<Frame, FrameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AttachRequest, ProcessState};
+    use crate::{AttachRequest, Expired, ProcessState, TimeLimit};
 
     fn frames() -> Vec<Frame> {
         let attach = AttachRequest { exec_id: Some("e1".into()), stdin: true, stdout: true, stderr: false };
-        let exit =
-            ExitRecord { exit_code: 137, signal: Some(9), oom_killed: true, started_at: Some(1), finished_at: 2 };
+        let exit = ExitRecord {
+            exit_code: 137,
+            signal: Some(9),
+            oom_killed: true,
+            started_at: Some(1),
+            finished_at: 2,
+            expired: Some(Expired { limit: TimeLimit::IdleTimeout, after_ms: 3 }),
+        };
         vec![
             Frame::Request(Request::Attach(attach)),
             Frame::Reply(Reply::State(ProcessState::Exited(exit.clone()))),

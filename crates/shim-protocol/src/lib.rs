@@ -19,9 +19,9 @@ mod frame;
 mod message;
 mod record;
 
-pub use config::{CgroupPaths, LowLevelRuntime, ShimConfig, StdioConfig};
+pub use config::{CgroupPaths, LowLevelRuntime, ShimConfig, StdioConfig, TimeLimits};
 pub use frame::{Decoder, Frame, FrameError, MAX_CONTROL, MAX_DATA, encode};
 pub use message::{
     AttachRequest, ExecRequest, Failure, FailureKind, ProcessState, Reply, Report, Request, TerminalSize,
 };
-pub use record::{ExitRecord, StartRecord};
+pub use record::{ExitRecord, Expired, StartRecord, TimeLimit};

@@ -32,4 +32,27 @@ pub struct ExitRecord {
     pub started_at: Option<i64>,
     /// Nanoseconds since the Unix epoch.
     pub finished_at: i64,
+    /// The shim ended it, since its time was up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<Expired>,
+}
+
+/// A time limit that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expired {
+    /// Which one.
+    pub limit: TimeLimit,
+    /// What it was, in milliseconds.
+    pub after_ms: u64,
+}
+
+/// The limits of [`crate::TimeLimits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TimeLimit {
+    /// [`crate::TimeLimits::ttl_ms`].
+    Ttl,
+    /// [`crate::TimeLimits::idle_timeout_ms`].
+    IdleTimeout,
 }

@@ -27,6 +27,7 @@ impl Shim {
         let Some(source) = self.process_mut(process) else { return };
         let tty = source.tty();
         let mut kept = [Stream::Stdout, Stream::Stderr].map(|stream| (stream, source.replay(stream)));
+        self.note_traffic();
         let ended = match (&self.life, process) {
             (Life::Ended(record), ProcessRef::Container) => Some(record.clone()),
             _ => None,
@@ -47,6 +48,7 @@ impl Shim {
     /// A frame of a client that streams.
     pub(crate) fn stream_frame(&mut self, key: u64, subscription: Subscription, frame: Frame) {
         let stays_open = subscription.process == ProcessRef::Container && !self.config.stdio.stdin_once;
+        self.note_traffic();
         let Some(process) = self.process_mut(subscription.process) else { return };
         match frame {
             Frame::Stdin(data) if subscription.stdin => process.write_input(&data),

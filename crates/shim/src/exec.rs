@@ -145,7 +145,7 @@ impl Shim {
         let mut exec = self.execs.remove(at);
         let (exit_code, signal) = records::exit_code(status);
         let started_at = exec.running.as_ref().map(|running| running.started_at);
-        let record = ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at: now() };
+        let record = ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at: now(), expired: None };
         let mut last = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             exec.process

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use remora_shim_protocol::{ExitRecord, Failure, FailureKind, Frame, ProcessState, Reply, Report, StartRecord};
 use remora_sys::cgroup;
@@ -12,6 +13,7 @@ use rustix::process::WaitStatus;
 
 use crate::client::Role;
 use crate::console::Console;
+use crate::limits::Limits;
 use crate::low_level::{self, Purpose, Running, Streams};
 use crate::process::{ProcessRef, Stream};
 use crate::shim::{BUFFER, Shim, chain};
@@ -133,6 +135,7 @@ impl Shim {
             Err(message) => return self.not_started(Failure { kind: FailureKind::Internal, message }),
         };
         let pid = record.pid;
+        self.limits = self.config.limits.map(|limits| Limits::new(limits, Instant::now()));
         records::report(&mut self.report, &Report::Started(record.clone()));
         self.started = Some(record.clone());
         self.life = Life::Running(record);
@@ -160,7 +163,8 @@ impl Shim {
     pub(crate) fn container_ended(&mut self, status: WaitStatus) {
         let (exit_code, signal) = records::exit_code(status);
         let started_at = self.started.as_ref().map(|record| record.started_at);
-        let record = ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at: now() };
+        let expired = self.limits.as_ref().and_then(Limits::expired);
+        let record = ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at: now(), expired };
         self.kill_what_is_left(Outcome::Exited(record));
     }
 

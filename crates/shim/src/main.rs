@@ -16,6 +16,7 @@ mod console;
 mod crun;
 mod exec;
 mod life;
+mod limits;
 mod log;
 mod low_level;
 mod pause;

@@ -65,7 +65,7 @@ impl Shim {
             Request::State => Ok(Reply::State(self.life.state(self.started.as_ref()))),
             Request::Wait => return self.wait_for_end(key),
             Request::Attach(request) => return self.attach(key, &request),
-            Request::Exec(request) => match self.start_exec(&request) {
+            Request::Exec(request) => match self.start_exec(&request).inspect(|_| self.note_traffic()) {
                 Ok(process) => return self.set_role(key, Role::Starting(process)),
                 Err(failure) => Err(failure),
             },
@@ -137,7 +137,7 @@ impl Shim {
 }
 
 /// To a child of ours that has not been waited for: the pid cannot mean another process.
-fn send(pid: i32, signal: i32) -> Result<(), Failure> {
+pub(crate) fn send(pid: i32, signal: i32) -> Result<(), Failure> {
     let handle = PidFd::open(pid).map_err(|error| internal(&error))?;
     handle.map_or(Ok(()), |handle| handle.send_signal(signal).map(drop).map_err(|error| internal(&error)))
 }

@@ -18,6 +18,7 @@ use crate::client::{BEHIND, Client, Role};
 use crate::console::Console;
 use crate::exec::Exec;
 use crate::life::Life;
+use crate::limits::Limits;
 use crate::log::Log;
 use crate::low_level::Running;
 use crate::process::{Process, ProcessRef, Stream};
@@ -44,6 +45,8 @@ pub(crate) struct Shim {
     pub(crate) clients: Vec<Client>,
     /// Runtime commands that run.
     pub(crate) commands: Vec<Running>,
+    /// None before the container runs, and without any.
+    pub(crate) limits: Option<Limits>,
     /// Children that ended before we knew whose they were; a detached exec may be faster than the command that started it.
     unclaimed: Vec<(i32, WaitStatus)>,
     keys: u64,
@@ -90,6 +93,7 @@ impl Shim {
             execs: Vec::new(),
             clients: Vec::new(),
             commands: Vec::new(),
+            limits: None,
             unclaimed: Vec::new(),
             keys: 0,
             signals,
@@ -110,10 +114,12 @@ impl Shim {
                 deadline = Some(Instant::now() + LAST_WORDS);
             }
             let idle = self.clients.is_empty() && self.execs.is_empty() && self.commands.is_empty();
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let moment = deadline.or_else(|| self.next_limit());
+            let left = moment.map(|moment| moment.saturating_duration_since(Instant::now()));
             // Over and idle: one more look, without waiting, for a client that knocks just now.
             let events = self.wait(if over && idle { Some(Duration::ZERO) } else { left });
             let out_of_time = left.is_some_and(|left| left.is_zero());
+            self.keep_limits();
             if over && events.is_empty() && (idle || out_of_time) {
                 self.remove_socket();
                 return self.life.exit_code();

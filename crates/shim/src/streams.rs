@@ -109,6 +109,7 @@ impl Shim {
             let mut frame = Vec::new();
             encode(&output_frame(stream, data.to_vec()), &mut frame);
             clients.for_each(|client| client.send_encoded(&frame));
+            self.note_traffic();
         }
         true
     }

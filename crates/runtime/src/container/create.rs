@@ -151,6 +151,7 @@ impl Inner {
             log_path: draft.log_path(),
             cgroups: CgroupPaths(self.host.cgroup_folders(&draft.cgroup())),
             replay_bytes: self.replay_bytes,
+            limits: None,
         })
     }
 

@@ -157,6 +157,7 @@ impl Inner {
             log_path: None,
             cgroups: CgroupPaths(self.host.cgroup_folders(&cgroup)),
             replay_bytes: 0,
+            limits: None,
         };
         let files = ShimFiles {
             program: self.shim.clone(),

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use remora_shim_protocol::{
     AttachRequest, CgroupPaths, Decoder, ExecRequest, ExitRecord, Frame, LowLevelRuntime, ProcessState, Reply, Report,
-    Request, ShimConfig, StdioConfig, TerminalSize, encode,
+    Request, ShimConfig, StdioConfig, TerminalSize, TimeLimits, encode,
 };
 use remora_sys::cgroup::{self, Layout};
 use serde_json::{Value, json};
@@ -78,6 +78,7 @@ pub(crate) struct World {
     pub(crate) spec: Value,
     pub(crate) stdio: StdioConfig,
     pub(crate) replay_bytes: usize,
+    pub(crate) limits: Option<TimeLimits>,
 }
 
 impl World {
@@ -91,7 +92,7 @@ impl World {
         let spec = spec(args, &cgroup);
         let stdio = StdioConfig { tty: false, stdin: false, stdin_once: false };
         let layout = Layout::detect().unwrap();
-        Self { runtime, folder, id, cgroup, layout, spec, stdio, replay_bytes: 64 * 1024 }
+        Self { runtime, folder, id, cgroup, layout, spec, stdio, replay_bytes: 64 * 1024, limits: None }
     }
 
     pub(crate) fn sh(runtime: Runtime, script: &str) -> Self {
@@ -134,6 +135,7 @@ impl World {
             log_path: Some(self.path("0.log")),
             cgroups: CgroupPaths(self.cgroups()),
             replay_bytes: self.replay_bytes,
+            limits: self.limits,
         }
     }
 
