@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod annotations;
 mod error;
 pub mod labels;
 mod messages;

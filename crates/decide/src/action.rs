@@ -92,8 +92,10 @@ pub enum Action {
 pub struct Target {
     /// Its name.
     pub container: String,
-    /// The runtime's id; none if it has never been started.
+    /// The runtime's id of its newest instance; none if it has never been started.
     pub id: Option<String>,
+    /// The id of the instance that has ended last; none if none has, or the runtime does not have it any more.
+    pub ended: Option<String>,
 }
 
 /// Why a container is stopped.

@@ -15,6 +15,7 @@
 
 mod action;
 mod back_off;
+mod features;
 mod image_name;
 mod kinds;
 mod life;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use action::{Action, Plan, StopReason, Subject, Target};
 pub use back_off::{BackOff, go_duration};
+pub use features::{FeatureError, Features, Root, features};
 pub use image_name::{InvalidImageName, full_name, with_default_tag};
 pub use kinds::{KindRules, Restarts, Starts, rules_of};
 pub use life::{LifeEvent, PodLife, TerminationCause, life_events, next};

@@ -98,6 +98,8 @@ pub struct Attempt {
     pub image_ref: String,
     /// [`crate::container_hash`] of the spec that it was made from.
     pub spec_hash: String,
+    /// The id of the container whose root it stands on, if not on its image's.
+    pub root_of: Option<String>,
     /// A stop is under way that ends by then, at the latest with a kill.
     pub stopping: Option<Timestamp>,
     /// Why we stopped it, if we did.
@@ -284,6 +286,12 @@ impl Observed {
         self.tracks.iter().flat_map(|(name, track)| track.attempts.iter().map(move |a| (name.as_str(), a)))
     }
 
+    /// Whether a container that has not ended has the root of this one.
+    pub(crate) fn is_stood_on(&self, id: &str) -> bool {
+        let stands_on = |a: &Attempt| a.root_of.as_deref() == Some(id) && !matches!(a.state, AttemptState::Exited(_));
+        self.attempts().any(|(_, a)| stands_on(a))
+    }
+
     /// Notes that something has been announced, so that the plan does not ask for it again.
     pub fn announced(&mut self, what: &Happening) {
         match what {
@@ -331,6 +339,7 @@ fn lost_attempt(status: &ContainerStatus) -> Option<Attempt> {
         image: status.image.clone(),
         image_ref: status.image_id.clone(),
         spec_hash: String::new(),
+        root_of: None,
         stopping: None,
         stop_reason: None,
     })

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, ResourceRequirements, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EphemeralContainer, Pod, ResourceRequirements, VolumeMount};
 use remora_model::ContainerKind;
 
 use crate::kinds::{KindRules, rules_of};
@@ -52,6 +52,8 @@ pub struct ContainerSpec<'a> {
     pub pull: PullPolicy,
     /// `targetContainerName`, where it is set.
     pub target: Option<&'a str>,
+    /// `env`.
+    pub env: &'a [EnvVar],
     /// `resources`.
     pub resources: Option<&'a ResourceRequirements>,
     /// `volumeMounts`.
@@ -123,6 +125,7 @@ fn of_container(kind: ContainerKind, c: &Container) -> ContainerSpec<'_> {
         image,
         pull: pull_policy(c.image_pull_policy.as_deref(), image),
         target: None,
+        env: c.env.as_deref().unwrap_or_default(),
         resources: c.resources.as_ref(),
         volume_mounts: c.volume_mounts.as_deref().unwrap_or_default(),
         has_startup_probe: c.startup_probe.is_some(),
@@ -138,6 +141,7 @@ fn of_ephemeral(c: &EphemeralContainer) -> ContainerSpec<'_> {
         image,
         pull: pull_policy(c.image_pull_policy.as_deref(), image),
         target: c.target_container_name.as_deref().filter(|t| !t.is_empty()),
+        env: c.env.as_deref().unwrap_or_default(),
         resources: c.resources.as_ref(),
         volume_mounts: c.volume_mounts.as_deref().unwrap_or_default(),
         has_startup_probe: false,

@@ -61,6 +61,11 @@ pub enum SpecError {
     /// A device that the host does not have.
     #[error("device {0:?} was not found on this host")]
     DeviceNotFound(String),
+    /// A mount over the folder in which a container on another one's root has its image's files.
+    #[error(
+        "nothing can be mounted on {0:?} here: the image's own files are below /dev/remora, its root is another container's"
+    )]
+    CoversTools(String),
     /// Something of CRI that this runtime does not offer.
     #[error("{0} are not supported by this runtime")]
     Unsupported(&'static str),

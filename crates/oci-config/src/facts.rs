@@ -1,7 +1,7 @@
 //! What the runtime found out before it asked for a spec: the image's configuration, the host, the sandbox.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Capabilities;
 
@@ -72,12 +72,29 @@ impl Facts {
 pub struct SandboxFiles {
     /// `/dev/shm`.
     pub shm: PathBuf,
+    /// Those below `/etc`; none where the root has the sandbox's already.
+    pub etc: Option<EtcFiles>,
+}
+
+/// Files of a sandbox below `/etc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcFiles {
     /// `/etc/hosts`.
     pub hosts: PathBuf,
     /// `/etc/hostname`.
     pub hostname: PathBuf,
     /// `/etc/resolv.conf`.
     pub resolv_conf: PathBuf,
+}
+
+impl EtcFiles {
+    /// Where they are seen.
+    pub(crate) const PLACES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+
+    /// In the order of [`EtcFiles::PLACES`].
+    pub(crate) fn sources(&self) -> [&Path; 3] {
+        [&self.hostname, &self.hosts, &self.resolv_conf]
+    }
 }
 
 /// The layout of `/sys/fs/cgroup`.

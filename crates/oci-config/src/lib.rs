@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod borrowed;
 mod capabilities;
 mod devices;
 mod error;
@@ -31,12 +32,15 @@ mod stop_signal;
 mod sysctl;
 mod user;
 
+pub use borrowed::{BorrowedRoot, OWN_FILE_SYSTEMS, TOOLS, search_path};
 pub use capabilities::{capability_names, parse_capability_mask};
 pub use error::SpecError;
-pub use facts::{CgroupVersion, Facts, HostDevice, HostDeviceKind, ImageConfig, Join, NamespacePaths, SandboxFiles};
+pub use facts::{
+    CgroupVersion, EtcFiles, Facts, HostDevice, HostDeviceKind, ImageConfig, Join, NamespacePaths, SandboxFiles,
+};
 pub use pause::{PauseRequest, pause_spec};
 pub use pod_cgroup::pod_cgroup_files;
-pub use process::{DEFAULT_PATH, exec_process};
+pub use process::{DEFAULT_PATH, command, exec_process};
 pub use seccomp::{localhost_seccomp_path, unconfined_seccomp};
 pub use spec::{SpecRequest, container_spec};
 pub use stop_signal::stop_signal;

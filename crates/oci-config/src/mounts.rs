@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Mount;
 use remora_cri::{ContainerConfig, MountPropagation};
 
+use crate::facts::EtcFiles;
 use crate::{SandboxFiles, SpecError};
 
 /// All mounts, in the order in which they are made: a place before what lies below it.
@@ -68,13 +69,10 @@ fn kernel(privileged: bool) -> Vec<Mount> {
 
 fn sandbox_files(files: &SandboxFiles, readonly_root: bool) -> Vec<Mount> {
     let access = if readonly_root { "ro" } else { "rw" };
-    let file = |place: &str, source: &Path| mount(place, "bind", source, &["rbind", "rprivate", access]);
-    vec![
-        file("/etc/hostname", &files.hostname),
-        file("/etc/hosts", &files.hosts),
-        file("/etc/resolv.conf", &files.resolv_conf),
-        mount("/dev/shm", "bind", &files.shm, &["rbind", "rprivate", "rw"]),
-    ]
+    let etc = files.etc.iter().flat_map(|etc| EtcFiles::PLACES.into_iter().zip(etc.sources()));
+    etc.map(|(place, source)| mount(place, "bind", source, &["rbind", "rprivate", access]))
+        .chain([mount("/dev/shm", "bind", &files.shm, &["rbind", "rprivate", "rw"])])
+        .collect()
 }
 
 fn asked(container: &ContainerConfig) -> Result<Vec<Mount>, SpecError> {
@@ -113,7 +111,7 @@ fn absolute(what: &'static str, path: &str) -> Result<PathBuf, SpecError> {
 }
 
 /// Without `.`, `..` and doubled or trailing slashes, so that two ways of writing a place are one. It cannot leave `/`.
-fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::from("/");
     for component in path.components() {
         match component {
@@ -135,7 +133,8 @@ mod tests {
 
     fn places(mounts: Vec<remora_cri::Mount>) -> Result<Vec<String>, String> {
         let container = ContainerConfig { mounts, ..Default::default() };
-        let mounts = super::mounts(&container, &SandboxFiles::default(), false, false).map_err(|e| e.to_string())?;
+        let files = SandboxFiles { etc: Some(EtcFiles::default()), ..SandboxFiles::default() };
+        let mounts = super::mounts(&container, &files, false, false).map_err(|e| e.to_string())?;
         Ok(mounts.iter().map(|mount| mount.destination().display().to_string()).collect())
     }
 

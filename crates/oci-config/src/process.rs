@@ -17,7 +17,7 @@ pub(crate) fn process(
     granted: &Granted,
     facts: &Facts,
 ) -> Result<Process, SpecError> {
-    let mut process = bare(args(container, image)?, &facts.user);
+    let mut process = bare(command(container, image)?, &facts.user);
     process.set_terminal(Some(container.tty));
     process.set_env(Some(environment(container, image, &facts.hostname)));
     process.set_cwd(working_dir(container, image)?);
@@ -59,8 +59,11 @@ fn oci_user(user: &ResolvedUser) -> User {
     oci
 }
 
-/// The container's command replaces the image's entrypoint, and with it the image's arguments.
-fn args(container: &ContainerConfig, image: &ImageConfig) -> Result<Vec<String>, SpecError> {
+/// Program and arguments: the container's command replaces the image's entrypoint, and with it the image's arguments.
+///
+/// # Errors
+/// [`SpecError::NoCommand`]: neither says what to run.
+pub fn command(container: &ContainerConfig, image: &ImageConfig) -> Result<Vec<String>, SpecError> {
     let (command, args) = match (container.command.is_empty(), container.args.is_empty()) {
         (false, _) => (&container.command, &container.args),
         (true, false) => (&image.entrypoint, &container.args),
@@ -94,13 +97,13 @@ fn environment(container: &ContainerConfig, image: &ImageConfig, hostname: &str)
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Keep {
+pub(crate) enum Keep {
     Old,
     New,
 }
 
 /// Sets a variable in place, so that each name is there once.
-fn put(env: &mut Vec<String>, variable: &str, keep: Keep) {
+pub(crate) fn put(env: &mut Vec<String>, variable: &str, keep: Keep) {
     let name = |variable: &str| variable.split('=').next().unwrap_or(variable).to_owned();
     match env.iter_mut().find(|have| name(have) == name(variable)) {
         Some(_) if keep == Keep::Old => {}
@@ -123,14 +126,14 @@ mod tests {
         let check = |command, args_, expected: Result<&str, &str>| {
             let container = ContainerConfig { command: words(command), args: words(args_), ..Default::default() };
             let image = ImageConfig { entrypoint: words("/entry -e"), cmd: words("default cmd"), ..Default::default() };
-            let found = args(&container, &image).map(|args| args.join(" ")).map_err(|e| e.to_string());
+            let found = super::command(&container, &image).map(|args| args.join(" ")).map_err(|e| e.to_string());
             assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned));
         };
         check("", "", Ok("/entry -e default cmd"));
         check("/run", "", Ok("/run"));
         check("", "x y", Ok("/entry -e x y"));
         check("/run", "x y", Ok("/run x y"));
-        let nothing = args(&ContainerConfig::default(), &ImageConfig::default());
+        let nothing = command(&ContainerConfig::default(), &ImageConfig::default());
         assert_eq!(nothing.unwrap_err().to_string(), "no command specified");
     }
 

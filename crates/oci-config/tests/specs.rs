@@ -8,8 +8,8 @@ use remora_cri::{
     NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, ProfileType, SecurityProfile, UserNamespace,
 };
 use remora_oci_config::{
-    CgroupVersion, Facts, HostDevice, HostDeviceKind, ImageConfig, Join, NamespacePaths, PauseRequest, ResolvedUser,
-    SandboxFiles, SpecRequest, container_spec, exec_process, parse_capability_mask, pause_spec,
+    CgroupVersion, EtcFiles, Facts, HostDevice, HostDeviceKind, ImageConfig, Join, NamespacePaths, PauseRequest,
+    ResolvedUser, SandboxFiles, SpecRequest, container_spec, exec_process, parse_capability_mask, pause_spec,
 };
 use serde_json::Value;
 
@@ -79,9 +79,11 @@ fn facts() -> Facts {
         namespaces: NamespacePaths { network: pin("net"), ipc: pin("ipc"), uts: pin("uts"), pid: Join::New },
         files: SandboxFiles {
             shm: "/run/remora/s1/shm".into(),
-            hosts: "/run/remora/s1/hosts".into(),
-            hostname: "/run/remora/s1/hostname".into(),
-            resolv_conf: "/run/remora/s1/resolv.conf".into(),
+            etc: Some(EtcFiles {
+                hosts: "/run/remora/s1/hosts".into(),
+                hostname: "/run/remora/s1/hostname".into(),
+                resolv_conf: "/run/remora/s1/resolv.conf".into(),
+            }),
         },
         hostname: "web".into(),
         held_capabilities: parse_capability_mask("000001fffeffffff")

@@ -123,6 +123,13 @@ impl SandboxPaths {
     }
 }
 
+/// A writable layer, and the kernel's folder beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnLayer {
+    pub(crate) upper: PathBuf,
+    pub(crate) work: PathBuf,
+}
+
 /// Of one container.
 #[derive(Clone, Debug)]
 pub(crate) struct ContainerPaths {
@@ -143,12 +150,14 @@ impl ContainerPaths {
         self.durable.join("exit.json")
     }
 
-    pub(crate) fn upper(&self) -> PathBuf {
-        self.durable.join("upper")
+    /// What has changed in its root, if that has a layer for changes.
+    pub(crate) fn own_layer(&self) -> OwnLayer {
+        OwnLayer { upper: self.durable.join("upper"), work: self.durable.join("work") }
     }
 
-    pub(crate) fn work(&self) -> PathBuf {
-        self.durable.join("work")
+    /// Of a container on another one's root: what has changed among its image's files.
+    pub(crate) fn tools_layer(&self) -> OwnLayer {
+        OwnLayer { upper: self.durable.join("tools-upper"), work: self.durable.join("tools-work") }
     }
 
     /// The OCI bundle is the volatile folder itself.
@@ -158,6 +167,11 @@ impl ContainerPaths {
 
     pub(crate) fn rootfs(&self) -> PathBuf {
         self.volatile.join("rootfs")
+    }
+
+    /// Of a container on another one's root: its image's files.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.volatile.join("tools")
     }
 
     pub(crate) fn spec(&self) -> PathBuf {

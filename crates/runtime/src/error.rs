@@ -47,6 +47,25 @@ pub enum Error {
     /// A target for a PID namespace that cannot be one.
     #[error("invalid target container: {0}")]
     Target(String),
+    /// A container's root that another one cannot stand on.
+    #[error("cannot use another container's root: {0}")]
+    Root(String),
+    /// A container whose root another one stands on.
+    #[error("container {id:?} cannot be removed: container {user:?} stands on its root")]
+    InUse {
+        /// The container.
+        id: String,
+        /// Who stands on it.
+        user: String,
+    },
+    /// An annotation that means something to this runtime, with a value that does not.
+    #[error("annotation {annotation} cannot be {value:?}")]
+    Annotation {
+        /// Its name.
+        annotation: &'static str,
+        /// As asked for.
+        value: String,
+    },
     /// The configuration cannot become a container.
     #[error("failed to generate container {id:?} spec")]
     Spec {
@@ -148,10 +167,13 @@ impl Error {
         match self {
             Error::NotFound { .. } => Code::NotFound,
             Error::NameTaken { .. } => Code::AlreadyExists,
-            Error::Missing(_) | Error::Handler(_) | Error::Spec { .. } | Error::SandboxSpec(_) | Error::User { .. } => {
-                Code::InvalidArgument
-            }
-            Error::State { .. } | Error::Target(_) => Code::FailedPrecondition,
+            Error::Missing(_)
+            | Error::Annotation { .. }
+            | Error::Handler(_)
+            | Error::Spec { .. }
+            | Error::SandboxSpec(_)
+            | Error::User { .. } => Code::InvalidArgument,
+            Error::State { .. } | Error::Target(_) | Error::Root(_) | Error::InUse { .. } => Code::FailedPrecondition,
             Error::Network { source: remora_network::Error::Exhausted { .. }, .. } => Code::ResourceExhausted,
             Error::Kernel(error) if error.kind() == io::ErrorKind::StorageFull => Code::ResourceExhausted,
             Error::Timeout { .. } => Code::DeadlineExceeded,

@@ -1,16 +1,13 @@
 //! Further processes in a running container: asking its shim for one, and CRI's ExecSync.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oci_spec::runtime::Process;
 use remora_oci_config::exec_process;
 use remora_shim_protocol::{ExecRequest, Failure, FailureKind, Reply, Request, TerminalSize};
-use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use crate::container::Container;
+use crate::container::{Container, first_process};
 use crate::error::failed;
 use crate::identity;
 use crate::shim::{Collected, Connection, ask, collect};
@@ -49,10 +46,7 @@ impl Inner {
         let spec = container.paths.spec();
         let tty = command.tty;
         let (process, id) = blocking(move || {
-            let bytes = fs::read(&spec).map_err(failed("read", &spec))?;
-            let bundle: Bundle = serde_json::from_slice(&bytes)
-                .map_err(|error| Error::Record { path: spec.clone(), problem: error.to_string() })?;
-            let process = exec_process(&bundle.process, &command.args, command.tty);
+            let process = exec_process(&first_process(&spec)?, &command.args, command.tty);
             let json = serde_json::to_string(&process).map_err(|error| failed("write", &spec)(error.into()))?;
             let id = identity::new_id()?;
             Ok((ExecRequest { id: id.clone(), process: json, tty, stdin: command.stdin, size: command.size }, id))
@@ -108,12 +102,6 @@ impl Inner {
         let _ = ask(&container.paths.socket(), Request::SignalExec { exec_id: id, signal: KILL }).await;
         Err(outcome)
     }
-}
-
-/// The part of a bundle's `config.json` that execs inherit.
-#[derive(Deserialize)]
-struct Bundle {
-    process: Process,
 }
 
 pub(crate) fn not_running(container: &Container) -> Error {

@@ -189,8 +189,10 @@ impl Planner<'_> {
     }
 
     fn target(&self, name: &str) -> Target {
-        let id = self.observed.track(name).and_then(|t| t.last()).map(|a| a.id.clone());
-        Target { container: name.to_owned(), id }
+        let attempts = self.observed.track(name).map(|t| t.attempts.as_slice()).unwrap_or_default();
+        let id = attempts.last().map(|a| a.id.clone());
+        let ended = attempts.iter().rfind(|a| matches!(a.state, AttemptState::Exited(_))).map(|a| a.id.clone());
+        Target { container: name.to_owned(), id, ended }
     }
 
     fn announce_crash(&mut self, spec: &ContainerSpec<'_>) {
@@ -217,11 +219,12 @@ impl Planner<'_> {
         }
     }
 
-    /// All but the newest and the one before it go.
+    /// All but the newest and the one before it go, once nothing stands on their roots any more.
     fn old_attempts(&mut self) {
-        for (name, track) in &self.observed.tracks {
+        let observed = self.observed;
+        for (name, track) in &observed.tracks {
             let keep = track.attempts.len().saturating_sub(1 + KEPT);
-            for old in track.attempts[..keep].iter().filter(|a| !a.is_running()) {
+            for old in track.attempts[..keep].iter().filter(|a| !a.is_running() && !observed.is_stood_on(&a.id)) {
                 self.act(Action::RemoveContainer { container: name.clone(), id: old.id.clone() });
             }
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 type Story<'a> = &'a [(&'a str, &'a str)];
 
 /// Plays a story. What can happen: `a exits 1`, `10 s pass`, `the sandbox dies`, `a's image is missing`, `it is deleted`,
-/// `it is deleted by force`, `add d`, `add d in a`, `the runtime loses a` (or
+/// `it is deleted by force`, `add d`, `add d in a`, `add d on crashed a`, `the runtime loses a` (or
 /// `everything`), `a gets a new image`, `` (nothing).
 fn check(title: &str, spec: Value, story: Story<'_>) {
     let mut world = World::new(pod(spec));
@@ -29,6 +29,9 @@ fn happen(world: &mut World, what: &str) {
         ["it", "is", "deleted"] => world.delete(30),
         ["it", "is", "deleted", "by", "force"] => world.seen.removed = true,
         ["add", name] => world.add_ephemeral(json!(name)),
+        ["add", name, "on", "crashed", target] => world.add_ephemeral(json!({
+            "name": name, "targetContainerName": target, "env": [{"name": "REMORA_ROOT", "value": "crashed"}],
+        })),
         ["add", name, "in", target] => world.add_ephemeral(json!({"name": name, "targetContainerName": target})),
         ["the", "runtime", "loses", "everything"] => {
             world.seen.tracks.clear();
@@ -215,6 +218,23 @@ fn ephemeral_containers() {
         "one added to a pod that has ended never starts",
         json!({"restartPolicy": "Never", "containers": ["a"]}),
         &[("", STARTS), ("a exits 0", "stop sandbox | take volumes down"), ("add d", "")],
+    );
+}
+
+#[test]
+fn the_root_of_a_crashed_container() {
+    check(
+        "it is looked at while its successor waits or runs, and kept for as long as somebody does",
+        json!({"containers": ["a"]}),
+        &[
+            ("", STARTS),
+            ("add d on crashed a", "image of d | start d in a"),
+            ("a exits 1", "image of a | start a #1"),
+            ("10 s pass", "image of d | start d in a"),
+            ("a exits 1", "say that a crashes"),
+            ("10 s pass", "image of a | start a #2"),
+            ("d exits 0", "remove old a"),
+        ],
     );
 }
 

@@ -2,8 +2,9 @@
 //! crate only; nothing here runs anything.
 
 use crate::{
-    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife, Sandbox,
-    StartFailure, StartProblem, Volumes, container_hash, containers, life_events, next, plan, status,
+    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife, Root,
+    Sandbox, StartFailure, StartProblem, Volumes, container_hash, containers, features, life_events, next, plan,
+    status,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -188,9 +189,11 @@ impl World {
         let id = self.id(&container);
         let started = container.clone();
         let spec_hash = containers(&self.pod).find(|c| c.name == container).map(|c| container_hash(&c)).unwrap();
-        let target_runs = target
-            .as_ref()
-            .is_none_or(|t| self.seen.track(&t.container).and_then(|t| t.last()).is_some_and(Attempt::is_running));
+        let root = containers(&self.pod).find(|c| c.name == container).and_then(|c| features(&c).ok()?.root);
+        let target_runs = target.as_ref().is_none_or(|t| match root {
+            Some(Root::Crashed) => t.ended.is_some(),
+            _ => self.seen.track(&t.container).and_then(|t| t.last()).is_some_and(Attempt::is_running),
+        });
         let track = self.seen.tracks.entry(container).or_default();
         track.image = ImageState::Unknown;
         if !target_runs {
@@ -210,6 +213,11 @@ impl World {
             image: "docker.io/library/busybox:1".into(),
             image_ref: "sha256:1".into(),
             spec_hash,
+            root_of: match root {
+                Some(Root::Crashed) => target.and_then(|t| t.ended),
+                Some(Root::Target) => target.and_then(|t| t.id),
+                None => None,
+            },
             stopping: None,
             stop_reason: None,
         });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use remora_cri::{Container, ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus, labels};
+use remora_cri::{Container, ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus, annotations, labels};
 use remora_decide::{Attempt, AttemptState, BackOff, Exit, Observed, Sandbox, Volumes, full_name};
 
 use crate::container::termination_message;
@@ -104,6 +104,7 @@ pub(crate) fn attempt_of(context: &Context, pod: &Pod, status: &ContainerStatus,
         image: image_name(status),
         image_ref: status.image_ref.clone(),
         spec_hash: annotation(labels::CONTAINER_HASH).unwrap_or_default().to_owned(),
+        root_of: annotation(annotations::ROOT_OF).map(str::to_owned),
         stopping: None,
         stop_reason: None,
     }
@@ -116,7 +117,9 @@ fn state_of(context: &Context, pod: &Pod, status: &ContainerStatus, restart_coun
         ContainerState::Exited | ContainerState::Unknown => {
             let mut exit = exit_of(status);
             if let Some(message) = termination_message::read(context, pod, status, restart_count, exit.code) {
-                exit.message = message;
+                // As upstream: the runtime's words first.
+                let joint = if exit.message.is_empty() { "" } else { ": " };
+                exit.message = format!("{}{joint}{message}", exit.message);
             }
             AttemptState::Exited(exit)
         }

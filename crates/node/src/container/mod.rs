@@ -2,6 +2,7 @@
 
 mod env;
 mod expand;
+mod features;
 mod fields;
 pub(crate) mod image;
 mod mounts;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod};
 use remora_cri::{ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, labels};
-use remora_decide::{Target, container_hash, containers};
+use remora_decide::{FeatureError, Target, container_hash, containers};
 use remora_model::ContainerKind;
 
 pub(crate) use fields::{FieldError, resource as resource_field, value as field_value};
@@ -41,6 +42,10 @@ pub(crate) enum ConfigError {
     NoSuchContainer(String),
     #[error("unable to find target container {0}")]
     UnknownTarget(String),
+    #[error("container {0} has not ended yet: there is no crashed instance to look at")]
+    NothingEnded(String),
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
     #[error(transparent)]
     Env(#[from] env::EnvError),
     #[error(transparent)]
@@ -79,17 +84,17 @@ pub(crate) fn find(pod: &Pod, name: &str) -> Option<(ContainerKind, Container)> 
 pub(crate) async fn config(context: &Context, pod: &Pod, order: &StartOrder) -> Result<ContainerConfig, ConfigError> {
     let missing = || ConfigError::NoSuchContainer(order.container.clone());
     let (kind, container) = find(pod, &order.container).ok_or_else(missing)?;
-    if let Some(Target { container, id: None }) = &order.target {
+    if let Some(Target { container, id: None, .. }) = &order.target {
         return Err(ConfigError::UnknownTarget(container.clone()));
     }
     let image = image::status(context, &order.image_ref).await;
     let image = image.map_err(|source| ConfigError::Image { image: order.image_ref.clone(), source })?;
     security::verify_not_root(pod, &container, image.as_ref())?;
-    let target = order.target.as_ref().and_then(|t| t.id.as_deref());
+    let spec = containers(pod).find(|c| c.name == order.container).ok_or_else(missing)?;
+    let wishes = features::wishes(&spec, order.target.as_ref())?;
     let envs = env::variables(context, pod, &container, &order.sandbox_ips).await?;
     let log_path = make_log_folder(context, pod, order)?;
     let expand = |text: &String| expand::expand(text, |name| lookup(&envs, name));
-    let hash = containers(pod).find(|c| c.name == order.container).map(|c| container_hash(&c)).unwrap_or_default();
     Ok(ContainerConfig {
         metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: order.restart_count }),
         image: Some(ImageSpec {
@@ -103,14 +108,18 @@ pub(crate) async fn config(context: &Context, pod: &Pod, order: &StartOrder) -> 
         mounts: mounts::mounts(context, pod, &container, order, &envs)?,
         envs: envs.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
         labels: container_labels(pod, &container),
-        annotations: annotations(pod, &container, order.restart_count, hash),
+        annotations: wishes
+            .annotations
+            .into_iter()
+            .chain(annotations(pod, &container, order.restart_count, container_hash(&spec)))
+            .collect(),
         log_path,
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         linux: Some(LinuxContainerConfig {
             resources: Some(resources::of_container(pod, kind, &container, context.config.debug_limits)),
-            security_context: Some(security::of_container(context, pod, &container, target)),
+            security_context: Some(security::of_container(context, pod, &container, wishes.joins.as_deref())),
         }),
         ..ContainerConfig::default()
     })

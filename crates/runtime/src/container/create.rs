@@ -5,15 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oci_spec::runtime::Process;
 use remora_cri::{ContainerConfig, CreateContainerRequest, Mount, NamespaceMode, PodSandboxConfig};
 use remora_oci_config::{
-    Facts, ImageConfig, Join, NamespacePaths, ResolvedUser, SpecRequest, container_spec, stop_signal,
+    Facts, Join, NamespacePaths, ResolvedUser, SandboxFiles, SpecRequest, container_spec, stop_signal,
 };
 use remora_shim_protocol::{CgroupPaths, ShimConfig, StdioConfig};
-use remora_sys::mount::{Overlay, UpperLayer};
 use remora_sys::process::PidFd;
+use serde::Deserialize;
 
-use super::{Container, State, facts, namespace_options};
+use super::root::Root;
+use super::{Container, State, asked, facts, namespace_options};
 use crate::config::ContainerPaths;
 use crate::error::failed;
 use crate::identity;
@@ -52,8 +54,9 @@ impl Inner {
         let container = Arc::new(Container::new(record, self.paths.container(&id), State::Created));
         self.table.add_container(container.clone());
         guard.keep();
-        // Looked at again: a sandbox that was removed meanwhile may have been looked through before the container was in the table.
-        if let Err(error) = sandbox.require_ready() {
+        // Looked at again: a sandbox that was removed meanwhile may have been looked through before the container was in the table, and
+        // a container whose root it stands on likewise.
+        if let Err(error) = sandbox.require_ready().and_then(|()| self.require_root(&container)) {
             self.remove_container(container).await?;
             return Err(error);
         }
@@ -65,14 +68,14 @@ impl Inner {
         let paths = self.paths.container(&draft.id);
         let asked = draft.config.image.as_ref().ok_or(Error::Missing("an image"))?;
         let image = self.images.lease(&asked.image, &draft.id).map_err(Error::Image)?;
-        mount_rootfs(&paths, &image)?;
+        let root = self.mount_root(&draft, &image)?;
         let pid = self.join_pid(&draft, &paths)?;
-        let user = facts::user(&draft.id, &paths.rootfs(), &draft.config, &image.config)?;
-        make_mount_sources(&draft.config.mounts)?;
+        let user = facts::user(&draft.id, &root.image_files, &draft.config, &image.config)?;
+        make_mount_sources(&root.config.mounts)?;
         if let Some(folder) = draft.log_path().as_deref().and_then(Path::parent) {
             fs::create_dir_all(folder).map_err(failed("create", folder))?;
         }
-        self.write_bundle(&draft, &paths, &image.config, &user, pid)?;
+        self.write_bundle(&draft, &paths, &root, &user, pid)?;
         let record = self.record(draft, image, user);
         record::write(&paths.record(), &record)?;
         Ok(record)
@@ -102,15 +105,21 @@ impl Inner {
         &self,
         draft: &Draft,
         paths: &ContainerPaths,
-        image: &ImageConfig,
+        root: &Root,
         user: &ResolvedUser,
         pid: Join,
     ) -> Result<(), Error> {
-        let facts = self.facts(draft, paths, user, pid)?;
-        let request = SpecRequest { sandbox: &draft.pod, container: &draft.config, image, facts: &facts };
+        let mut facts = self.facts(draft, paths, user, pid)?;
+        if root.has_sandbox_files {
+            facts.files = SandboxFiles { etc: None, ..facts.files };
+        }
+        let request = SpecRequest { sandbox: &draft.pod, container: &root.config, image: &root.image, facts: &facts };
         let spec = container_spec(&request).map_err(|source| Error::Spec { id: draft.id.clone(), source })?;
         write_json(&paths.spec(), &spec)?;
-        write_json(&paths.shim_config(), &self.shim_config(draft, paths)?)
+        write_json(
+            &paths.shim_config(),
+            &self.shim_config(draft, paths, stop_signal(&draft.config, &root.image.stop_signal))?,
+        )
     }
 
     fn facts(&self, draft: &Draft, paths: &ContainerPaths, user: &ResolvedUser, pid: Join) -> Result<Facts, Error> {
@@ -138,7 +147,7 @@ impl Inner {
         })
     }
 
-    fn shim_config(&self, draft: &Draft, paths: &ContainerPaths) -> Result<ShimConfig, Error> {
+    fn shim_config(&self, draft: &Draft, paths: &ContainerPaths, stop_signal: i32) -> Result<ShimConfig, Error> {
         let config = &draft.config;
         Ok(ShimConfig {
             container_id: draft.id.clone(),
@@ -151,7 +160,7 @@ impl Inner {
             log_path: draft.log_path(),
             cgroups: CgroupPaths(self.host.cgroup_folders(&draft.cgroup())),
             replay_bytes: self.replay_bytes,
-            limits: None,
+            limits: asked::time_limits(config, stop_signal)?,
         })
     }
 
@@ -164,17 +173,14 @@ impl Inner {
             NamespaceMode::Pod => Ok(draft.sandbox.namespaces().pid),
             NamespaceMode::Target => {
                 let pin = paths.pid_pin();
-                self.pin_target(&options.target_id, draft.sandbox.id(), &pin)?;
+                self.pin_target(draft, &options.target_id, &pin)?;
                 Ok(Join::Path(pin))
             }
         }
     }
 
-    fn pin_target(&self, target: &str, sandbox: &str, pin: &Path) -> Result<(), Error> {
-        let found = self.table.container(target).map_err(|error| Error::Target(error.to_string()))?;
-        if found.record().sandbox_id != sandbox {
-            return Err(Error::Target(format!("container {target:?} is in another sandbox")));
-        }
+    fn pin_target(&self, draft: &Draft, target: &str, pin: &Path) -> Result<(), Error> {
+        let found = self.sibling(draft, target)?;
         let start = found.running().ok_or_else(|| found.cannot_be_target())?;
         pin_pid_namespace(start.pid, pin)?;
         // Looked at after pinning: only if it is still the same process, it was its namespace that was pinned.
@@ -237,19 +243,22 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<(), Error> {
     }
 }
 
+/// The first process of a bundle's `config.json`, with the environment that others inherit.
+pub(crate) fn first_process(spec: &Path) -> Result<Process, Error> {
+    #[derive(Deserialize)]
+    struct Bundle {
+        process: Process,
+    }
+    let bytes = fs::read(spec).map_err(failed("read", spec))?;
+    let bundle = serde_json::from_slice::<Bundle>(&bytes);
+    bundle
+        .map(|bundle| bundle.process)
+        .map_err(|error| Error::Record { path: spec.to_owned(), problem: error.to_string() })
+}
+
 pub(crate) fn write_json(path: &Path, content: &impl serde::Serialize) -> Result<(), Error> {
     let json = serde_json::to_vec(content).map_err(|error| failed("write", path)(error.into()))?;
     fs::write(path, json).map_err(failed("write", path))
-}
-
-/// Layers below, the container's own changes on top. The changes need not survive a crash of the machine: no container does.
-fn mount_rootfs(paths: &ContainerPaths, image: &LeasedImage) -> Result<(), Error> {
-    let (rootfs, upper, work) = (paths.rootfs(), paths.upper(), paths.work());
-    for folder in [&rootfs, &upper, &work] {
-        fs::create_dir_all(folder).map_err(failed("create", folder))?;
-    }
-    let upper = UpperLayer { upper: &upper, work: &work, volatile: true };
-    Ok(remora_sys::mount::overlay(Overlay { lower: &image.lease.lowerdirs, upper: Some(upper) }, &rootfs)?)
 }
 
 /// As other runtimes: a bind mount's source that is not there becomes a folder.

@@ -10,14 +10,18 @@
 //! The life is a `watch` value: transitions are compare-and-set, and whoever waits for one sees it as an event. So no lock is
 //! held while the kernel or a shim is waited for.
 
+mod asked;
+mod crash;
 mod create;
 mod exit;
 mod facts;
 mod remove;
 mod resume;
+mod root;
 mod start;
 mod status;
 mod stop;
+mod tools;
 
 use remora_cri::{ContainerConfig, NamespaceOption};
 use remora_shim_protocol::{ExitRecord, StartRecord};
@@ -27,7 +31,7 @@ use crate::Error;
 use crate::config::ContainerPaths;
 use crate::record::{ContainerRecord, Verdict};
 
-pub(crate) use create::{clear, pin_pid_namespace, remove_folder, write_json};
+pub(crate) use create::{clear, first_process, pin_pid_namespace, remove_folder, write_json};
 pub(crate) use exit::exit_of;
 pub(crate) use status::{event, matches, selected};
 
@@ -90,6 +94,12 @@ impl Container {
             State::Running(start) => Some(start.clone()),
             _ => None,
         }
+    }
+
+    /// It is being removed, or has been.
+    pub(crate) fn is_going(&self) -> bool {
+        let life = self.life.borrow();
+        life.removing || life.state == State::Removed
     }
 
     /// Moves on if the present life allows it: compare-and-set.
@@ -159,15 +169,16 @@ impl State {
 impl From<ExitRecord> for Exit {
     /// The reasons are containerd's.
     fn from(record: ExitRecord) -> Self {
-        let reason = match record.exit_code {
-            _ if record.oom_killed => "OOMKilled",
-            0 => "Completed",
-            _ => "Error",
+        let (reason, message) = match (record.exit_code, record.expired) {
+            _ if record.oom_killed => ("OOMKilled", String::new()),
+            (_, Some(expired)) => asked::expired_in_words(expired),
+            (0, None) => ("Completed", String::new()),
+            (_, None) => ("Error", String::new()),
         };
         Exit {
             exit_code: record.exit_code,
             reason: reason.to_owned(),
-            message: String::new(),
+            message,
             started_at: record.started_at,
             finished_at: record.finished_at,
         }

@@ -11,7 +11,7 @@ use crate::task::blocking;
 use crate::{Error, Inner};
 
 impl Inner {
-    /// Stops it by force if it runs, and removes it. Several callers at once share one removal.
+    /// Stops it by force if it runs, and removes it, unless another container stands on its root. Several callers at once share one removal.
     pub(crate) async fn remove_container(self: Arc<Self>, container: Arc<Container>) -> Result<(), Error> {
         loop {
             self.clone().stop_container(container.clone(), 0).await?;
@@ -22,7 +22,10 @@ impl Inner {
                 Err(seen) => _ = container.until(|life| *life != seen).await,
             }
         }
-        let removed = self.clone().take_away(&container).await;
+        let removed = match self.require_unused(&container) {
+            Ok(()) => self.clone().take_away(&container).await,
+            Err(used) => Err(used),
+        };
         // In one step: whoever waits sees that it is gone, or that another may try again.
         container.life.send_modify(|life| {
             life.removing = false;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use remora_cri::{
     LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
 };
-use remora_oci_config::{Join, NamespacePaths, SandboxFiles};
+use remora_oci_config::{EtcFiles, Join, NamespacePaths, SandboxFiles};
 use tokio::sync::watch;
 
 use crate::Error;
@@ -112,9 +112,11 @@ impl Sandbox {
         };
         SandboxFiles {
             shm,
-            hosts: self.paths.file(files::HOSTS),
-            hostname: self.paths.file(files::HOSTNAME),
-            resolv_conf: self.paths.file(files::RESOLV_CONF),
+            etc: Some(EtcFiles {
+                hosts: self.paths.file(files::HOSTS),
+                hostname: self.paths.file(files::HOSTNAME),
+                resolv_conf: self.paths.file(files::RESOLV_CONF),
+            }),
         }
     }
 }

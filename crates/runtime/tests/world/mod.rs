@@ -25,7 +25,7 @@ use remora_runtime::contract::{Environment, event};
 use remora_runtime::{Handler, Runtime, RuntimeConfig};
 use remora_sys::cgroup::Layout;
 
-use image::{PlainImage, make_rootfs};
+use image::{PlainImage, make_images};
 
 #[allow(unused_imports, reason = "each test program uses its part")]
 pub(crate) use client::Client;
@@ -126,7 +126,7 @@ impl World {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in("/var/tmp").unwrap();
-        make_rootfs(&folder.path().join("image"));
+        make_images(&folder.path().join("images"));
         let cgroup_root = format!("{PREFIX}{}-{number}", std::process::id());
         Self::open_on(folder, handler.to_owned(), cgroup_root, new_network()).await
     }
@@ -315,7 +315,7 @@ pub(crate) fn config(folder: &Path, cgroup_root: &str, network: Arc<dyn Network>
         shim: binary("remora-shim"),
         handlers: handlers.map(|(name, path)| (name.to_owned(), handler(path))).into(),
         network,
-        images: Arc::new(PlainImage { rootfs: folder.join("image") }),
+        images: Arc::new(PlainImage { folder: folder.join("images") }),
         cgroup_root: cgroup_root.to_owned(),
         replay_bytes: 64 << 10,
     }

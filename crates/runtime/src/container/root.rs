@@ -1,0 +1,167 @@
+//! What a container stands on: the layers of its image or, where that is asked for, another container's root with the image beside it.
+//!
+//! | root | `rootfs` | `tools` |
+//! |---|---|---|
+//! | the image's | layers below a layer of its own | – |
+//! | of a running container | a copy of its mount tree: the same files | the image's layers below a layer of its own |
+//! | of an ended container | its writable layer and its image's below a layer of the borrower's own | likewise |
+//!
+//! **Invariant:** a container whose root another one stands on is not removed before that one has ended ([`Inner::require_unused`]), so
+//! neither its writable layer nor its image's layers go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use remora_cri::ContainerConfig;
+use remora_oci_config::{BorrowedRoot, ImageConfig, OWN_FILE_SYSTEMS, command};
+use remora_sys::mount::{Overlay, UpperLayer};
+use remora_sys::process::PidFd;
+use remora_sys::rootfs::look_inside;
+use remora_sys::tree::Tree;
+
+use super::asked::{RootOf, root_of};
+use super::crash::CrashReport;
+use super::create::{Draft, first_process, write_json};
+use super::{Container, State, crash, tools};
+use crate::config::{ContainerPaths, OwnLayer};
+use crate::error::failed;
+use crate::images::LeasedImage;
+use crate::{Error, Inner};
+
+/// A root that is mounted, and how the container is to be asked for on it.
+pub(super) struct Root {
+    /// Where the image's own files are: its users are looked up there.
+    pub(super) image_files: PathBuf,
+    /// The request and the image's configuration, which on another container's root are not what was asked for.
+    pub(super) config: ContainerConfig,
+    pub(super) image: ImageConfig,
+    /// The root has the sandbox's files already.
+    pub(super) has_sandbox_files: bool,
+}
+
+impl Inner {
+    /// Mounts what the container is to stand on.
+    pub(super) fn mount_root(&self, draft: &Draft, image: &LeasedImage) -> Result<Root, Error> {
+        let paths = self.paths.container(&draft.id);
+        let borrowed = match RootOf::asked(&draft.config)? {
+            RootOf::Image => {
+                mount_layers(&image.lease.lowerdirs, &paths.own_layer(), &paths.rootfs())?;
+                return Ok(Root {
+                    image_files: paths.rootfs(),
+                    config: draft.config.clone(),
+                    image: image.config.clone(),
+                    has_sandbox_files: false,
+                });
+            }
+            RootOf::Running(id) => self.borrow_running(draft, &paths, &id)?,
+            RootOf::Ended(id) => self.borrow_ended(draft, &paths, &id)?,
+        };
+        mount_layers(&image.lease.lowerdirs, &paths.tools_layer(), &paths.tools())?;
+        self.on_borrowed(draft, &paths, &image.config, &borrowed)
+    }
+
+    /// The same files under a second tree of mounts. What is written goes to the other container's files: that is what it is for.
+    fn borrow_running(&self, draft: &Draft, paths: &ContainerPaths, id: &str) -> Result<BorrowedRoot, Error> {
+        let other = self.sibling(draft, id)?;
+        let start = other.running().ok_or_else(|| other.cannot_be_target())?;
+        let process = PidFd::open_same(start.pid, start.pid_start_time)?.ok_or_else(|| other.cannot_be_target())?;
+        let tree = Tree::of_process(&process, &OWN_FILE_SYSTEMS)?;
+        let rootfs = paths.rootfs();
+        fs::create_dir_all(&rootfs).map_err(failed("create", &rootfs))?;
+        tree.attach(&rootfs)?;
+        Ok(BorrowedRoot { live: true, env: environment(&other)?, tools: paths.tools(), files: Vec::new() })
+    }
+
+    fn borrow_ended(&self, draft: &Draft, paths: &ContainerPaths, id: &str) -> Result<BorrowedRoot, Error> {
+        let other = self.sibling(draft, id)?;
+        let State::Exited(_) = other.state() else {
+            return Err(Error::Root(format!("container {id:?} is {}, not stopped", other.state().name())));
+        };
+        if other.record().boot != self.host.boot {
+            return Err(Error::Root(format!("container {id:?} ended with the machine: its files were not kept")));
+        }
+        // overlayfs does not like a folder to be the upper layer of one mount and a lower one of another.
+        remora_sys::mount::unmount_below(&other.paths.rootfs())?;
+        let layers: Vec<PathBuf> =
+            std::iter::once(other.paths.own_layer().upper).chain(other.record().lease.lowerdirs.clone()).collect();
+        mount_layers(&layers, &paths.own_layer(), &paths.rootfs())?;
+        let report = paths.bundle().join(crash::FILE);
+        write_json(&report, &CrashReport::from(other.status()))?;
+        let files = vec![(crash::FILE, report)];
+        Ok(BorrowedRoot { live: false, env: environment(&other)?, tools: paths.tools(), files })
+    }
+
+    fn on_borrowed(
+        &self,
+        draft: &Draft,
+        paths: &ContainerPaths,
+        image: &ImageConfig,
+        borrowed: &BorrowedRoot,
+    ) -> Result<Root, Error> {
+        let spec = |source| Error::Spec { id: draft.id.clone(), source };
+        let words = command(&draft.config, image).map_err(spec)?;
+        let roots = tools::Roots { tools: &paths.tools(), root: &paths.rootfs() };
+        let program = roots.locate(&words[0], &image.env)?;
+        let (config, image) = borrowed.adapt(&draft.config, image, program).map_err(spec)?;
+        for place in borrowed.needed_places(&config) {
+            if look_inside(&paths.rootfs(), &place)?.is_none() {
+                return Err(Error::Root(format!(
+                    "{} is not in the target's root, and nothing may be made there: use a place that is, or one below /dev",
+                    place.display()
+                )));
+            }
+        }
+        Ok(Root { image_files: paths.tools(), config, image, has_sandbox_files: borrowed.live })
+    }
+
+    pub(super) fn sibling(&self, draft: &Draft, id: &str) -> Result<Arc<Container>, Error> {
+        let found = self.table.container(id).map_err(|error| Error::Target(error.to_string()))?;
+        match found.record().sandbox_id == draft.sandbox.id() {
+            true => Ok(found),
+            false => Err(Error::Target(format!("container {id:?} is in another sandbox"))),
+        }
+    }
+
+    /// Refuses if a container that may still run stands on this one's root.
+    pub(super) fn require_unused(&self, container: &Container) -> Result<(), Error> {
+        let is_user =
+            |other: &&Arc<Container>| root_of(&other.record().config) == Some(container.id()) && self.may_run(other);
+        match self.table.containers_of(&container.record().sandbox_id).iter().find(is_user) {
+            Some(user) => Err(Error::InUse { id: container.id().to_owned(), user: user.id().to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a container whose root is being removed. Asked after it is in the table: of a removal and a creation at the same time, one
+    /// sees the other.
+    pub(super) fn require_root(&self, container: &Container) -> Result<(), Error> {
+        let Some(id) = root_of(&container.record().config) else { return Ok(()) };
+        let root = self.table.container(id).map_err(|error| Error::Target(error.to_string()))?;
+        if root.is_going() { Err(Error::Root(format!("container {id:?} is being removed"))) } else { Ok(()) }
+    }
+
+    /// One that was only created can still be started, as long as its sandbox stands.
+    fn may_run(&self, container: &Container) -> bool {
+        let sandbox = || self.table.sandbox(&container.record().sandbox_id);
+        match container.state() {
+            State::Starting | State::Running(_) => true,
+            State::Created => sandbox().is_ok_and(|sandbox| sandbox.require_ready().is_ok()),
+            State::Exited(_) | State::Removed => false,
+        }
+    }
+}
+
+/// What a container was started with.
+fn environment(container: &Container) -> Result<Vec<String>, Error> {
+    Ok(first_process(&container.paths.spec())?.env().clone().unwrap_or_default())
+}
+
+/// Layers below, one for changes on top. The changes need not survive a crash of the machine: no container does.
+fn mount_layers(lower: &[PathBuf], own: &OwnLayer, target: &Path) -> Result<(), Error> {
+    for folder in [target, &own.upper, &own.work] {
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    }
+    let upper = UpperLayer { upper: &own.upper, work: &own.work, volatile: true };
+    Ok(remora_sys::mount::overlay(Overlay { lower, upper: Some(upper) }, target)?)
+}
