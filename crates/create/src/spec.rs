@@ -5,17 +5,35 @@
 //! | `oomScoreAdj` below our own, without `CAP_SYS_RESOURCE` | the write fails | our own value is kept |
 //! | an rlimit above our hard limit, without `CAP_SYS_RESOURCE` | EPERM | our hard limit is kept |
 //! | more open files than `fs.nr_open`, for anybody | EPERM | that many |
+//! | a cgroup v1 mount with a PID namespace to join | libcontainer looks for its own number there in the host's `/proc`: there is none, or it is another process's | tmpfs and bind mounts, which it would make of it |
 //! | `noNewPrivileges: false` | libcontainer loads the seccomp filter after dropping the right to | the field, which says the default, is left out |
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::{PosixRlimitType, Spec};
+use remora_sys::cgroup::{Hierarchy, Layout};
 use remora_sys::process::{may_raise_limits, possible_oom_score_adj};
 use rustix::process::{Resource, getrlimit};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::Error;
+
+/// The controllers of cgroup v1 in whose hierarchies libcontainer makes the container's cgroup, before it mounts anything.
+const MANAGED: [&str; 12] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+];
 
 /// The bundle that libcontainer is to use: the given one, or, if something had to be adapted, a folder beside the container's state.
 pub(crate) fn adapted_bundle(bundle: &Path, root: &Path, id: &str) -> Result<PathBuf, Error> {
@@ -23,7 +41,8 @@ pub(crate) fn adapted_bundle(bundle: &Path, root: &Path, id: &str) -> Result<Pat
     let wrong = |error: &dyn std::fmt::Display| Error::new(format!("cannot read {}: {error}", path.display()));
     let text = fs::read(&path).map_err(|error| wrong(&error))?;
     let mut config: Value = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
-    if !adapt(&mut config)? {
+    let unfolded = unfold_cgroup_mount(&mut config, &Layout::detect()?);
+    if !adapt(&mut config)? && !unfolded {
         return Ok(bundle.to_owned());
     }
     make_root_absolute(&mut config, bundle);
@@ -62,6 +81,34 @@ fn adapt(config: &mut Value) -> Result<bool, Error> {
         }
     }
     Ok(changed)
+}
+
+/// Whether there was such a mount, in place of which there are others now.
+fn unfold_cgroup_mount(config: &mut Value, layout: &Layout) -> bool {
+    let Layout::Legacy { hierarchies, .. } = layout else { return false };
+    let mut namespaces = config.pointer("/linux/namespaces").and_then(Value::as_array).into_iter().flatten();
+    let joins = namespaces.any(|namespace| namespace["type"] == "pid" && namespace.get("path").is_some());
+    let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).map(|path| path.trim_start_matches('/'));
+    let Some(cgroup) = cgroup.filter(|_| joins).map(str::to_owned) else { return false };
+    let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) else { return false };
+    let Some(at) = mounts.iter().position(|mount| mount["type"] == "cgroup") else { return false };
+    let (place, options) = (mounts[at]["destination"].clone(), mounts[at]["options"].clone());
+    let place = place.as_str().unwrap_or_default();
+    let tmpfs = json!({
+        "destination": place, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "nodev", "mode=755"],
+    });
+    let managed = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|name| MANAGED.contains(&name.as_str()));
+    let binds = hierarchies.iter().filter(managed).filter_map(|hierarchy| {
+        let name = hierarchy.mount.file_name()?.to_str()?;
+        let options = options.as_array().into_iter().flatten().cloned().chain([json!("bind")]).collect::<Vec<_>>();
+        Some(json!({
+            "destination": format!("{place}/{name}"), "type": "bind",
+            "source": hierarchy.mount.join(&cgroup), "options": options,
+        }))
+    });
+    let instead: Vec<Value> = [tmpfs].into_iter().chain(binds).collect();
+    mounts.splice(at..=at, instead);
+    true
 }
 
 fn lower(limit: &mut Value, may_raise: bool) -> bool {
@@ -119,8 +166,6 @@ fn make_root_absolute(config: &mut Value, bundle: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -135,6 +180,27 @@ mod tests {
         check(json!({ "process": { "noNewPrivileges": true } }), json!({ "process": { "noNewPrivileges": true } }));
         let low = json!({ "process": { "oomScoreAdj": 1000, "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 8, "hard": 9 }] } });
         check(low.clone(), low);
+    }
+
+    #[test]
+    fn a_cgroup_mount_is_unfolded_where_a_pid_namespace_is_joined() {
+        let hierarchy = |name: &str, mount: &str| Hierarchy { controllers: vec![name.into()], mount: mount.into() };
+        let hierarchies = vec![hierarchy("memory", "/cg/memory"), hierarchy("name=systemd", "/cg/systemd")];
+        let legacy = Layout::Legacy { hierarchies, unified: None };
+        let spec = |path: &str| {
+            json!({
+                "mounts": [{ "destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"] }, { "destination": "/data" }],
+                "linux": { "cgroupsPath": "/pod/c", "namespaces": [{ "type": "mount" }, { "type": "pid", path: "/ns" }] },
+            })
+        };
+        let mut joined = spec("path");
+        assert!(unfold_cgroup_mount(&mut joined, &legacy));
+        let mounts = joined["mounts"].as_array().unwrap();
+        let places: Vec<_> = mounts.iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
+        assert_eq!(places, ["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/data"]);
+        assert_eq!((&mounts[1]["source"], &mounts[1]["options"]), (&json!("/cg/memory/pod/c"), &json!(["ro", "bind"])));
+        assert!(!unfold_cgroup_mount(&mut spec("of its own"), &legacy));
+        assert!(!unfold_cgroup_mount(&mut spec("path"), &Layout::Unified("/cg".into())));
     }
 
     #[test]

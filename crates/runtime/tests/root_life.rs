@@ -83,6 +83,25 @@ fn a_debugger_sees_its_targets_processes_and_files() {
 }
 
 #[test]
+fn debuggers_join_their_target_whatever_numbers_they_get_there() {
+    on_both("numbers of processes", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
+        // Some of the low numbers are no process's on this machine.
+        for number in 0..16 {
+            let options =
+                NamespaceOption { pid: NamespaceMode::Target.into(), target_id: target.clone(), ..Default::default() };
+            let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
+            let name = format!("debugger-{number}");
+            let script = "ls /sys/fs/cgroup/memory/memory.limit_in_bytes || ls /sys/fs/cgroup/memory.max";
+            let debugger = world.start(&sandbox, secured(&world, &name, &["sh", "-c", script], security)).await;
+            assert_eq!(world.ended(&debugger).await.exit_code, 0, "{:?}", world.log("web", &name));
+        }
+        world
+    });
+}
+
+#[test]
 fn what_a_debugger_leaves_behind_is_killed_with_it() {
     on_each("orphans", |mut world| async move {
         let sandbox = world.sandbox("web").await;
