@@ -17,7 +17,7 @@ use remora_cri::{
 use remora_runtime::contract::own_processes;
 use remora_streaming::{ContainerStreams, SessionEnd};
 use tokio::io::AsyncWriteExt;
-use world::{Client, World, on_both};
+use world::{Client, World, on_each};
 
 /// A target without a shell, as an ordinary user; `/data` is a volume.
 fn target(world: &World, readonly: bool) -> ContainerConfig {
@@ -101,7 +101,7 @@ async fn remove(world: &World, id: &str) {
 
 #[test]
 fn the_root_of_a_read_only_target_without_a_shell_is_seen_with_tools_and_nothing_in_it_changes() {
-    on_both("a read-only target", |mut world| async move {
+    on_each("a read-only target", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, target(&world, true)).await;
         let before = (changes(&world, &id), mounts_of(&world, &id).await);
@@ -134,7 +134,7 @@ fn the_root_of_a_read_only_target_without_a_shell_is_seen_with_tools_and_nothing
 
 #[test]
 fn a_writable_targets_files_are_edited_in_place_and_nothing_else_is_made_in_it() {
-    on_both("editing in place", |mut world| async move {
+    on_each("editing in place", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, target(&world, false)).await;
         let before = changes(&world, &id);
@@ -154,7 +154,7 @@ fn a_writable_targets_files_are_edited_in_place_and_nothing_else_is_made_in_it()
 
 #[test]
 fn a_read_only_root_of_the_debuggers_own_is_read_only_for_it_alone() {
-    on_both("a read-only debugger", |mut world| async move {
+    on_each("a read-only debugger", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, target(&world, false)).await;
         let before = mounts_of(&world, &id).await;
@@ -171,7 +171,7 @@ fn a_read_only_root_of_the_debuggers_own_is_read_only_for_it_alone() {
 
 #[test]
 fn a_terminal_and_execs_are_on_the_targets_root_too() {
-    on_both("a terminal on a target's root", |world| async move {
+    on_each("a terminal on a target's root", |world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, target(&world, true)).await;
         let config = debugger(&world, &id, 0, &[]);
@@ -190,7 +190,7 @@ fn a_terminal_and_execs_are_on_the_targets_root_too() {
 
 #[test]
 fn what_would_have_to_be_made_in_the_target_is_refused() {
-    on_both("refusals", |world| async move {
+    on_each("refusals", |world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, target(&world, false)).await;
         let volume = world.folder.path().join("volume").to_string_lossy().into_owned();
@@ -223,7 +223,7 @@ fn what_would_have_to_be_made_in_the_target_is_refused() {
 
 #[test]
 fn a_target_that_ends_takes_its_debugger_along_and_leaves_nothing_mounted() {
-    on_both("a target that ends", |mut world| async move {
+    on_each("a target that ends", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, target(&world, false)).await;
         let debugger = world.start(&sandbox, debugger(&world, &id, 0, &["sleep", "1000"])).await;
@@ -248,7 +248,7 @@ fn crashed(world: &World, of: &str, command: &[&str]) -> ContainerConfig {
 
 #[test]
 fn a_crashed_container_is_looked_at_and_stays_as_it_was() {
-    on_both("a crashed container", |mut world| async move {
+    on_each("a crashed container", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let script = "echo evidence > /tmp/dump; echo changed > /etc/group; busybox rm /etc/passwd; exit 3";
         let envs = vec![
@@ -278,7 +278,7 @@ fn a_crashed_container_is_looked_at_and_stays_as_it_was() {
 
 #[test]
 fn what_a_container_stands_on_is_not_removed_before_it_ends() {
-    on_both("a root in use", |world| async move {
+    on_each("a root in use", |world| async move {
         let mut world = world;
         let sandbox = world.sandbox("web").await;
         let id =
@@ -300,7 +300,7 @@ fn what_a_container_stands_on_is_not_removed_before_it_ends() {
 
 #[test]
 fn a_container_that_has_not_ended_has_not_crashed() {
-    on_both("no crash", |world| async move {
+    on_each("no crash", |world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, world.container("app", &["sleep", "1000"])).await;
         let said = refusal(&world, &sandbox, crashed(&world, &id, &["true"])).await;

@@ -3,7 +3,7 @@
 mod world;
 
 use remora_cri::{ContainerConfig, ContainerState, LinuxContainerResources, RuntimeService, StopContainerRequest};
-use world::{World, on_both};
+use world::{World, on_each};
 
 /// What `remora_node` asks for, with smaller numbers.
 fn limited(config: ContainerConfig, memory: i64, pids: Option<i64>) -> ContainerConfig {
@@ -34,7 +34,7 @@ fn grows(bytes: u32) -> String {
 
 #[test]
 fn a_debugger_that_wants_all_memory_is_killed_and_its_target_lives() {
-    on_both("a memory hog", |mut world| async move {
+    on_each("a memory hog", |mut world| async move {
         let sandbox = pod_with_memory(&world, 64 << 20).await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
         let hog = world.container("hog", &["sh", "-c", "exec tail /dev/zero"]);
@@ -48,7 +48,7 @@ fn a_debugger_that_wants_all_memory_is_killed_and_its_target_lives() {
 
 #[test]
 fn when_the_pods_own_limit_is_hit_the_debugger_goes_first_although_it_is_the_smaller() {
-    on_both("the pod's limit", |mut world| async move {
+    on_each("the pod's limit", |mut world| async move {
         let sandbox = pod_with_memory(&world, 48 << 20).await;
         let debugger = world.container("debugger", &["sh", "-c", &grows(16 << 20)]);
         let debugger = world.start(&sandbox, limited(debugger, 48 << 20, None)).await;
@@ -63,7 +63,7 @@ fn when_the_pods_own_limit_is_hit_the_debugger_goes_first_although_it_is_the_sma
 
 #[test]
 fn a_fork_bomb_in_a_debugger_meets_its_limit_and_its_target_can_still_fork() {
-    on_both("a fork bomb", |world| async move {
+    on_each("a fork bomb", |world| async move {
         let sandbox = world.sandbox("web").await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
         let bomb = world.container("bomb", &["sh", "-c", "bomb() { bomb & bomb & wait; }; bomb; sleep 1000"]);

@@ -84,7 +84,7 @@ fn a_debugger_sees_its_targets_processes_and_files() {
 
 #[test]
 fn debuggers_join_their_target_whatever_numbers_they_get_there() {
-    on_both("numbers of processes", |mut world| async move {
+    on_each("numbers of processes", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
         // Some of the low numbers are no process's on this machine.

@@ -5,7 +5,7 @@ mod world;
 use std::path::Path;
 
 use remora_cri::{ContainerConfig, ContainerState, annotations};
-use world::{World, on_both};
+use world::{World, on_each};
 
 fn limited(world: &World, annotation: &str, command: &[&str]) -> ContainerConfig {
     ContainerConfig {
@@ -25,7 +25,7 @@ async fn until_file(path: &Path) {
 
 #[test]
 fn a_ttl_passes_while_no_daemon_is_there() {
-    on_both("a ttl", |world| async move {
+    on_each("a ttl", |world| async move {
         let sandbox = world.sandbox("web").await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
         let script = "trap 'exit 3' TERM; while :; do sleep 0.02; done";
@@ -42,7 +42,7 @@ fn a_ttl_passes_while_no_daemon_is_there() {
 
 #[test]
 fn a_container_that_nobody_talks_to_ends() {
-    on_both("an idle time-out", |mut world| async move {
+    on_each("an idle time-out", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let script = "trap 'exit 0' TERM; while :; do echo unheard; sleep 0.02; done";
         let id = world.start(&sandbox, limited(&world, annotations::IDLE_TIMEOUT, &["sh", "-c", script])).await;

@@ -4,7 +4,7 @@
 mod world;
 
 use remora_shim_protocol::{Expired, TimeLimit, TimeLimits};
-use world::{World, on_both};
+use world::{World, on_each};
 
 const TERM: i32 = 15;
 const USR1: i32 = 10;
@@ -15,7 +15,7 @@ fn ttl(stop_signal: i32, grace_ms: u64) -> Option<TimeLimits> {
 
 #[test]
 fn a_container_whose_time_is_up_is_asked_to_end() {
-    on_both("a ttl", |runtime| {
+    on_each("a ttl", |runtime| {
         let script = "trap 'echo asked; exit 3' USR1; echo ready; while :; do sleep 0.01; done";
         let mut world = World::sh(runtime, script);
         world.limits =
@@ -32,7 +32,7 @@ fn a_container_whose_time_is_up_is_asked_to_end() {
 
 #[test]
 fn one_that_does_not_listen_is_killed_after_the_grace() {
-    on_both("a ttl and a kill", |runtime| {
+    on_each("a ttl and a kill", |runtime| {
         // Process 1 of a PID namespace gets no signal that it has no handler for.
         let mut world = World::idle(runtime);
         world.limits = ttl(TERM, 1);
@@ -44,7 +44,7 @@ fn one_that_does_not_listen_is_killed_after_the_grace() {
 
 #[test]
 fn one_that_nobody_talks_to_is_ended_whatever_it_writes() {
-    on_both("an idle time-out", |runtime| {
+    on_each("an idle time-out", |runtime| {
         let mut world = World::sh(runtime, "while :; do echo talking to myself; sleep 0.05; done");
         let idle_timeout_ms = Some(300);
         world.limits = Some(TimeLimits { idle_timeout_ms, stop_signal: TERM, grace_ms: 1, ..TimeLimits::default() });
@@ -55,7 +55,7 @@ fn one_that_nobody_talks_to_is_ended_whatever_it_writes() {
 
 #[test]
 fn an_attached_client_that_is_silent_is_told_of_the_end() {
-    on_both("an idle client", |runtime| {
+    on_each("an idle client", |runtime| {
         let mut world = World::idle(runtime).with_tty();
         let idle_timeout_ms = Some(1000);
         world.limits = Some(TimeLimits { idle_timeout_ms, stop_signal: TERM, grace_ms: 1, ..TimeLimits::default() });
