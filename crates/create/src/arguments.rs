@@ -290,4 +290,50 @@ mod tests {
         check("--log", "--log needs a value");
         check("pause c1", "unknown command \"pause\"");
     }
+
+    #[test]
+    fn no_command_line_makes_it_panic_and_no_id_leaves_the_folder() {
+        use std::os::unix::ffi::OsStringExt;
+        let words = bolero::generator::produce::<Vec<Word>>();
+        bolero::check!().with_generator(words).for_each(|words| {
+            let words = words.iter().map(|word| match word {
+                Word::Known(index) => OsString::from(KNOWN[usize::from(*index) % KNOWN.len()]),
+                Word::Any(bytes) => OsString::from_vec(bytes.clone()),
+            });
+            let Ok(arguments) = Arguments::parse(words) else { return };
+            let id = match &arguments.command {
+                Command::Create(create) | Command::Run(create) => &create.id,
+                Command::Exec(exec) => &exec.id,
+                Command::Start { id }
+                | Command::Kill { id, .. }
+                | Command::Delete { id, .. }
+                | Command::State { id } => id,
+            };
+            assert_eq!(arguments.root.join(id).parent(), Some(arguments.root.as_path()), "{id:?}");
+        });
+    }
+
+    /// Words that get the fuzzer past the first look.
+    const KNOWN: [&str; 14] = [
+        "create",
+        "run",
+        "exec",
+        "start",
+        "kill",
+        "delete",
+        "state",
+        "--detach",
+        "--process",
+        "--root",
+        "--bundle=/b",
+        "-f",
+        "c1",
+        "..",
+    ];
+
+    #[derive(Debug, bolero::TypeGenerator)]
+    enum Word {
+        Known(u8),
+        Any(Vec<u8>),
+    }
 }

@@ -209,4 +209,24 @@ mod tests {
         make_root_absolute(&mut config, Path::new("/b"));
         assert_eq!(config, json!({ "root": { "path": "/b/rootfs" } }));
     }
+
+    #[test]
+    fn no_config_makes_it_panic() {
+        let corpus = [
+            r#"{"process":{"oomScoreAdj":-999,"noNewPrivileges":false,"rlimits":[{"type":"RLIMIT_NOFILE","soft":1,"hard":2}]}}"#,
+            r#"{"process":{"rlimits":[{"type":7,"soft":-1}]},"root":{"path":"rootfs"}}"#,
+            r#"{"process":[],"root":3}"#,
+        ];
+        bolero::check!().with_type::<(u8, Vec<(u16, u8)>)>().for_each(|(which, changes)| {
+            let mut text = corpus[usize::from(*which) % corpus.len()].as_bytes().to_vec();
+            for (at, byte) in changes {
+                let at = usize::from(*at) % text.len();
+                text[at] = *byte;
+            }
+            let Ok(mut config) = serde_json::from_slice::<Value>(&text) else { return };
+            // Refused or adapted: either way it returns.
+            let _ = adapt(&mut config);
+            make_root_absolute(&mut config, Path::new("/b"));
+        });
+    }
 }

@@ -177,4 +177,31 @@ mod tests {
         let error = read::<SandboxRecord>(&path).unwrap_err().to_string();
         assert!(error.starts_with(&format!("record {} is damaged: ", path.display())), "{error}");
     }
+
+    #[test]
+    fn no_bytes_in_a_record_make_reading_it_panic() {
+        let record = serde_json::json!({
+            "id": "c1", "sandboxId": "s1", "boot": "b", "createdAt": 1, "handler": "", "imageId": "i", "imageRef": "r",
+            "lease": {"id": "c1", "chain": [], "lowerdirs": []}, "user": {"uid": 0, "gid": 0, "groups": []}, "stopSignal": 15,
+            "logPath": null, "cgroup": "/c", "verdict": null, "config": "CgQIARAC",
+        });
+        let text = record.to_string().into_bytes();
+        bolero::check!().with_type::<(Vec<u8>, Vec<(u16, u8)>)>().for_each(|(config, changes)| {
+            let mut text = text.clone();
+            for (at, byte) in changes {
+                let at = usize::from(*at) % text.len();
+                text[at] = *byte;
+            }
+            let _ = serde_json::from_slice::<ContainerRecord>(&text);
+            let _ = serde_json::from_slice::<SandboxRecord>(&text);
+            let wrapped = serde_json::json!({ "config": STANDARD.encode(config) });
+            let _ = serde_json::from_value::<OnlyConfig>(wrapped);
+        });
+    }
+
+    #[derive(Deserialize)]
+    struct OnlyConfig {
+        #[serde(with = "protobuf", rename = "config")]
+        _config: ContainerConfig,
+    }
 }

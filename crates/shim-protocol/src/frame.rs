@@ -219,4 +219,24 @@ mod tests {
         check(&[4, 0, 0, 0, 1], "frame of kind 4 has 1 bytes, more than the 0 allowed");
         check(&[2, 0, 0, 0, 1, b'{'], "frame of kind 2 does not parse");
     }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic_and_what_it_reads_it_would_write() {
+        bolero::check!().with_type::<Vec<Vec<u8>>>().for_each(|pieces| {
+            let mut decoder = Decoder::default();
+            for piece in pieces {
+                decoder.push(piece);
+                while let Ok(Some(frame)) = decoder.next_frame() {
+                    let mut again = Decoder::default();
+                    let mut bytes = Vec::new();
+                    encode(&frame, &mut bytes);
+                    again.push(&bytes);
+                    // Data of no bytes is written as no frame.
+                    let nothing =
+                        matches!(&frame, Frame::Stdin(d) | Frame::Stdout(d) | Frame::Stderr(d) if d.is_empty());
+                    assert_eq!(again.next_frame().unwrap(), Some(frame).filter(|_| !nothing));
+                }
+            }
+        });
+    }
 }

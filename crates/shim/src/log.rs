@@ -214,4 +214,37 @@ mod tests {
         log.write(Stream::Stdout, b"lost too\n");
         assert!(log.lost > 0);
     }
+
+    #[test]
+    fn whatever_is_written_can_be_read_from_the_log_again() {
+        bolero::check!().with_type::<Vec<(bool, Vec<u8>)>>().for_each(|pieces| {
+            let (mut lines, mut log) = (Lines::default(), Vec::new());
+            let mut written = [Vec::new(), Vec::new()];
+            for (error, piece) in pieces {
+                let stream = if *error { Stream::Stderr } else { Stream::Stdout };
+                lines.push(stream, "T", piece, &mut log);
+                written[stream.index()].extend_from_slice(piece);
+            }
+            lines.finish("T", &mut log);
+            assert_eq!(read_again(&log), written.map(with_last_line_whole));
+        });
+    }
+
+    fn read_again(log: &[u8]) -> [Vec<u8>; 2] {
+        let mut read = [Vec::new(), Vec::new()];
+        for entry in log.split_inclusive(|byte| *byte == b'\n') {
+            let (head, text) = entry.split_at(b"T stdout F ".len());
+            let stream = if head.starts_with(b"T stderr") { Stream::Stderr } else { Stream::Stdout };
+            let text = if head.ends_with(b"P ") { &text[..text.len() - 1] } else { text };
+            read[stream.index()].extend_from_slice(text);
+        }
+        read
+    }
+
+    fn with_last_line_whole(mut text: Vec<u8>) -> Vec<u8> {
+        if text.last().is_some_and(|last| *last != b'\n') {
+            text.push(b'\n');
+        }
+        text
+    }
 }

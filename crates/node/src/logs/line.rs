@@ -66,4 +66,16 @@ mod tests {
             assert_eq!(parse(text), None);
         }
     }
+
+    #[test]
+    fn no_line_makes_it_panic_and_its_parts_are_the_lines_own() {
+        bolero::check!().with_type::<(bool, Vec<u8>)>().for_each(|(near, bytes)| {
+            let prefix: &[u8] = if *near { b"2026-01-01T00:00:00Z stdout F" } else { b"" };
+            let line = [prefix, bytes].concat();
+            if let Some(parsed) = parse(&line) {
+                assert!(line.starts_with(parsed.time.as_bytes()) && line.ends_with(parsed.text), "{line:?}");
+                let _ = parsed.nanoseconds();
+            }
+        });
+    }
 }

@@ -86,4 +86,22 @@ mod tests {
         assert_eq!(last_lines(&path, 80, 2048).unwrap(), "one\ntwo\n");
         assert_eq!(last_lines(&path, 80, 4).unwrap(), "two\n");
     }
+
+    #[test]
+    fn the_tail_of_any_file_is_its_last_lines() {
+        bolero::check!().with_type::<(u8, Vec<u8>)>().for_each(|(lines, content)| {
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, content).unwrap();
+            let offset = usize::try_from(offset_of_last(&mut file, (*lines).into()).unwrap()).unwrap();
+            let breaks: Vec<usize> = (0..content.len())
+                .filter(|at| content[*at] == b'\n' && at + 1 < content.len())
+                .map(|at| at + 1)
+                .collect();
+            let expected = match usize::from(*lines) {
+                0 => content.len(),
+                lines => breaks.len().checked_sub(lines).map_or(0, |at| breaks[at]),
+            };
+            assert_eq!(offset, expected);
+        });
+    }
 }
