@@ -26,7 +26,8 @@ impl Shim {
         let subscription = Subscription { process, stdin, stdout, stderr };
         let Some(source) = self.process_mut(process) else { return };
         let tty = source.tty();
-        let mut kept = [Stream::Stdout, Stream::Stderr].map(|stream| (stream, source.replay(stream)));
+        let wanted = [Stream::Stdout, Stream::Stderr].into_iter().filter(|stream| subscription.wants(process, *stream));
+        let kept: Vec<(Stream, Vec<u8>)> = wanted.map(|stream| (stream, source.replay(stream))).collect();
         self.note_traffic();
         let ended = match (&self.life, process) {
             (Life::Ended(record), ProcessRef::Container) => Some(record.clone()),
@@ -35,10 +36,8 @@ impl Shim {
         let Some(client) = self.client_mut(key) else { return };
         client.role = Role::Streaming(subscription);
         client.reply(Reply::Streaming { tty });
-        for (stream, data) in &mut kept {
-            if subscription.wants(process, *stream) && !data.is_empty() {
-                client.send(&output_frame(*stream, std::mem::take(data)));
-            }
+        for (stream, data) in kept.into_iter().filter(|(_, data)| !data.is_empty()) {
+            client.send(&output_frame(stream, data));
         }
         if let Some(record) = ended {
             client.finish(&Frame::Exit(record));

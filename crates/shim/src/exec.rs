@@ -75,7 +75,7 @@ impl Shim {
             return Err(Failure { kind: FailureKind::Invalid, message });
         }
         let number = self.next_key();
-        let process = Process::new(request.tty, self.config.replay_bytes);
+        let process = Process::of_exec(request.tty, self.config.replay_bytes);
         let mut exec =
             Exec { number, id: request.id.clone(), running: None, process, console: None, size: request.size };
         let command = self.spawn_exec(&mut exec, request);

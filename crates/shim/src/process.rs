@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use remora_shim_protocol::TerminalSize;
 use rustix::io::Errno;
 
-use crate::ring::Ring;
+use crate::replay::Replay;
 
 /// At most so much of one stream is read after its process has ended; see [`Process::drain`].
 const DRAIN_LIMIT: usize = 256 * 1024;
@@ -62,14 +62,24 @@ pub(crate) struct Process {
     /// Close the input once the queue is empty.
     closing: bool,
     outputs: [Option<OwnedFd>; 2],
-    rings: [Ring; 2],
+    replays: [Replay; 2],
 }
 
 impl Process {
-    /// A process without streams yet.
-    pub(crate) fn new(tty: bool, replay_bytes: usize) -> Self {
-        let rings = [Ring::new(replay_bytes), Ring::new(replay_bytes)];
-        Self { tty, input: None, queue: Vec::new(), closing: false, outputs: [None, None], rings }
+    /// The container's first process, without streams yet.
+    pub(crate) fn of_container(tty: bool, replay_bytes: usize) -> Self {
+        let first = if tty { Replay::of_terminal(replay_bytes) } else { Replay::of_output(replay_bytes) };
+        Self::new(tty, [first, Replay::of_output(replay_bytes)])
+    }
+
+    /// An exec, without streams yet. Its client is there from the beginning.
+    pub(crate) fn of_exec(tty: bool, replay_bytes: usize) -> Self {
+        let first = if tty { Replay::of_attended_terminal() } else { Replay::of_output(replay_bytes) };
+        Self::new(tty, [first, Replay::of_output(replay_bytes)])
+    }
+
+    fn new(tty: bool, replays: [Replay; 2]) -> Self {
+        Self { tty, input: None, queue: Vec::new(), closing: false, outputs: [None, None], replays }
     }
 
     pub(crate) fn tty(&self) -> bool {
@@ -90,7 +100,8 @@ impl Process {
         Ok(())
     }
 
-    pub(crate) fn resize(&self, size: TerminalSize) {
+    pub(crate) fn resize(&mut self, size: TerminalSize) {
+        self.replays[Stream::Stdout.index()].resize(size);
         let size = rustix::termios::Winsize { ws_col: size.width, ws_row: size.height, ws_xpixel: 0, ws_ypixel: 0 };
         if let (true, Some(master)) = (self.tty, &self.outputs[0]) {
             // A terminal whose last user has just gone refuses: then nobody sees the size anyway.
@@ -112,7 +123,7 @@ impl Process {
         let Some(source) = &self.outputs[stream.index()] else { return Output::Ended };
         match rustix::io::read(source, &mut *buffer) {
             Ok(length) if length > 0 => {
-                self.rings[stream.index()].push(&buffer[..length]);
+                self.replays[stream.index()].push(&buffer[..length]);
                 Output::Data(length)
             }
             Err(Errno::AGAIN | Errno::INTR) => Output::Nothing,
@@ -138,8 +149,9 @@ impl Process {
         }
     }
 
-    pub(crate) fn replay(&self, stream: Stream) -> Vec<u8> {
-        self.rings[stream.index()].replay()
+    /// What one who attaches now is shown of the past.
+    pub(crate) fn replay(&mut self, stream: Stream) -> Vec<u8> {
+        self.replays[stream.index()].show()
     }
 
     /// Queues input and writes what the process takes now. Input for a closed stream is dropped.
@@ -204,7 +216,7 @@ mod tests {
         for end in [shim_stdin.as_fd(), shim_stdout.as_fd(), shim_stderr.as_fd()] {
             rustix::io::ioctl_fionbio(end, true).unwrap();
         }
-        let mut process = Process::new(false, 100);
+        let mut process = Process::of_container(false, 100);
         process.set_pipes(Some(shim_stdin.into()), shim_stdout.into(), shim_stderr.into());
         (process, stdin, stdout)
     }

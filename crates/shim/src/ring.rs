@@ -24,6 +24,11 @@ impl Ring {
         self.bytes.extend(kept);
     }
 
+    /// Nothing was forgotten.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.overflowed
+    }
+
     /// What is to be shown to a newcomer: all of it or, once something was forgotten, from the first whole line on, lest it begins within a
     /// character or an escape sequence. A single line longer than the ring is given as it is.
     pub(crate) fn replay(&self) -> Vec<u8> {

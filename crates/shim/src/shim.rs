@@ -87,7 +87,7 @@ impl Shim {
             report: None,
             life: Life::Starting,
             started: None,
-            container: Process::new(config.stdio.tty, config.replay_bytes),
+            container: Process::of_container(config.stdio.tty, config.replay_bytes),
             console: None,
             log,
             execs: Vec::new(),

@@ -33,6 +33,39 @@ fn the_prompt_is_never_missed_and_commands_run() {
     });
 }
 
+/// What a terminal of 24 lines and 80 columns shows after this output.
+fn screen(output: &str) -> String {
+    let mut terminal = vt100::Parser::default();
+    terminal.process(output.as_bytes());
+    terminal.screen().contents()
+}
+
+#[test]
+fn whoever_attaches_sees_the_screen_as_it_is_and_all_see_what_comes() {
+    on_each("screen", |runtime| {
+        let mut world = shell(runtime);
+        // Draws over and over, as top does, with a question to the terminal each time; far more than what is kept of output.
+        let script = r"i=0; while [ $i -lt 3000 ]; do printf '\033[6n\033[2J\033[3;5Hround %d' $i; i=$((i+1)); done; printf '\033[5;1Hdone'; read go; printf ' and on'; read go";
+        world.spec["process"]["args"] = json!(["/bin/sh", "-c", script]);
+        let running = world.start();
+        let mut first = running.attach();
+        first.until("done");
+        let mut second = running.attach();
+        let seen = second.until("done");
+        assert_eq!(screen(&seen), "\n\n    round 2999\n\ndone");
+        assert!(!seen.contains("\x1b[6n"), "a question is asked again: {seen:?}");
+        second.stdin("\n");
+        first.until(" and on");
+        second.until(" and on");
+        let mut third = running.attach();
+        assert!(screen(&third.until(" and on")).ends_with("done\n and on"));
+        first.stdin("\n");
+        assert_eq!(first.until_exit().1.exit_code, 0);
+        assert_eq!(second.until_exit().1.exit_code, 0);
+        assert_eq!(third.until_exit().1.exit_code, 0);
+    });
+}
+
 #[test]
 fn job_control_works() {
     on_each("job control", |runtime| {
