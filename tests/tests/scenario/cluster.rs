@@ -97,6 +97,11 @@ impl Cluster {
         self.node = Some(node);
     }
 
+    /// Where the node agent keeps volumes and logs.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Ends the node agent; containers go on.
     pub(crate) async fn stop_node(&mut self) {
         self.node.take().unwrap().shutdown().await;

@@ -209,6 +209,59 @@ async fn after_a_reboot_pods_start_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn volumes_in_memory_are_filled_again_after_a_reboot() {
+    let mut cluster = Cluster::start().await;
+    let made = cluster.create(one("web", json!({}))).await;
+    cluster.until_ready("web").await;
+    let uid = made.metadata.uid.unwrap();
+    let volumes = cluster.folder().join("node/pods").join(uid).join("volumes/kubernetes.io~projected");
+    let volume = std::fs::read_dir(&volumes).unwrap().next().unwrap().unwrap().path();
+    assert!(volume.join("token").exists());
+    cluster.stop_node().await;
+    cluster.runtime.reboot();
+    // A tmpfs, in a real node: the folder is there, what was mounted on it is not.
+    std::fs::remove_dir_all(&volume).unwrap();
+    std::fs::create_dir(&volume).unwrap();
+    cluster.start_node().await;
+    cluster.until("web", "restarted", |p| status_of(p, "c")["restartCount"] == 1).await;
+    assert!(volume.join("token").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_renewed_by_the_next_node_agent_too() {
+    let mut cluster = Cluster::start().await;
+    let made = cluster.create(one("web", json!({}))).await;
+    cluster.until_ready("web").await;
+    let volumes = cluster.folder().join("node/pods").join(made.metadata.uid.unwrap());
+    let volume = std::fs::read_dir(volumes.join("volumes/kubernetes.io~projected")).unwrap().next().unwrap();
+    let token = volume.unwrap().path().join("token");
+    let first = std::fs::read_to_string(&token).unwrap();
+    cluster.stop_node().await;
+    cluster.start_node().await;
+    tokio::time::sleep(Duration::from_secs(3500)).await;
+    assert_ne!(std::fs::read_to_string(&token).unwrap(), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn folders_of_pods_that_nobody_knows_are_removed_with_their_logs() {
+    let mut cluster = Cluster::start().await;
+    let made = cluster.create(one("web", json!({}))).await;
+    cluster.until_ready("web").await;
+    cluster.stop_node().await;
+    let (node, logs) = (cluster.folder().join("node/pods"), cluster.folder().join("logs"));
+    let ghost = "0c4cbf3a-6d52-4b6c-9a5b-6d6d5f0c1a11";
+    std::fs::create_dir_all(node.join(ghost).join("volumes")).unwrap();
+    std::fs::create_dir_all(logs.join(format!("default_ghost_{ghost}")).join("c")).unwrap();
+    cluster.start_node().await;
+    let uid = made.metadata.uid.unwrap();
+    let names = |folder| -> Vec<String> {
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names(logs), [format!("default_web_{uid}")]);
+    assert_eq!(names(node), [uid]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn probes_decide_readiness_and_restarts() {
     let cluster = Cluster::start().await;
     let probe = |command: &str| json!({"exec": {"command": [command]}, "periodSeconds": 2, "failureThreshold": 2});

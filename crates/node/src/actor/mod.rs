@@ -69,6 +69,8 @@ pub(crate) fn start(context: &Context, pod: Pod, adopted: Adopted) -> Handle {
     let observed = adopted.into_observed(context, &pod);
     let view = Arc::new(View { pod: Arc::clone(&pod), observed: observed.clone() });
     let (show, seen) = watch::channel(view);
+    // Until when the tokens in them are good, only the agent that wrote them knew.
+    let refresh = (observed.volumes == Volumes::Ready).then(|| context.now());
     let actor = Actor {
         probes: Probes::new(context.clone(), wakes.downgrade()),
         context: context.clone(),
@@ -81,7 +83,7 @@ pub(crate) fn start(context: &Context, pod: Pod, adopted: Adopted) -> Handle {
         early: Vec::new(),
         holds: Vec::new(),
         failures: Vec::new(),
-        refresh: None,
+        refresh,
         forgotten: false,
     };
     context.tasks.spawn(actor.run(inbox));

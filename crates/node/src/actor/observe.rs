@@ -42,10 +42,7 @@ impl Adopted {
             ..Observed::default()
         };
         self.fill(context, pod, &mut observed);
-        let adopted = observed.ready_sandbox().is_some() || !observed.tracks.is_empty();
-        if adopted && context.pod_folder(pod).exists() {
-            observed.volumes = Volumes::Ready;
-        }
+        observed.volumes = volumes(&observed, context.pod_folder(pod).exists());
         for track in observed.tracks.values_mut() {
             track.back_off = track.last().and_then(|last| BackOff::of_restart_count(last.restart_count, started(last)));
         }
@@ -69,6 +66,16 @@ impl Adopted {
             list.sort_by_key(|a| a.restart_count);
             observed.tracks.entry(name).or_default().attempts = list;
         }
+    }
+}
+
+/// What the agent before has left of a pod's volumes. Without a sandbox that stands nobody uses them; then the machine may have been started
+/// anew, which takes those in memory away: what a pod that goes on needs is made again, what one that has ended has left is taken down.
+fn volumes(observed: &Observed, has_folder: bool) -> Volumes {
+    match (has_folder, observed.ready_sandbox(), observed.tracks.is_empty()) {
+        (true, Some(_), _) => Volumes::Ready,
+        (true, None, false) => Volumes::Failed { retry: Timestamp::UNIX_EPOCH },
+        _ => Volumes::Absent,
     }
 }
 

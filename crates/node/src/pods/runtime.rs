@@ -115,18 +115,21 @@ async fn route(context: &Context, pods: &Pods, event: ContainerEventResponse) {
     }
 }
 
-/// Removes the folders of pods that neither the API nor the runtime knows.
+/// Removes the folders, of volumes and of logs, of pods that neither the API nor the runtime knows.
 pub(crate) fn clear_folders(context: &Context, pods: &Pods) {
-    let Ok(entries) = std::fs::read_dir(context.config.root.join("pods")) else { return };
-    for entry in entries.flatten() {
-        let uid = entry.file_name().to_string_lossy().into_owned();
-        if pods.get(&uid).is_some() {
-            continue;
-        }
-        let removed = volumes::remove(&*context.mounts, &entry.path());
-        let removed = removed.map_err(|e| e.to_string());
-        if let Err(error) = removed.and_then(|()| std::fs::remove_dir_all(entry.path()).map_err(|e| e.to_string())) {
-            tracing::warn!(folder = %entry.path().display(), error, "an old pod's folder stays behind");
+    // Both names end with the pod's UID: `UID`, and `NAMESPACE_NAME_UID`.
+    for folder in [context.config.root.join("pods"), context.config.logs.clone()] {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if pods.get(name.rsplit('_').next().unwrap_or_default()).is_some() {
+                continue;
+            }
+            let removed = volumes::remove(&*context.mounts, &entry.path()).map_err(|e| e.to_string());
+            if let Err(error) = removed.and_then(|()| std::fs::remove_dir_all(entry.path()).map_err(|e| e.to_string()))
+            {
+                tracing::warn!(folder = %entry.path().display(), error, "an old pod's folder stays behind");
+            }
         }
     }
 }
