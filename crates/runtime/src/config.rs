@@ -7,6 +7,7 @@ use std::sync::Arc;
 use remora_network::Network;
 
 use crate::Images;
+use crate::record::Places;
 
 /// Everything that a runtime is made of. Two runtimes on one machine need different folders, cgroups and networks.
 #[derive(Clone)]
@@ -101,8 +102,8 @@ pub(crate) struct SandboxPaths {
 }
 
 impl SandboxPaths {
-    pub(crate) fn record(&self) -> PathBuf {
-        self.durable.join("sandbox.json")
+    pub(crate) fn record(&self) -> Places {
+        Places::new(&self.durable, "sandbox.json", &self.volatile)
     }
 
     pub(crate) fn pin(&self, namespace: &str) -> PathBuf {
@@ -138,16 +139,18 @@ pub(crate) struct ContainerPaths {
 }
 
 impl ContainerPaths {
-    pub(crate) fn record(&self) -> PathBuf {
-        self.durable.join("container.json")
+    pub(crate) fn record(&self) -> Places {
+        Places::new(&self.durable, "container.json", &self.volatile)
     }
 
-    pub(crate) fn start_record(&self) -> PathBuf {
-        self.durable.join("start.json")
+    /// The shim's.
+    pub(crate) fn start_record(&self) -> Places {
+        Places::new(&self.durable, "start.json", &self.volatile)
     }
 
-    pub(crate) fn exit_record(&self) -> PathBuf {
-        self.durable.join("exit.json")
+    /// The shim's.
+    pub(crate) fn exit_record(&self) -> Places {
+        Places::new(&self.durable, "exit.json", &self.volatile)
     }
 
     /// What has changed in its root, if that has a layer for changes.

@@ -1,17 +1,19 @@
 //! What is written down about sandboxes and containers: enough to know them again after the daemon has ended.
 //!
-//! A record is one JSON file, replaced as a whole. The request itself is kept as CRI's protobuf in base64, so that no field of it
-//! can get lost. What a shim writes (start and exit) is not here: see `remora_shim_protocol`.
+//! A record is one sealed JSON file, replaced as a whole, and a copy among the volatile files: see [`Places`]. The request itself is kept as
+//! CRI's protobuf in base64, so that no field of it can get lost. What a shim writes (start and exit) lies in the same places: see
+//! `remora_shim_protocol`.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use remora_cri::{ContainerConfig, PodSandboxConfig};
 use remora_images::LayerLease;
 use remora_network::Attachment;
+use remora_shim_protocol::{copy_of, seal, unseal};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -89,22 +91,116 @@ pub(crate) struct Verdict {
     pub(crate) finished_at: i64,
 }
 
-/// Writes a record durably.
-pub(crate) fn write(path: &Path, record: &impl Serialize) -> Result<(), Error> {
-    let json = serde_json::to_vec_pretty(record)
-        .map_err(|error| Error::Record { path: path.to_owned(), problem: error.to_string() })?;
-    Ok(remora_sys::file::write_durably(path, &json, 0o600)?)
+/// Where a record lies: on the disk, and once more among the volatile files, for when the disk is full or has spoiled it.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) durable: PathBuf,
+    copy: PathBuf,
 }
 
-/// Reads a record; none if there is none.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", path)(error)),
-    };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| Error::Record { path: path.to_owned(), problem: error.to_string() })
+impl Places {
+    pub(crate) fn new(durable: &Path, name: &str, bundle: &Path) -> Self {
+        let durable = durable.join(name);
+        Places { copy: copy_of(&durable, bundle), durable }
+    }
+
+    /// Writes it durably, then the copy, also when the disk is full.
+    pub(crate) fn write(&self, record: &impl Serialize) -> Result<(), Error> {
+        let bytes = seal(record).map_err(|error| damaged(&self.durable, &error))?;
+        let written = remora_sys::file::write_durably(&self.durable, &bytes, 0o600);
+        // Not synced: after a crash of the machine it is gone anyway. One that is torn by a crash of the daemon has its original.
+        match fs::write(&self.copy, bytes) {
+            // Of what ran before a reboot there is no bundle any more.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("write", &self.copy)(error)),
+            _ => Ok(written?),
+        }
+    }
+
+    /// Reads it, or its copy; none if there is neither. Nothing is changed.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
+        match read(&self.durable) {
+            Ok(Some(record)) => Ok(Some(record)),
+            Ok(None) => read(&self.copy),
+            Err(error @ Error::Record { .. }) => read(&self.copy).ok().flatten().map(Some).ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads it, and puts it right: what the disk has spoiled is set aside, and the copy takes its place. None if there is none, or if the copy is
+    /// spoiled too: then nothing is known.
+    pub(crate) fn recover<T: DeserializeOwned + Serialize>(&self) -> Result<Option<T>, Error> {
+        match read::<T>(&self.durable) {
+            Ok(Some(record)) => return Ok(Some(record)),
+            Ok(None) => {}
+            Err(error @ Error::Record { .. }) => self.set_aside(&error),
+            Err(error) => return Err(error),
+        }
+        let Ok(Some(record)) = read::<T>(&self.copy) else { return Ok(None) };
+        if let Err(error) = self.write(&record) {
+            // The copy stays, and is as good until the machine is started anew.
+            let (path, error) = (self.durable.display(), crate::error::chain(&error));
+            tracing::warn!(record = %path, error, "a record lives on in its copy only");
+        }
+        Ok(Some(record))
+    }
+
+    /// Whether there is anything, whole or not.
+    pub(crate) fn exists(&self) -> bool {
+        self.durable.exists() || self.copy.exists()
+    }
+
+    /// The copy first: what has no record is a leftover, and must not come back.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        [&self.copy, &self.durable].into_iter().try_for_each(|path| match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+            _ => Ok(()),
+        })
+    }
+
+    /// Keeps a spoiled file as evidence, out of the way of what is done next.
+    fn set_aside(&self, error: &Error) {
+        let evidence = self.evidence();
+        let folder = evidence.parent().unwrap_or(Path::new("/"));
+        let moved = fs::create_dir_all(folder).and_then(|()| fs::rename(&self.durable, &evidence));
+        let error = crate::error::chain(error);
+        match moved {
+            Ok(()) => tracing::error!(error, kept = %evidence.display(), "a damaged record was set aside"),
+            Err(cause) => tracing::error!(error, %cause, "a damaged record could not be set aside"),
+        }
+    }
+
+    /// `containers/ID/exit.json` → `damaged/ID.exit.json`
+    fn evidence(&self) -> PathBuf {
+        let part =
+            |path: Option<&Path>| path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+        let owner = self.durable.parent();
+        let root = owner.and_then(Path::parent).and_then(Path::parent).unwrap_or(Path::new("/"));
+        root.join("damaged").join(format!("{}.{}", part(owner), part(Some(&self.durable))))
+    }
+}
+
+/// Reads a sealed record; none if there is none.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let Some(bytes) = bytes_of(path)? else { return Ok(None) };
+    unseal(&bytes).map(Some).map_err(|error| damaged(path, &error))
+}
+
+/// Reads what is written without a seal, such as a shim's configuration; none if there is none.
+pub(crate) fn read_plain<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let Some(bytes) = bytes_of(path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(path, &error))
+}
+
+fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+fn damaged(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::Record { path: path.to_owned(), problem: error.to_string() }
 }
 
 /// The names of the folders in a folder that may not be there.
@@ -120,12 +216,6 @@ pub(crate) fn folders(path: &Path) -> Result<Vec<String>, Error> {
         names.extend(entry.file_name().into_string().ok());
     }
     Ok(names)
-}
-
-/// The records of all containers below a durable folder; those without one are leftovers of a crash.
-pub(crate) fn containers(folder: &Path) -> Result<Vec<ContainerRecord>, Error> {
-    let names = folders(folder)?;
-    names.iter().filter_map(|name| read(&folder.join(name).join("container.json")).transpose()).collect()
 }
 
 mod protobuf {
@@ -149,11 +239,8 @@ mod protobuf {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_comes_back_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sandbox.json");
-        let record = SandboxRecord {
+    fn record() -> SandboxRecord {
+        SandboxRecord {
             id: "s1".into(),
             boot: "b".into(),
             created_at: 5,
@@ -163,19 +250,62 @@ mod tests {
             network: None,
             stopped: true,
             config: PodSandboxConfig { hostname: "web".into(), ..Default::default() },
-        };
-        assert_eq!(read::<SandboxRecord>(&path).unwrap(), None);
-        write(&path, &record).unwrap();
-        assert_eq!(read::<SandboxRecord>(&path).unwrap(), Some(record));
+        }
+    }
+
+    /// A record in two folders, as below a runtime's `root` and `run`.
+    fn written(folder: &Path) -> Places {
+        let (durable, bundle) = (folder.join("root/sandboxes/s1"), folder.join("run/s1"));
+        fs::create_dir_all(&durable).unwrap();
+        fs::create_dir_all(&bundle).unwrap();
+        let places = Places::new(&durable, "sandbox.json", &bundle);
+        assert_eq!(places.recover::<SandboxRecord>().unwrap(), None);
+        places.write(&record()).unwrap();
+        places
     }
 
     #[test]
-    fn a_damaged_record_is_an_error_that_names_the_file() {
+    fn a_record_comes_back_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sandbox.json");
-        fs::write(&path, "{").unwrap();
-        let error = read::<SandboxRecord>(&path).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("record {} is damaged: ", path.display())), "{error}");
+        let places = written(folder.path());
+        assert_eq!(places.read::<SandboxRecord>().unwrap(), Some(record()));
+        assert_eq!(places.recover::<SandboxRecord>().unwrap(), Some(record()));
+        assert!(!folder.path().join("root/damaged").exists());
+    }
+
+    #[test]
+    fn a_damaged_record_is_set_aside_and_its_copy_takes_its_place() {
+        for damage in ["", "{", "{\"crc32\":1,\"record\":{}}"] {
+            let folder = tempfile::tempdir().unwrap();
+            let places = written(folder.path());
+            fs::write(&places.durable, damage).unwrap();
+            assert_eq!(places.read::<SandboxRecord>().unwrap(), Some(record()), "{damage:?}");
+            assert_eq!(fs::read_to_string(&places.durable).unwrap(), damage, "reading changes nothing");
+            assert_eq!(places.recover::<SandboxRecord>().unwrap(), Some(record()), "{damage:?}");
+            let evidence = folder.path().join("root/damaged/s1.sandbox.json");
+            assert_eq!(fs::read_to_string(evidence).unwrap(), damage);
+            assert_eq!(read::<SandboxRecord>(&places.durable).unwrap(), Some(record()));
+        }
+    }
+
+    #[test]
+    fn of_a_record_that_is_damaged_with_its_copy_nothing_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = written(folder.path());
+        fs::write(&places.durable, "{").unwrap();
+        fs::write(&places.copy, "{").unwrap();
+        let error = places.read::<SandboxRecord>().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("record {} is damaged: ", places.durable.display())), "{error}");
+        assert_eq!(places.recover::<SandboxRecord>().unwrap(), None);
+    }
+
+    #[test]
+    fn a_copy_that_the_full_disk_has_left_alone_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = written(folder.path());
+        fs::remove_file(&places.durable).unwrap();
+        assert_eq!(places.recover::<SandboxRecord>().unwrap(), Some(record()));
+        assert!(places.durable.exists());
     }
 
     #[test]

@@ -6,20 +6,27 @@
 //! | – | – | exit record | exited, as the shim says |
 //! | – | no | – | exited 255, unknown: the machine was started anew |
 //! | – | yes | a shim answers | as it says: running, or (while it starts) what comes of that |
-//! | – | yes | start record, no shim | what is left is killed; exited 137 or 255 |
-//! | – | yes | neither | created |
+//! | – | yes | start record or socket, no shim | what is left is killed; exited 137 or 255 |
+//! | – | yes | none of them | created |
 //!
-//! Folders without a record are the work of calls that were cut short; nobody was told of them, so they go.
+//! A shim's socket is there before anything of the container runs and goes when its end is on record. So one that nobody listens on means
+//! that the container may have begun: it must not be started once more.
+//!
+//! Folders without a record are the work of calls that were cut short; nobody was told of them, so they go. So does what belongs to a record
+//! that is damaged together with its copy: what was there can no longer be told from a leftover. The damaged file itself is kept below
+//! `damaged`, and the rest of the node starts.
 
 use std::fs::{self, DirBuilder};
+use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::join_all;
 use remora_images::LayerLease;
-use remora_shim_protocol::{ExitRecord, ProcessState, Reply, Request, ShimConfig, StartRecord};
+use remora_shim_protocol::{ExitRecord, Frame, ProcessState, Reply, Request, ShimConfig, StartRecord, encode};
 
+use crate::config::{ContainerPaths, Paths};
 use crate::container::{Container, Exit, State, clear, remove_folder};
 use crate::error::failed;
 use crate::identity;
@@ -28,13 +35,21 @@ use crate::sandbox::{Sandbox, SandboxState};
 use crate::task::blocking;
 use crate::{Error, Inner, low_level, shim};
 
-/// The layers that the containers of a runtime's root hold: what the image store must be opened with.
+/// The layers that the containers of a runtime's folders hold: what the image store must be opened with. A container whose record is damaged
+/// beyond help holds none: [`Runtime::open`](crate::Runtime::open) will end it.
 ///
 /// # Errors
-/// A record is damaged or cannot be read.
-pub async fn leases(root: &Path) -> Result<Vec<LayerLease>, Error> {
-    let folder = root.join("containers");
-    let records = blocking(move || record::containers(&folder)).await?;
+/// A record cannot be read.
+pub async fn leases(root: &Path, run: &Path) -> Result<Vec<LayerLease>, Error> {
+    let paths = Paths::new(root, run);
+    let records = blocking(move || {
+        let read = |id: String| match paths.container(&id).record().read::<ContainerRecord>() {
+            Err(Error::Record { .. }) => Ok(None),
+            read => read,
+        };
+        record::folders(&paths.containers())?.into_iter().filter_map(|id| read(id).transpose()).collect()
+    });
+    let records: Vec<ContainerRecord> = records.await?;
     Ok(records.into_iter().map(|record| record.lease).collect())
 }
 
@@ -72,11 +87,16 @@ enum Found {
 }
 
 impl Inner {
+    /// A container of a sandbox that nobody knows any more is as good as one without a record.
     fn read_records(&self) -> Result<(Vec<SandboxRecord>, Vec<ContainerRecord>), Error> {
-        let folder = self.paths.sandboxes();
-        let names = record::folders(&folder)?;
-        let sandboxes = names.iter().filter_map(|name| record::read(&self.paths.sandbox(name).record()).transpose());
-        Ok((sandboxes.collect::<Result<_, _>>()?, record::containers(&self.paths.containers())?))
+        let sandboxes = record::folders(&self.paths.sandboxes())?.into_iter();
+        let sandboxes = sandboxes.filter_map(|id| self.paths.sandbox(&id).record().recover().transpose());
+        let sandboxes: Vec<SandboxRecord> = sandboxes.collect::<Result<_, _>>()?;
+        let containers = record::folders(&self.paths.containers())?.into_iter();
+        let containers = containers.filter_map(|id| self.paths.container(&id).record().recover().transpose());
+        let mut containers: Vec<ContainerRecord> = containers.collect::<Result<_, _>>()?;
+        containers.retain(|container| sandboxes.iter().any(|sandbox| sandbox.id == container.sandbox_id));
+        Ok((sandboxes, containers))
     }
 
     fn adopt_sandbox(self: &Arc<Self>, record: SandboxRecord) -> Result<(), Error> {
@@ -125,19 +145,15 @@ impl Inner {
             return Ok(Found::Settled(State::Exited(Exit::from(verdict.clone()))));
         }
         let paths = self.paths.container(&record.id);
-        let (exit, start) = blocking(move || {
-            let exit = record::read::<ExitRecord>(&paths.exit_record())?;
-            Ok((exit, record::read::<StartRecord>(&paths.start_record())?))
-        })
-        .await?;
+        let socket = paths.socket();
+        let Traces { exit, start, began } = blocking(move || traces(&paths)).await?;
         if let Some(exit) = exit {
             return Ok(Found::Settled(State::Exited(Exit::from(exit))));
         }
         if record.boot != self.host.boot {
             return Ok(Found::Rebooted(after_reboot(start.as_ref())));
         }
-        let paths = self.paths.container(&record.id);
-        match (shim::ask(&paths.socket(), Request::State).await, start) {
+        match (shim::ask(&socket, Request::State).await, began) {
             (Ok(Reply::State(ProcessState::Running(start))), _) => Ok(Found::Running(start)),
             (Ok(Reply::State(ProcessState::Exited(exit))), _) => Ok(Found::Settled(State::Exited(Exit::from(exit)))),
             (Ok(Reply::State(ProcessState::Creating)), _) => Ok(Found::Starting),
@@ -145,8 +161,8 @@ impl Inner {
                 let problem = format!("answered with {other:?}");
                 Ok(Found::Lost(Error::Shim { id: record.id.clone(), problem }))
             }
-            (Err(error), Some(_)) => Ok(Found::Lost(error)),
-            (Err(_), None) => Ok(Found::Settled(State::Created)),
+            (Err(error), true) => Ok(Found::Lost(error)),
+            (Err(_), false) => Ok(Found::Settled(State::Created)),
         }
     }
 
@@ -168,8 +184,9 @@ impl Inner {
             return Ok(());
         }
         tracing::info!(id, "removing what an interrupted call has left");
-        clear(&self.paths.container(id))?;
-        let sandbox = self.paths.sandbox(id);
+        let (container, sandbox) = (self.paths.container(id), self.paths.sandbox(id));
+        end_leftover(&container.shim_config())?;
+        clear(&container)?;
         end_leftover(&sandbox.pause().shim_config())?;
         remora_sys::mount::unmount_below(&sandbox.volatile)?;
         [&sandbox.volatile, &sandbox.durable].into_iter().try_for_each(|folder| remove_folder(folder))
@@ -200,11 +217,43 @@ fn prune(folder: &Path, keep: &[PathBuf]) {
     let _ = fs::remove_dir(folder);
 }
 
-/// A pause process of a sandbox that was never finished.
+/// What still runs of a container or a pause process that nobody knows.
 fn end_leftover(shim_config: &Path) -> Result<(), Error> {
-    let Some(config) = record::read::<ShimConfig>(shim_config)? else { return Ok(()) };
+    let config = match record::read_plain::<ShimConfig>(shim_config) {
+        Ok(Some(config)) => config,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            tracing::error!(error = crate::error::chain(&error), "processes of an interrupted call may be left");
+            return Ok(());
+        }
+    };
     remora_sys::cgroup::kill_all(&config.cgroups.0)?;
-    low_level::delete(&config.runtime, &config.container_id)
+    wait_for_shim(&config.socket);
+    low_level::delete(&config.runtime, &config.container_id)?;
+    config.cgroups.0.iter().try_for_each(|folder| remove_empty_tree(folder))
+}
+
+/// Until a shim that still lives has cleaned up after its container. It ends by itself then.
+fn wait_for_shim(socket: &Path) {
+    let Ok(mut shim) = remora_sys::socket::connect(socket) else { return };
+    let mut wait = Vec::new();
+    encode(&Frame::Request(Request::Wait), &mut wait);
+    // However the connection ends, the shim has nothing more to do.
+    let _ = shim.write_all(&wait).and_then(|()| shim.read_to_end(&mut wait));
+}
+
+/// What a shim has left of itself.
+struct Traces {
+    exit: Option<ExitRecord>,
+    start: Option<StartRecord>,
+    /// Something of the container may have run.
+    began: bool,
+}
+
+fn traces(paths: &ContainerPaths) -> Result<Traces, Error> {
+    let began = paths.start_record().exists() || paths.socket().exists();
+    let exit = paths.exit_record().recover()?;
+    Ok(Traces { exit, start: paths.start_record().recover()?, began })
 }
 
 fn after_reboot(start: Option<&StartRecord>) -> Verdict {

@@ -45,8 +45,7 @@ impl Runtime {
     /// The image store must have been opened with [`leases`](crate::leases) of the same root.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another process has the folder, [`Error::Record`] for a damaged record (nothing is changed then),
-    /// [`Error::Handler`] when there is no default handler.
+    /// [`Error::Locked`] when another process has the folder, [`Error::File`] for a record that cannot be read, [`Error::Handler`] when there is no default handler.
     pub async fn open(config: RuntimeConfig) -> Result<Self, Error> {
         let opened = crate::task::blocking(move || Inner::open(config)).await?;
         let inner = Arc::new(opened);

@@ -12,6 +12,7 @@ use remora_cri::{
     ContainerConfig, ContainerState, CreateContainerRequest, ListContainersRequest, PodSandboxState,
     PodSandboxStatusRequest, RuntimeService, StartContainerRequest,
 };
+use remora_shim_protocol::{seal, unseal};
 use remora_streaming::ContainerStreams;
 use tokio::io::AsyncWriteExt;
 use world::{Client, World, on_each};
@@ -113,9 +114,9 @@ fn after_a_reboot_everything_has_ended() {
                 // As a machine does that loses its power: no exit record, an empty /run, another boot.
                 fs::remove_file(of_container.join("exit.json")).unwrap();
                 for record in [of_container.join("container.json"), of_sandbox.join("sandbox.json")] {
-                    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+                    let mut json: serde_json::Value = unseal(&fs::read(&record).unwrap()).unwrap();
                     json["boot"] = "another boot".into();
-                    fs::write(record, json.to_string()).unwrap();
+                    fs::write(record, seal(&json).unwrap()).unwrap();
                 }
                 remora_sys::mount::unmount_below(&folder.join("run")).unwrap();
                 fs::remove_dir_all(folder.join("run")).unwrap();
@@ -156,6 +157,108 @@ fn what_cut_short_calls_have_left_is_removed() {
         assert!(world.cgroups("kubepods/pod-dead").is_empty());
         assert!(!world.cgroups("kubepods/pod-web").is_empty());
         assert_eq!(world.sandbox_state(&sandbox).await, PodSandboxState::Ready);
+        world
+    });
+}
+
+#[test]
+fn a_damaged_record_ends_no_container() {
+    on_both("damaged records", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let runs = world.start(&sandbox, world.container("runs", &["sleep", "1000"])).await;
+        let mut world = world;
+        let ended = world.start(&sandbox, world.container("ended", &["sh", "-c", "exit 9"])).await;
+        world.ended(&ended).await;
+        let before = [world.status(&runs).await, world.status(&ended).await];
+        let root = world.folder.path().join("root");
+        let files = [
+            format!("containers/{runs}/container.json"),
+            format!("containers/{runs}/start.json"),
+            format!("containers/{ended}/exit.json"),
+            format!("sandboxes/{sandbox}/sandbox.json"),
+        ];
+        let damaged = files.clone().map(|file| root.join(file));
+        let world = world
+            .reopen_after(async move {
+                for file in damaged {
+                    let mut bytes = fs::read(&file).unwrap();
+                    // One bit, in the middle: it still may be JSON.
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                    fs::write(file, bytes).unwrap();
+                }
+            })
+            .await;
+        assert_eq!([world.status(&runs).await, world.status(&ended).await], before);
+        assert_eq!(world.sandbox_state(&sandbox).await, PodSandboxState::Ready);
+        for file in files {
+            let (_, name) = file.split_once('/').unwrap();
+            assert!(root.join("damaged").join(name.replace('/', ".")).exists(), "{file} is not kept");
+        }
+        world
+    });
+}
+
+#[test]
+fn a_container_of_which_nothing_is_known_any_more_goes_and_the_others_stay() {
+    on_both("damaged copies", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let lost = world.start(&sandbox, world.container("lost", &["sleep", "1000"])).await;
+        let stays = world.start(&sandbox, world.container("stays", &["sleep", "1000"])).await;
+        let folder = world.folder.path().to_owned();
+        let of = lost.clone();
+        let world = world
+            .reopen_after(async move {
+                fs::write(folder.join("root/containers").join(&of).join("container.json"), "").unwrap();
+                fs::write(folder.join("run/containers").join(&of).join("copy-container.json"), "").unwrap();
+            })
+            .await;
+        let listed = world.runtime.list_containers(ListContainersRequest::default()).await.unwrap().containers;
+        assert_eq!(listed.into_iter().map(|container| container.id).collect::<Vec<_>>(), [stays]);
+        assert!(world.cgroups(&format!("kubepods/pod-web/{lost}")).is_empty());
+        assert!(world.mounts().iter().all(|mount| !mount.to_string_lossy().contains(&lost)), "{:?}", world.mounts());
+        assert!(world.folder.path().join(format!("root/damaged/{lost}.container.json")).exists());
+        // Its name is free: whoever knows from elsewhere that it may start again can start it.
+        world.start(&sandbox, world.container("lost", &["sleep", "1000"])).await;
+        world
+    });
+}
+
+#[test]
+fn a_start_that_was_cut_short_together_with_its_shim_is_never_tried_again() {
+    on_both("a lost start", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let id = world.create(&sandbox, world.container("c", &["sleep", "1000"])).await;
+        let socket = world.run().join("containers").join(&id).join("shim.sock");
+        let world = world
+            .reopen_after(async move {
+                // As a shim leaves it that is killed after it has begun and before the start is on record.
+                drop(remora_sys::socket::listen(&socket).unwrap());
+            })
+            .await;
+        let status = world.status(&id).await;
+        assert_eq!(
+            (status.state(), status.exit_code, status.reason.as_str()),
+            (ContainerState::Exited, 255, "Unknown")
+        );
+        let start = world.runtime.start_container(StartContainerRequest { container_id: id }).await;
+        assert_eq!(start.unwrap_err().code, remora_cri::Code::FailedPrecondition);
+        world
+    });
+}
+
+#[test]
+fn an_exit_that_a_full_disk_could_not_take_is_known_afterwards() {
+    on_both("an exit on a full disk", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let id = world.start(&sandbox, world.container("c", &["sh", "-c", "exit 13"])).await;
+        world.ended(&id).await;
+        let before = world.status(&id).await;
+        let record = world.folder.path().join("root/containers").join(&id).join("exit.json");
+        let lost = record.clone();
+        let world = world.reopen_after(async move { fs::remove_file(lost).unwrap() }).await;
+        assert_eq!(world.status(&id).await, before);
+        assert!(record.exists(), "what the disk could not take then it has now");
         world
     });
 }
@@ -235,7 +338,7 @@ impl World {
     /// The shim's pid, from its start record.
     fn shim_of(&self, id: &str) -> i32 {
         let path = self.folder.path().join("root/containers").join(id).join("start.json");
-        let record: remora_shim_protocol::StartRecord = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let record: remora_shim_protocol::StartRecord = unseal(&fs::read(path).unwrap()).unwrap();
         record.shim_pid
     }
 

@@ -43,8 +43,7 @@ struct Real {
 }
 
 async fn open(folder: &Path, handler: &str) -> Real {
-    let root = folder.join("root");
-    let leases = remora_runtime::leases(&root).await.unwrap();
+    let leases = remora_runtime::leases(&folder.join("root"), &folder.join("run")).await.unwrap();
     let store = StoreConfig { root: folder.join("images"), registries: Default::default(), limits: Default::default() };
     let images = ImageStore::open(store, leases).await.unwrap();
     let archive = folder.join("tool.tar");

@@ -14,9 +14,9 @@ pub struct ShimConfig {
     pub bundle: PathBuf,
     /// Where the shim listens. May be longer than `sun_path`: bind and connect go through the folder's file descriptor.
     pub socket: PathBuf,
-    /// [`crate::StartRecord`] is written here once the container runs.
+    /// [`crate::StartRecord`] is written here once the container runs; its [copy](crate::copy_of) into the bundle.
     pub start_record: PathBuf,
-    /// [`crate::ExitRecord`] is written here, durably, before anybody is told of the exit.
+    /// [`crate::ExitRecord`] is written here, durably, before anybody is told of the exit; likewise.
     pub exit_record: PathBuf,
     /// The low-level runtime, called with the command line that OCI runtimes share.
     pub runtime: LowLevelRuntime,

@@ -165,6 +165,7 @@ mod tests {
             started_at: Some(1),
             finished_at: 2,
             expired: Some(Expired { limit: TimeLimit::IdleTimeout, after_ms: 3 }),
+            failure: None,
         };
         vec![
             Frame::Request(Request::Attach(attach)),

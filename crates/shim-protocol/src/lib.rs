@@ -18,6 +18,7 @@ mod config;
 mod frame;
 mod message;
 mod record;
+mod seal;
 
 pub use config::{CgroupPaths, LowLevelRuntime, ShimConfig, StdioConfig, TimeLimits};
 pub use frame::{Decoder, Frame, FrameError, MAX_CONTROL, MAX_DATA, encode};
@@ -25,3 +26,4 @@ pub use message::{
     AttachRequest, ExecRequest, Failure, FailureKind, ProcessState, Reply, Report, Request, TerminalSize,
 };
 pub use record::{ExitRecord, Expired, StartRecord, TimeLimit};
+pub use seal::{SealError, copy_of, seal, unseal};

@@ -15,7 +15,8 @@ pub enum Request {
     /// Join the streams of the container's first process, or of an exec that still runs.
     /// Answered with [`Reply::Streaming`], then what was kept for replay, then what comes.
     Attach(AttachRequest),
-    /// Run one more process in the container. Answered with [`Reply::Streaming`], or [`Reply::Failed`] if it cannot be started.
+    /// Run one more process in the container, or, with a terminal and standard input, take up one that was asked for in the same words and whose
+    /// client has vanished. Answered with [`Reply::Streaming`], or [`Reply::Failed`] if it cannot be started.
     Exec(ExecRequest),
     /// Send a signal to the first process (`all`: to every process of the container's cgroup). [`Reply::Done`], also if it has ended.
     #[serde(rename_all = "camelCase")]

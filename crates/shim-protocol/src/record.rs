@@ -1,4 +1,5 @@
-//! The two records that a shim leaves on disk, as JSON, each written to a temporary file, synced and renamed.
+//! The two records that a shim leaves on disk, each [sealed](crate::seal()), written to a temporary file, synced and renamed; and a
+//! [copy](crate::copy_of) of each.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct ExitRecord {
     /// The shim ended it, since its time was up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expired: Option<Expired>,
+    /// Why it could not be started, if that is how it ended: nobody may have heard the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// A time limit that has passed.

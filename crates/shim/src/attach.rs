@@ -4,7 +4,7 @@
 //! |---|---|
 //! | closes input (`CloseStdin`) | an exec: the pipe closes, a terminal gets Ctrl-D. The container: the same with `stdin_once`, else nothing: others may come |
 //! | leaves for good (`Hangup`) | an exec: its terminal hangs up, its input pipe closes. The container: input closes with `stdin_once` if it was a pipe |
-//! | just vanishes (the daemon died) | goes on; whoever attaches next gets the replay and takes over |
+//! | just vanishes (the daemon died) | goes on; whoever attaches next gets the replay and takes over. An exec with a terminal: also whoever asks for the very same exec |
 
 use remora_shim_protocol::{AttachRequest, Failure, FailureKind, Frame, Reply};
 

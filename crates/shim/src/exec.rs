@@ -1,6 +1,6 @@
 //! Execs: further processes in the container, each with streams of its own.
 
-use remora_shim_protocol::{ExecRequest, ExitRecord, Failure, FailureKind, Frame, Reply, TerminalSize};
+use remora_shim_protocol::{AttachRequest, ExecRequest, ExitRecord, Failure, FailureKind, Frame, Reply, TerminalSize};
 use rustix::process::WaitStatus;
 
 use crate::client::{Role, Subscription};
@@ -18,6 +18,8 @@ pub(crate) struct Exec {
     number: u64,
     /// The runtime's name for it.
     id: String,
+    /// What was asked for, if it is a terminal that may be taken up again.
+    asked: Option<String>,
     /// None while it is being started.
     running: Option<RunningExec>,
     pub(crate) process: Process,
@@ -62,6 +64,26 @@ impl Shim {
         }
     }
 
+    /// A terminal whose client has vanished without a word, as all do when the daemon dies: the next one who asks for the very same gets it,
+    /// as it stands. The newest, if there are several.
+    pub(crate) fn take_up(&mut self, key: u64, request: &ExecRequest) -> bool {
+        let waits = |exec: &&Exec| {
+            let asked = exec.asked.as_ref() == Some(&request.process) && exec.runs() && exec.process.is_open();
+            asked && !self.is_streamed(exec.reference())
+        };
+        let Some(exec) = self.execs.iter().rev().find(waits).filter(|_| is_interactive(request)) else { return false };
+        let again = AttachRequest { exec_id: Some(exec.id.clone()), stdin: true, stdout: true, stderr: true };
+        if let Some(size) = request.size {
+            exec.process.resize(size);
+        }
+        self.attach(key, &again);
+        true
+    }
+
+    fn is_streamed(&self, process: ProcessRef) -> bool {
+        self.clients.iter().any(|client| matches!(client.role, Role::Streaming(of) if of.process == process))
+    }
+
     /// Has the runtime start a process; the client is answered when the command has ended.
     ///
     /// # Errors
@@ -76,8 +98,9 @@ impl Shim {
         }
         let number = self.next_key();
         let process = Process::of_exec(request.tty, self.config.replay_bytes);
-        let mut exec =
-            Exec { number, id: request.id.clone(), running: None, process, console: None, size: request.size };
+        let asked = is_interactive(request).then(|| request.process.clone());
+        let (id, size) = (request.id.clone(), request.size);
+        let mut exec = Exec { number, id, asked, running: None, process, console: None, size };
         let command = self.spawn_exec(&mut exec, request);
         let command = command.map_err(|message| Failure { kind: FailureKind::Internal, message })?;
         let reference = exec.reference();
@@ -124,7 +147,7 @@ impl Shim {
             client.reply(Reply::Streaming { tty });
         }
         // A client that went while the exec was being started has left nobody who could end its input.
-        if !self.clients.iter().any(|client| matches!(client.role, Role::Streaming(of) if of.process == process)) {
+        if !self.is_streamed(process) {
             self.client_left_exec(process);
         }
         if let Some(status) = self.claim(pid) {
@@ -145,7 +168,15 @@ impl Shim {
         let mut exec = self.execs.remove(at);
         let (exit_code, signal) = records::exit_code(status);
         let started_at = exec.running.as_ref().map(|running| running.started_at);
-        let record = ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at: now(), expired: None };
+        let record = ExitRecord {
+            exit_code,
+            signal,
+            oom_killed: false,
+            started_at,
+            finished_at: now(),
+            expired: None,
+            failure: None,
+        };
         let mut last = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             exec.process
@@ -160,6 +191,11 @@ impl Shim {
             }
         }
     }
+}
+
+/// Somebody sits before it.
+fn is_interactive(request: &ExecRequest) -> bool {
+    request.tty && request.stdin
 }
 
 /// The process with `terminal` as the request has it (the two must agree, or the runtime and we would wait for each other) and with the

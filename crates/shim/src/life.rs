@@ -164,7 +164,9 @@ impl Shim {
         let (exit_code, signal) = records::exit_code(status);
         let started_at = self.started.as_ref().map(|record| record.started_at);
         let expired = self.limits.as_ref().and_then(Limits::expired);
-        let record = ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at: now(), expired };
+        let finished_at = now();
+        let record =
+            ExitRecord { exit_code, signal, oom_killed: false, started_at, finished_at, expired, failure: None };
         self.kill_what_is_left(Outcome::Exited(record));
     }
 
@@ -226,11 +228,7 @@ impl Shim {
         let Life::Deleting(outcome) = &self.life else { return };
         match outcome.clone() {
             Outcome::Exited(record) => self.ended(record),
-            Outcome::NotStarted(failure) => {
-                records::report(&mut self.report, &Report::Failed(failure));
-                self.life = Life::Failed;
-                self.clients.clear();
-            }
+            Outcome::NotStarted(failure) => self.failed(failure),
         }
     }
 
@@ -242,6 +240,17 @@ impl Shim {
                 note(format_args!("a cgroup is left behind: {}", chain(&error)));
             }
         }
+    }
+
+    /// On record first: with nobody there to take the report, the next daemon must not take the container for one that was never tried.
+    fn failed(&mut self, failure: Failure) {
+        let failed = records::failed_start(&failure);
+        if let Err(error) = records::write_exit(&self.config, &failed) {
+            note(format_args!("the failed start cannot be written down: {}", chain(&error)));
+        }
+        records::report(&mut self.report, &Report::Failed(failure));
+        self.life = Life::Failed;
+        self.clients.clear();
     }
 
     fn ended(&mut self, record: ExitRecord) {

@@ -100,6 +100,11 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it still takes input.
+    pub(crate) fn is_open(&self) -> bool {
+        self.input.is_some() && !self.closing
+    }
+
     pub(crate) fn resize(&mut self, size: TerminalSize) {
         self.replays[Stream::Stdout.index()].resize(size);
         let size = rustix::termios::Winsize { ws_col: size.width, ws_row: size.height, ws_xpixel: 0, ws_ypixel: 0 };

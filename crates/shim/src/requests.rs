@@ -65,6 +65,7 @@ impl Shim {
             Request::State => Ok(Reply::State(self.life.state(self.started.as_ref()))),
             Request::Wait => return self.wait_for_end(key),
             Request::Attach(request) => return self.attach(key, &request),
+            Request::Exec(request) if self.take_up(key, &request) => return,
             Request::Exec(request) => match self.start_exec(&request).inspect(|_| self.note_traffic()) {
                 Ok(process) => return self.set_role(key, Role::Starting(process)),
                 Err(failure) => Err(failure),

@@ -66,8 +66,8 @@ fn a_handled_signal_and_signals_to_all_arrive() {
 fn the_start_record_names_the_process() {
     on_each("start record", |runtime| {
         let running = World::idle(runtime).start();
-        let text = fs::read_to_string(&running.config.start_record).unwrap();
-        let record: remora_shim_protocol::StartRecord = serde_json::from_str(&text).unwrap();
+        let bytes = fs::read(&running.config.start_record).unwrap();
+        let record: remora_shim_protocol::StartRecord = remora_shim_protocol::unseal(&bytes).unwrap();
         assert_eq!(remora_sys::process::start_time(record.pid).unwrap(), record.pid_start_time);
         assert_eq!(record.shim_pid, i32::try_from(running.shim.id()).unwrap());
         // remora-create says "started" once the program has been executed, runc a moment before.
@@ -85,9 +85,11 @@ fn a_program_that_cannot_run_is_reported_and_nothing_stays() {
             let message = format!(
                 "OCI runtime create failed: runc create failed: unable to start container process: exec: {about}"
             );
-            assert_eq!(report, Report::Failed(Failure { kind, message }), "{}", running.notes());
+            let failure = Failure { kind, message: message.clone() };
+            assert_eq!(report, Report::Failed(failure), "{}", running.notes());
             running.assert_over();
-            assert!(!running.config.exit_record.exists());
+            let on_record = running.exit_record();
+            assert_eq!((on_record.exit_code, on_record.started_at, on_record.failure), (128, None, Some(message)));
             assert!(!running.config.start_record.exists());
             assert_eq!(running.log(), [""; 0]);
         };

@@ -236,3 +236,33 @@ fn many_execs_at_once_end_each_with_its_own_code() {
         }
     });
 }
+
+#[test]
+fn a_terminal_whose_client_has_vanished_is_taken_up_by_the_same_words() {
+    on_both("take up", |runtime| {
+        let running = World::idle(runtime).start();
+        let ask = |id: &str, args: &[&str]| running.exec(id, args, true, true);
+        let (mut client, _) = ask("first", &["/bin/sh"]);
+        client.stdin("v=kept; echo set-$v\n");
+        client.until("set-kept");
+        // While somebody sits before it, it is nobody else's.
+        let (mut other, _) = ask("second", &["/bin/sh"]);
+        other.stdin("echo has-$v-\n");
+        other.until("has--");
+        other.send(&Frame::Hangup);
+        drop(client);
+        let (mut stranger, _) = ask("third", &["/bin/sh", "-i"]);
+        stranger.stdin("echo has-$v-\n");
+        stranger.until("has--");
+        let (mut again, reply) = ask("fourth", &["/bin/sh"]);
+        assert_eq!(reply, Reply::Streaming { tty: true });
+        again.until("set-kept");
+        again.stdin("echo still-$v; exit 5\n");
+        again.until("still-kept");
+        assert_eq!(again.until_exit().1.exit_code, 5);
+        // Ended by its user, it is gone.
+        let (mut fresh, _) = ask("fifth", &["/bin/sh"]);
+        fresh.stdin("echo has-$v-\n");
+        fresh.until("has--");
+    });
+}

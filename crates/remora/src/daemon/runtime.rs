@@ -46,7 +46,9 @@ impl Machine {
     /// Reads what is on disk, and adopts what runs.
     pub(crate) async fn open_with(options: &MachineOptions<'_>, place: &Place, libexec: &Path) -> Result<Machine> {
         let id = place.id()?;
-        let leases = remora_runtime::leases(&place.containers()).await.context("reading the containers' records")?;
+        let leases = remora_runtime::leases(&place.containers(), &place.running())
+            .await
+            .context("reading the containers' records")?;
         let config =
             StoreConfig { root: place.images(), registries: registries(options.mirrors), limits: Default::default() };
         let images = Arc::new(ImageStore::open(config, leases).await.context("opening the image store")?);

@@ -20,7 +20,7 @@ use crate::config::ContainerPaths;
 use crate::error::failed;
 use crate::identity;
 use crate::images::LeasedImage;
-use crate::record::{self, ContainerRecord, RecordedUser};
+use crate::record::{ContainerRecord, RecordedUser};
 use crate::sandbox::Sandbox;
 use crate::task::blocking;
 use crate::{Error, Inner};
@@ -77,7 +77,7 @@ impl Inner {
         }
         self.write_bundle(&draft, &paths, &root, &user, pid)?;
         let record = self.record(draft, image, user);
-        record::write(&paths.record(), &record)?;
+        paths.record().write(&record)?;
         Ok(record)
     }
 
@@ -153,8 +153,8 @@ impl Inner {
             container_id: draft.id.clone(),
             bundle: paths.bundle().to_owned(),
             socket: paths.socket(),
-            start_record: paths.start_record(),
-            exit_record: paths.exit_record(),
+            start_record: paths.start_record().durable,
+            exit_record: paths.exit_record().durable,
             runtime: self.low_level(&draft.sandbox.record().handler)?,
             stdio: StdioConfig { tty: config.tty, stdin: config.stdin, stdin_once: config.stdin_once },
             log_path: draft.log_path(),
@@ -232,6 +232,8 @@ pub(crate) fn pin_pid_namespace(pid: i32, pin: &Path) -> Result<(), Error> {
 /// Takes down everything that a container has on this machine but its log.
 pub(crate) fn clear(paths: &ContainerPaths) -> Result<(), Error> {
     remora_sys::mount::unmount_below(&paths.volatile)?;
+    // First of all files, so that half a removal is never taken for a container that has lost its exit record.
+    paths.record().remove()?;
     [&paths.volatile, &paths.durable].into_iter().try_for_each(|folder| remove_folder(folder))
 }
 

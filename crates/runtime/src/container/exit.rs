@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::{Container, Exit, State};
 use crate::config::ContainerPaths;
 use crate::identity;
-use crate::record::{self, Verdict};
+use crate::record::Verdict;
 use crate::shim;
 use crate::task::blocking;
 use crate::{Error, Inner};
@@ -41,7 +41,7 @@ impl Inner {
     /// nobody owns its terminal, log and exit code any more.
     pub(crate) async fn lost(&self, container: &Container, why: &Error) {
         let paths = container.paths.clone();
-        match blocking(move || record::read::<ExitRecord>(&paths.exit_record())).await {
+        match blocking(move || paths.exit_record().recover::<ExitRecord>()).await {
             Ok(Some(record)) => return self.exited(container, record),
             Ok(None) => {}
             Err(error) => tracing::error!(
@@ -109,7 +109,7 @@ async fn wait(runtime: Weak<Inner>, mut closing: watch::Receiver<()>, container:
 }
 
 async fn start_of(paths: &ContainerPaths) -> Option<StartRecord> {
-    let path = paths.start_record();
+    let places = paths.start_record();
     // Damaged or missing alike: the time of the start is then not known.
-    blocking(move || record::read::<StartRecord>(&path)).await.ok().flatten()
+    blocking(move || places.recover::<StartRecord>()).await.ok().flatten()
 }

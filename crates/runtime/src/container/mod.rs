@@ -35,6 +35,9 @@ pub(crate) use create::{clear, first_process, pin_pid_namespace, remove_folder, 
 pub(crate) use exit::exit_of;
 pub(crate) use status::{event, matches, selected};
 
+/// containerd's reason for a container that could not be started, which Kubernetes shows unchanged.
+const START_ERROR: &str = "StartError";
+
 /// A container that has been created and not removed.
 pub(crate) struct Container {
     record: ContainerRecord,
@@ -170,6 +173,7 @@ impl From<ExitRecord> for Exit {
     /// The reasons are containerd's.
     fn from(record: ExitRecord) -> Self {
         let (reason, message) = match (record.exit_code, record.expired) {
+            _ if record.failure.is_some() => (START_ERROR, record.failure.unwrap_or_default()),
             _ if record.oom_killed => ("OOMKilled", String::new()),
             (_, Some(expired)) => asked::expired_in_words(expired),
             (0, None) => ("Completed", String::new()),

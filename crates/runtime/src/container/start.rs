@@ -5,16 +5,15 @@ use std::sync::Arc;
 use remora_cri::{ContainerEventType, NamespaceMode};
 use remora_shim_protocol::StartRecord;
 
-use super::{Container, Exit, Life, State};
+use super::{Container, Exit, Life, START_ERROR, State};
 use crate::identity;
-use crate::record::{self, Verdict};
+use crate::record::Verdict;
 use crate::shim::{self, ShimFiles};
 use crate::task::blocking;
 use crate::{Error, Inner};
 
 /// containerd's, which Kubernetes shows unchanged.
 const START_FAILED: i32 = 128;
-const START_ERROR: &str = "StartError";
 
 impl Inner {
     pub(crate) async fn start_container(self: Arc<Self>, container: Arc<Container>) -> Result<(), Error> {
@@ -85,8 +84,8 @@ impl Inner {
     pub(crate) async fn pronounce(&self, container: &Container, verdict: Verdict) {
         let mut record = container.record().clone();
         record.verdict = Some(verdict.clone());
-        let path = container.paths.record();
-        if let Err(error) = blocking(move || record::write(&path, &record)).await {
+        let places = container.paths.record();
+        if let Err(error) = blocking(move || places.write(&record)).await {
             // The status below is right until the daemon ends; after that the container is reported as of unknown fate.
             let error = crate::error::chain(&error);
             tracing::error!(container = container.id(), error, "the end of a container could not be written down");

@@ -15,7 +15,7 @@ use crate::config::SandboxPaths;
 use crate::container::{pin_pid_namespace, write_json};
 use crate::error::failed;
 use crate::identity;
-use crate::record::{self, SandboxRecord};
+use crate::record::SandboxRecord;
 use crate::shim::{self, ShimFiles};
 use crate::task::blocking;
 use crate::{Error, Inner};
@@ -129,7 +129,7 @@ impl Inner {
             stopped: false,
             config: draft.config.clone(),
         };
-        record::write(&draft.paths.record(), &record)?;
+        draft.paths.record().write(&record)?;
         Ok(record)
     }
 
@@ -150,8 +150,8 @@ impl Inner {
             container_id: draft.id.clone(),
             bundle: paths.bundle().to_owned(),
             socket: paths.socket(),
-            start_record: paths.start_record(),
-            exit_record: paths.exit_record(),
+            start_record: paths.start_record().durable,
+            exit_record: paths.exit_record().durable,
             runtime: self.low_level(&draft.handler)?,
             stdio: StdioConfig::default(),
             log_path: None,

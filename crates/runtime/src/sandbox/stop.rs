@@ -8,7 +8,6 @@ use futures::future::try_join_all;
 use super::{Sandbox, SandboxState};
 use crate::config::SandboxPaths;
 use crate::container::exit_of;
-use crate::record;
 use crate::task::blocking;
 use crate::{Error, Inner};
 
@@ -35,9 +34,9 @@ impl Inner {
         try_join_all(containers.into_iter().map(|container| self.clone().stop_container(container, 0))).await?;
         let record = sandbox.record();
         self.take_down(sandbox.id(), &record.handler, &sandbox.paths, &record.cgroup_parent).await?;
-        let (path, mut record) = (sandbox.paths.record(), record.clone());
+        let (places, mut record) = (sandbox.paths.record(), record.clone());
         record.stopped = true;
-        blocking(move || record::write(&path, &record)).await?;
+        blocking(move || places.write(&record)).await?;
         sandbox.set_state(SandboxState::Stopped);
         Ok(())
     }

@@ -254,7 +254,7 @@ impl Running {
     }
 
     pub(crate) fn exit_record(&self) -> ExitRecord {
-        serde_json::from_str(&fs::read_to_string(self.world.path("exit.json")).unwrap()).unwrap()
+        remora_shim_protocol::unseal(&fs::read(self.world.path("exit.json")).unwrap()).unwrap()
     }
 
     /// The shim has ended by itself, with all that it made removed.
@@ -266,11 +266,13 @@ impl Running {
             .map(|entries| entries.map(|entry| entry.unwrap().file_name()).collect())
             .unwrap_or_default();
         assert!(left.is_empty(), "the runtime's state holds {left:?}\n{}", self.notes());
-        let known = ["0.log", "config.json", "exit.json", "rootfs", "shim.json", "shim.log", "start.json", "state"];
+        let records = ["copy-exit.json", "copy-start.json", "exit.json", "start.json"];
+        let files = ["0.log", "config.json", "rootfs", "shim.json", "shim.log", "state"];
         let unknown: Vec<_> = fs::read_dir(self.world.folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !known.contains(&name.as_str()) && !name.starts_with("a-folder"))
+            .filter(|name| !records.contains(&name.as_str()) && !files.contains(&name.as_str()))
+            .filter(|name| !name.starts_with("a-folder"))
             .collect();
         assert!(unknown.is_empty(), "the bundle holds {unknown:?}");
     }
