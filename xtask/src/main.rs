@@ -1,11 +1,13 @@
-//! The one door for people and machines: `cargo xtask demo | test | bench | node | vm | setup | tidy`.
+//! The one door for people and machines: `cargo xtask demo | test | bench | chaos | node | vm | setup | tidy`.
 //!
 //! It installs what is missing, builds, makes images and network namespaces, and starts the programs that the work is
 //! about. It is no part of what users get, and depends on none of our crates, so that it builds in seconds.
 
 mod bench;
 mod binaries;
+mod chaos;
 mod demo;
+mod disk;
 mod host;
 mod images;
 mod netns;
@@ -40,6 +42,8 @@ enum Task {
     Test(test::TestArgs),
     /// Measure, and print medians.
     Bench(bench::BenchArgs),
+    /// Random kills and disk faults under load, an invariant checker after each; prints `N passed, N failed`.
+    Chaos(chaos::ChaosArgs),
     /// A node for tests and benchmarks, in a network namespace of its own.
     #[command(subcommand)]
     Node(NodeTask),
@@ -97,6 +101,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo => demo::run()?,
         Task::Test(args) => test::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
+        Task::Chaos(args) => chaos::run(&args)?,
         Task::Tidy => tidy::run()?,
         Task::Vm(task) => return vm::run(task),
         Task::Node(NodeTask::Start { dir, release, up }) => {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binaries::{self, Profile};
 use crate::netns::NetworkNamespace;
-use crate::{host, images, registry, setup};
+use crate::{disk, host, images, registry, setup};
 
 /// Where a node goes when no folder is named.
 pub(crate) const DEFAULT_DIR: &str = "/var/tmp/remora-node";
@@ -72,8 +72,22 @@ impl Node {
     }
 }
 
+/// Where a node keeps its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataDisk {
+    /// In its folder.
+    Folder,
+    /// On a file system of its own that can be filled.
+    Small,
+}
+
 /// Builds, makes namespace, registry and images, and starts the daemon in the background.
 pub(crate) fn start(dir: &Path, profile: Profile, up: &[String]) -> Result<Node> {
+    start_on(dir, profile, up, DataDisk::Folder)
+}
+
+/// As [`start`], with a choice of the disk.
+pub(crate) fn start_on(dir: &Path, profile: Profile, up: &[String], data: DataDisk) -> Result<Node> {
     if !host::is_root() {
         bail!("a node needs root: it makes namespaces, mounts and cgroups");
     }
@@ -84,6 +98,9 @@ pub(crate) fn start(dir: &Path, profile: Profile, up: &[String]) -> Result<Node>
     let dir = dir.canonicalize()?;
     let mut node = Node { netns: namespace_of(&dir), remora, registry: None, dir };
     node.save()?;
+    if data == DataDisk::Small {
+        disk::mount(&node.dir.join("data"))?;
+    }
     let netns = NetworkNamespace(&node.netns);
     netns.create()?;
     let registry = registry::start(&netns, &node.dir.join("registry"))?;
@@ -130,7 +147,8 @@ pub(crate) fn stop(dir: &Path) -> Result<()> {
         end(registry)?;
     }
     NetworkNamespace(&node.netns).remove()?;
-    for part in ["data", "run", "registry", "images", "programs", RECORD] {
+    disk::unmount(&node.dir.join("data"))?;
+    for part in ["data", "run", "marks", "registry", "images", "programs", RECORD] {
         remove(&node.dir.join(part))?;
     }
     // Removed only if nothing of somebody else's is in it.

@@ -8,13 +8,14 @@ use anyhow::{Result, bail};
 use crate::host;
 
 /// What each is for.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("gcc", "links, and compiles SQLite and zstd"),
     ("libc6-dev", "links static binaries"),
     ("pkg-config", "finds libseccomp"),
     ("libseccomp-dev", "libcontainer's seccomp filters"),
     ("busybox-static", "the demo's tool image"),
     ("docker-registry", "the registry that the demo and the tests pull from"),
+    ("e2fsprogs", "the small disk of the chaos run"),
     ("iproute2", "makes network namespaces"),
     ("nftables", "the pods' NAT"),
     ("runc", "the second low-level runtime of the root tests"),

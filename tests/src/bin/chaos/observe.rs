@@ -1,0 +1,159 @@
+//! Looking: the API, the node's folders, the kernel. No judgement.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::Value;
+
+use crate::machine::{Machine, all_below, interfaces, shim_id};
+use crate::snapshot::{CgroupView, ContainerView, Disk, Ended, Kernel, PodView, SandboxView, Snapshot, State};
+
+/// One look at everything.
+pub(crate) async fn look(machine: &Machine, pods: &Api<Pod>) -> Result<Snapshot> {
+    let starts = starts(&machine.marks)?;
+    let list = pods.list(&ListParams::default().labels("chaos=yes")).await.context("listing pods")?;
+    let mut views = BTreeMap::new();
+    for pod in list.items {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        views.insert(name, view(&serde_json::to_value(pod)?));
+    }
+    Ok(Snapshot { pods: views, starts, disk: disk(machine)?, kernel: kernel(machine)? })
+}
+
+fn starts(marks: &Path) -> Result<BTreeMap<String, u32>> {
+    let mut starts = BTreeMap::new();
+    for entry in fs::read_dir(marks)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(container) = name.strip_suffix(".starts") {
+            let lines = fs::read_to_string(entry.path())?.lines().count();
+            starts.insert(container.to_owned(), u32::try_from(lines)?);
+        }
+    }
+    Ok(starts)
+}
+
+/// A pod of the API as the checker sees it.
+pub(crate) fn view(pod: &Value) -> PodView {
+    let list = |path: &str| pod.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let statuses = list("/status/containerStatuses").into_iter().chain(list("/status/ephemeralContainerStatuses"));
+    PodView {
+        uid: text("/metadata/uid"),
+        going: pod.pointer("/metadata/deletionTimestamp").is_some(),
+        ready: list("/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True"),
+        phase: text("/status/phase"),
+        ephemerals: list("/spec/ephemeralContainers").iter().map(|entry| string(&entry["name"])).collect(),
+        containers: statuses.map(|status| (string(&status["name"]), container(&status))).collect(),
+    }
+}
+
+fn container(status: &Value) -> ContainerView {
+    let state = &status["state"];
+    let state = match (state.get("waiting"), state.get("running"), state.get("terminated")) {
+        (Some(waiting), ..) => State::Waiting(string(&waiting["reason"])),
+        (_, Some(_), _) => State::Running,
+        (.., Some(terminated)) => State::Ended(ended(terminated)),
+        _ => State::Unknown,
+    };
+    ContainerView {
+        id: bare(&status["containerID"]),
+        restart_count: status["restartCount"].as_i64().unwrap_or(0),
+        state,
+        last: status.pointer("/lastState/terminated").map(ended),
+    }
+}
+
+fn ended(terminated: &Value) -> Ended {
+    let code = terminated["exitCode"].as_i64().and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
+    Ended { id: bare(&terminated["containerID"]), code, reason: string(&terminated["reason"]) }
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// `remora://ID` → `ID`
+fn bare(value: &Value) -> String {
+    let text = string(value);
+    text.rsplit("://").next().unwrap_or_default().to_owned()
+}
+
+fn disk(machine: &Machine) -> Result<Disk> {
+    let (durable, volatile) = (machine.data.join("containers"), machine.run.join("containers"));
+    let records = |kind: &str, file: &str| -> Vec<(String, Value)> {
+        let folder = durable.join(kind);
+        let read = |id: String| {
+            let sealed = fs::read(folder.join(&id).join(file)).unwrap_or_default();
+            // A folder without a readable record is listed too: it belongs to nobody.
+            (id, remora_shim_protocol::unseal(&sealed).unwrap_or_default())
+        };
+        names(&folder).into_iter().map(read).collect()
+    };
+    let sandboxes = records("sandboxes", "sandbox.json").into_iter().map(|(id, record)| sandbox(id, &record));
+    let containers = records("containers", "container.json");
+    let addresses = names(&machine.run.join("network/sandboxes")).into_iter();
+    let addresses = addresses.filter_map(|name| Some(name.strip_prefix("s-")?.strip_suffix(".json")?.to_owned()));
+    Ok(Disk {
+        sandboxes: sandboxes.collect(),
+        containers: containers.into_iter().map(|(id, record)| (id, string(&record["sandboxId"]))).collect(),
+        running_sandboxes: names(&volatile.join("sandboxes")),
+        running_containers: names(&volatile.join("containers")),
+        low_level: names(&volatile.join("runtimes"))
+            .iter()
+            .flat_map(|h| low_level(&volatile.join("runtimes").join(h)))
+            .collect(),
+        addresses: addresses.collect(),
+        volumes: names(&machine.data.join("node/pods")),
+        logs: names(&machine.data.join("logs"))
+            .iter()
+            .filter_map(|name| Some(name.rsplit('_').next()?.to_owned()))
+            .collect(),
+    })
+}
+
+fn sandbox(id: String, record: &Value) -> SandboxView {
+    let cgroup = string(&record["cgroupParent"]);
+    let pod = cgroup.rsplit('/').next().unwrap_or_default();
+    SandboxView {
+        id,
+        pod: pod.strip_prefix("pod").unwrap_or(pod).to_owned(),
+        connected: !record["network"].is_null() && record["stopped"] != true,
+    }
+}
+
+/// Containers of which a low-level runtime keeps anything. `remora-create` has a second file for each.
+fn low_level(state: &Path) -> BTreeSet<String> {
+    names(state).into_iter().map(|name| name.trim_end_matches(".bundle").to_owned()).collect()
+}
+
+/// Entries of a folder; none if it is not there.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn kernel(machine: &Machine) -> Result<Kernel> {
+    let folder = machine.data.parent().context("the data folder has no parent")?;
+    let mounts = remora_sys::mount::mounts_below(folder)?.into_iter().map(|mount| mount.target);
+    let mut cgroups = Vec::new();
+    for own in machine.cgroups()? {
+        for path in all_below(std::slice::from_ref(&own)) {
+            let relative = path.strip_prefix(&own)?.display().to_string();
+            // One that has just gone holds nothing.
+            let processes = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines().count();
+            cgroups.push(CgroupView { path: relative, processes });
+        }
+    }
+    Ok(Kernel {
+        mounts: mounts.filter(|target| *target != machine.data).map(|target| target.display().to_string()).collect(),
+        shims: machine.shims()?.iter().filter_map(shim_id).collect(),
+        creators: machine.creators()?.iter().map(|process| process.command.join(" ")).collect(),
+        cgroups,
+        interfaces: interfaces()?.into_iter().filter(|name| !name.starts_with("rmr")).collect(),
+    })
+}

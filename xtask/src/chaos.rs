@@ -1,0 +1,41 @@
+//! `cargo xtask chaos`: a node on a small disk, in a namespace of its own, maltreated by `tests/src/bin/chaos`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::binaries::{self, Profile};
+use crate::{host, node, registry};
+
+/// Arguments of `cargo xtask chaos`.
+#[derive(Args)]
+pub(crate) struct ChaosArgs {
+    /// What happens follows from it. The default never changes, so that CI plays the same rounds each time.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long.
+    #[arg(long, default_value_t = 5.0)]
+    minutes: f64,
+    /// An optimized build, as users run it.
+    #[arg(long)]
+    release: bool,
+    /// Where the node keeps everything.
+    #[arg(long, default_value = "/var/tmp/remora-chaos")]
+    dir: PathBuf,
+    /// Leave the node's folder for a look at it; the next run, or `cargo xtask node stop`, removes it.
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) fn run(args: &ChaosArgs) -> Result<()> {
+    let profile = if args.release { Profile::Release } else { Profile::Dev };
+    let program = binaries::build_tool(profile, "remora-tests", "--bin", "chaos")?;
+    let node = node::start_on(&args.dir, profile, &[], node::DataDisk::Small)?;
+    let mut command = node.command(&[program])?;
+    command.args(["--seed", &args.seed.to_string(), "--minutes", &args.minutes.to_string()]);
+    command.arg("--remora").arg(node.remora()).args(["--registry", registry::URL]);
+    let played = host::run(&mut command);
+    let stopped = if args.keep { Ok(()) } else { node::stop(&args.dir) };
+    played.and(stopped)
+}
