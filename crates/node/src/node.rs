@@ -121,10 +121,11 @@ async fn begin(context: &Context) -> Result<Pods, NodeError> {
     let registered = machine::register(context, true).await;
     let registration = registered.map_err(|source| NodeError::Register { name, source: Box::new(source) })?;
     context.tasks.spawn(machine::renew(context.clone(), registration));
-    context.tasks.spawn(pods::listen(context.clone(), pods.clone(), events));
     let (ready, listed) = oneshot::channel();
     context.tasks.spawn(pods::watch(context.clone(), pods.clone(), adopted, ready));
     listed.await.map_err(|_| NodeError::Stopped)?;
+    // Only now: an event for a pod without an actor is for nobody, and what was adopted may be out of date already.
+    context.tasks.spawn(pods::listen(context.clone(), pods.clone(), events));
     Ok(pods)
 }
 

@@ -209,6 +209,18 @@ async fn after_a_reboot_pods_start_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_exit_between_adoption_and_the_first_list_is_not_missed() {
+    let mut cluster = Cluster::start().await;
+    cluster.create(one("web", json!({"restartPolicy": "Never"}))).await;
+    cluster.until_ready("web").await;
+    cluster.stop_node().await;
+    cluster.runtime.exit_once_seen("c", 7);
+    cluster.start_node().await;
+    let web = cluster.until("web", "ended", |p| status_of(p, "c")["state"].get("terminated").is_some()).await;
+    assert_eq!(status_of(&web, "c")["state"]["terminated"]["exitCode"], 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn volumes_in_memory_are_filled_again_after_a_reboot() {
     let mut cluster = Cluster::start().await;
     let made = cluster.create(one("web", json!({}))).await;

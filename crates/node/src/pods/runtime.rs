@@ -50,17 +50,18 @@ pub(crate) async fn listen(context: Context, pods: Pods, mut events: remora_cri:
             event = events.next() => event,
         };
         match event {
-            Some(Ok(event)) => route(&context, &pods, event).await,
+            Some(Ok(event)) => {
+                route(&context, &pods, event).await;
+                continue;
+            }
             Some(Err(error)) => tracing::warn!(%error, "the runtime's events have a gap"),
-            None => {
-                tracing::warn!("the runtime's events have ended, they are asked for again");
-                match again(&context, &pods).await {
-                    Ok(stream) => events = stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "the runtime cannot be reached");
-                        tokio::time::sleep(WAIT_AFTER_ERROR).await;
-                    }
-                }
+            None => tracing::warn!("the runtime's events have ended, they are asked for again"),
+        }
+        match again(&context, &pods).await {
+            Ok(stream) => events = stream,
+            Err(error) => {
+                tracing::warn!(%error, "the runtime cannot be reached");
+                tokio::time::sleep(WAIT_AFTER_ERROR).await;
             }
         }
     }

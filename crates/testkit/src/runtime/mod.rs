@@ -66,6 +66,12 @@ impl FakeRuntime {
         }
     }
 
+    /// The newest container of this name will exit just after the next answer that says it runs.
+    pub fn exit_once_seen(&self, container: &str, code: i32) {
+        let mut state = self.lock();
+        state.exits_once_seen = state.newest(container).map(|id| (id, code));
+    }
+
     /// Removes the newest container of this name behind everybody's back, without an event.
     pub fn lose(&self, container: &str) {
         let mut state = self.lock();

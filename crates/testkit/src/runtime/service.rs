@@ -213,9 +213,16 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn container_status(&self, request: ContainerStatusRequest) -> Result<ContainerStatusResponse, Error> {
-        let (state, id) = (self.lock(), request.container_id);
-        let container = state.containers.get(&id).ok_or_else(|| Error::not_found("container", &id))?;
-        Ok(ContainerStatusResponse { status: Some(container.status(&id)), ..ContainerStatusResponse::default() })
+        let id = request.container_id;
+        let (status, exits) = {
+            let mut state = self.lock();
+            let container = state.containers.get(&id).ok_or_else(|| Error::not_found("container", &id))?;
+            (container.status(&id), state.exits_once_seen.take_if(|(of, _)| *of == id))
+        };
+        if let Some((id, code)) = exits {
+            self.end(&id, code, "");
+        }
+        Ok(ContainerStatusResponse { status: Some(status), ..ContainerStatusResponse::default() })
     }
 
     async fn reopen_container_log(&self, _request: ReopenContainerLogRequest) -> Result<(), Error> {

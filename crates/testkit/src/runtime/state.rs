@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) sandbox_error: Option<String>,
     pub(super) sandboxes: BTreeMap<String, Sandbox>,
     pub(super) containers: BTreeMap<String, Container>,
+    /// A container, and the code with which it exits once its state has been asked for.
+    pub(super) exits_once_seen: Option<(String, i32)>,
     pub(super) calls: Vec<String>,
     pub(super) events: broadcast::Sender<ContainerEventResponse>,
     ids: u32,
@@ -58,6 +60,7 @@ impl State {
             sandbox_error: None,
             sandboxes: BTreeMap::new(),
             containers: BTreeMap::new(),
+            exits_once_seen: None,
             calls: Vec::new(),
             events: broadcast::Sender::new(EVENTS),
             ids: 0,
