@@ -16,7 +16,7 @@ use crate::arguments::Create;
 use crate::error::Error;
 use crate::executor::ProgramExecutor;
 use crate::terminal::ConsoleRelay;
-use crate::{devices, program, spec};
+use crate::{devices, program, spec, terminal};
 
 /// A container that was created, and what tells that its program has been executed.
 pub(crate) struct Created {
@@ -31,7 +31,7 @@ pub(crate) fn create(root: &Path, create: &Create) -> Result<Created, Error> {
     let bundle = spec::adapted_bundle(&absolute(&create.bundle)?, root, &create.id)?;
     let created = create_from(root, create, &bundle);
     if created.is_err() {
-        remove_adapted_bundle(root, &create.id);
+        remove_beside(root, &create.id);
     }
     created
 }
@@ -128,8 +128,12 @@ fn processes(cgroup: &Path) -> Result<Vec<i32>, Error> {
 /// Removes what is kept of a container, and its cgroups. With `force`, kills it first, and one that is not there is no error.
 pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
     if !root.join(id).exists() {
-        let missing = Error::new(format!("container \"{id}\" does not exist"));
-        return if force { Ok(()) } else { Err(missing) };
+        if !force {
+            return Err(Error::new(format!("container \"{id}\" does not exist")));
+        }
+        // Its creation may have been cut short even before it had a folder.
+        remove_beside(root, id);
+        return Ok(());
     }
     match Container::load(root.join(id)) {
         Ok(mut container) => {
@@ -142,7 +146,7 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
         Err(_) if force => remove_folder(&root.join(id))?,
         Err(error) => return Err(sentence(&error)),
     }
-    remove_adapted_bundle(root, id);
+    remove_beside(root, id);
     Ok(())
 }
 
@@ -160,9 +164,11 @@ fn remove_folder(path: &Path) -> Result<(), Error> {
     std::fs::remove_dir_all(path).map_err(|error| Error::new(format!("cannot remove {}: {error}", path.display())))
 }
 
-fn remove_adapted_bundle(root: &Path, id: &str) {
-    // Most containers have none, and a leftover is overwritten by the next container of that id.
+/// What lies beside the container's folder.
+fn remove_beside(root: &Path, id: &str) {
+    // Most containers have neither, and a leftover is overwritten by the next container of that id.
     let _ = std::fs::remove_dir_all(spec::adapted_folder(root, id));
+    let _ = std::fs::remove_file(terminal::console_path(root, id));
 }
 
 /// Prints the state in the OCI runtime spec's form.

@@ -21,9 +21,14 @@ pub(crate) struct ConsoleRelay {
     path: PathBuf,
 }
 
+/// Where it lies while a container is created.
+pub(crate) fn console_path(root: &Path, id: &str) -> PathBuf {
+    root.join(format!("{id}.console"))
+}
+
 impl ConsoleRelay {
     pub(crate) fn listen(root: &Path, id: &str) -> Result<Self, Error> {
-        let path = root.join(format!("{id}.console"));
+        let path = console_path(root, id);
         Ok(Self { listener: socket::listen(&path)?, path })
     }
 

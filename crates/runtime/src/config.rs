@@ -7,7 +7,7 @@ use std::sync::Arc;
 use remora_network::Network;
 
 use crate::Images;
-use crate::record::Places;
+use crate::record::{Places, SandboxRecord};
 
 /// Everything that a runtime is made of. Two runtimes on one machine need different folders, cgroups and networks.
 #[derive(Clone)]
@@ -108,6 +108,11 @@ impl SandboxPaths {
 
     pub(crate) fn pin(&self, namespace: &str) -> PathBuf {
         self.volatile.join("ns").join(namespace)
+    }
+
+    /// Whether the namespaces of its own are there; one in the host's network may have none.
+    pub(crate) fn is_pinned(&self, record: &SandboxRecord) -> bool {
+        record.network.is_none() || self.pin("net").exists()
     }
 
     pub(crate) fn shm(&self) -> PathBuf {

@@ -21,6 +21,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use remora_images::LayerLease;
@@ -34,6 +35,9 @@ use crate::record::{self, ContainerRecord, SandboxRecord, Verdict};
 use crate::sandbox::{Sandbox, SandboxState};
 use crate::task::blocking;
 use crate::{Error, Inner, low_level, shim};
+
+/// How long a new daemon waits for starts that the one before has begun.
+const START_SETTLES: Duration = Duration::from_secs(10);
 
 /// The layers that the containers of a runtime's folders hold: what the image store must be opened with. A container whose record is damaged
 /// beyond help holds none: [`Runtime::open`](crate::Runtime::open) will end it.
@@ -100,9 +104,11 @@ impl Inner {
     }
 
     fn adopt_sandbox(self: &Arc<Self>, record: SandboxRecord) -> Result<(), Error> {
-        let state = match (record.stopped, record.boot == self.host.boot) {
+        let stands = record.boot == self.host.boot && self.paths.sandbox(&record.id).is_pinned(&record);
+        let state = match (record.stopped, stands) {
             (true, _) => SandboxState::Stopped,
             (false, true) => SandboxState::Ready,
+            // The machine was started anew, or it was stopped and the disk was too full to say so.
             (false, false) => SandboxState::Broken,
         };
         let metadata = record.config.metadata.clone().unwrap_or_default();
@@ -133,7 +139,10 @@ impl Inner {
         match found {
             Found::Settled(_) => {}
             Found::Running(_) => self.watch(container),
-            Found::Starting => self.watch_start(container),
+            Found::Starting => {
+                // What is being started must not look as if nobody had tried: it would be started once more. A start that hangs is not waited for.
+                let _hangs = tokio::time::timeout(START_SETTLES, self.watch_start(container)).await;
+            }
             Found::Lost(why) => self.lost(&container, &why).await,
             Found::Rebooted(verdict) => self.pronounce(&container, verdict).await,
         }
@@ -153,7 +162,11 @@ impl Inner {
         if record.boot != self.host.boot {
             return Ok(Found::Rebooted(after_reboot(start.as_ref())));
         }
-        match (shim::ask(&socket, Request::State).await, began) {
+        let mut answer = shim::ask(&socket, Request::State).await;
+        if answer.is_err() && !began && self.take_order_back(&record.id).await {
+            answer = shim::ask(&socket, Request::State).await;
+        }
+        match (answer, began) {
             (Ok(Reply::State(ProcessState::Running(start))), _) => Ok(Found::Running(start)),
             (Ok(Reply::State(ProcessState::Exited(exit))), _) => Ok(Found::Settled(State::Exited(Exit::from(exit)))),
             (Ok(Reply::State(ProcessState::Creating)), _) => Ok(Found::Starting),
@@ -164,6 +177,29 @@ impl Inner {
             (Err(error), true) => Ok(Found::Lost(error)),
             (Err(_), false) => Ok(Found::Settled(State::Created)),
         }
+    }
+
+    /// A shim that the daemon before has spawned may not have come to listen yet. Its order is replaced by the same one in another file: a shim
+    /// looks whether its own still stands once it listens, and else gives up. Whether there may be such a shim.
+    async fn take_order_back(&self, id: &str) -> bool {
+        let paths = self.paths.container(id);
+        let taken = blocking(move || {
+            let order = paths.shim_config();
+            if !paths.shim_log().exists() || !order.exists() {
+                return Ok(false);
+            }
+            let bytes = fs::read(&order).map_err(failed("read", &order))?;
+            remora_sys::file::write_durably(&order, &bytes, 0o600)?;
+            Ok(true)
+        });
+        taken.await.unwrap_or_else(|error| {
+            tracing::warn!(
+                container = id,
+                error = crate::error::chain(&error),
+                "a shim that comes late may still start it"
+            );
+            false
+        })
     }
 
     /// What calls that were cut short have left: folders without a record, with their mounts, namespaces and cgroups.

@@ -9,9 +9,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use remora_cri::{
-    ContainerConfig, ContainerState, CreateContainerRequest, ListContainersRequest, PodSandboxState,
-    PodSandboxStatusRequest, RuntimeService, StartContainerRequest,
+    ContainerConfig, ContainerEventType, ContainerState, CreateContainerRequest, ListContainersRequest,
+    PodSandboxState, PodSandboxStatusRequest, RuntimeService, StartContainerRequest,
 };
+use remora_runtime::contract::event;
 use remora_shim_protocol::{seal, unseal};
 use remora_streaming::ContainerStreams;
 use tokio::io::AsyncWriteExt;
@@ -259,6 +260,27 @@ fn an_exit_that_a_full_disk_could_not_take_is_known_afterwards() {
         let world = world.reopen_after(async move { fs::remove_file(lost).unwrap() }).await;
         assert_eq!(world.status(&id).await, before);
         assert!(record.exists(), "what the disk could not take then it has now");
+        world
+    });
+}
+
+#[test]
+fn a_sandbox_that_has_lost_the_shim_of_its_pause_process_ends_and_says_so() {
+    on_both("a lost pause", |mut world| async move {
+        let mut config = world.sandbox_config("shared");
+        let linux = config.linux.get_or_insert_default();
+        let options = linux.security_context.get_or_insert_default().namespace_options.get_or_insert_default();
+        options.pid = remora_cri::NamespaceMode::Pod.into();
+        let sandbox = world.sandbox_with(config).await;
+        let start = world.folder.path().join("root/sandboxes").join(&sandbox).join("pause/start.json");
+        let record: remora_shim_protocol::StartRecord = unseal(&fs::read(start).unwrap()).unwrap();
+        world::kill(record.shim_pid);
+        event(&mut world.events, &sandbox, ContainerEventType::Stopped).await.unwrap();
+        assert_eq!(world.sandbox_state(&sandbox).await, PodSandboxState::Notready);
+        // The process itself has gone with its shim; whoever is its parent now may not have waited for it yet.
+        let process = remora_sys::process::PidFd::open_same(record.pid, record.pid_start_time).unwrap();
+        assert!(process.is_none_or(|process| process.has_ended()));
+        world.remove_sandbox(&sandbox).await;
         world
     });
 }

@@ -18,8 +18,8 @@ pub(crate) struct Exec {
     number: u64,
     /// The runtime's name for it.
     id: String,
-    /// What was asked for, if it is a terminal that may be taken up again.
-    asked: Option<String>,
+    /// The program and its arguments, if it is a terminal that may be taken up again.
+    asked: Option<serde_json::Value>,
     /// None while it is being started.
     running: Option<RunningExec>,
     pub(crate) process: Process,
@@ -67,11 +67,12 @@ impl Shim {
     /// A terminal whose client has vanished without a word, as all do when the daemon dies: the next one who asks for the very same gets it,
     /// as it stands. The newest, if there are several.
     pub(crate) fn take_up(&mut self, key: u64, request: &ExecRequest) -> bool {
+        let asked = interactive(request);
         let waits = |exec: &&Exec| {
-            let asked = exec.asked.as_ref() == Some(&request.process) && exec.runs() && exec.process.is_open();
-            asked && !self.is_streamed(exec.reference())
+            let same = exec.asked.is_some() && exec.asked == asked;
+            same && exec.runs() && exec.process.is_open() && !self.is_streamed(exec.reference())
         };
-        let Some(exec) = self.execs.iter().rev().find(waits).filter(|_| is_interactive(request)) else { return false };
+        let Some(exec) = self.execs.iter().rev().find(waits) else { return false };
         let again = AttachRequest { exec_id: Some(exec.id.clone()), stdin: true, stdout: true, stderr: true };
         if let Some(size) = request.size {
             exec.process.resize(size);
@@ -98,7 +99,7 @@ impl Shim {
         }
         let number = self.next_key();
         let process = Process::of_exec(request.tty, self.config.replay_bytes);
-        let asked = is_interactive(request).then(|| request.process.clone());
+        let asked = interactive(request);
         let (id, size) = (request.id.clone(), request.size);
         let mut exec = Exec { number, id, asked, running: None, process, console: None, size };
         let command = self.spawn_exec(&mut exec, request);
@@ -193,9 +194,10 @@ impl Shim {
     }
 }
 
-/// Somebody sits before it.
-fn is_interactive(request: &ExecRequest) -> bool {
-    request.tty && request.stdin
+/// What runs, if somebody sits before it. The rest of the process is the container's own, and JSON may say it in another order.
+fn interactive(request: &ExecRequest) -> Option<serde_json::Value> {
+    let process: serde_json::Value = serde_json::from_str(&request.process).ok()?;
+    process.get("args").filter(|_| request.tty && request.stdin).cloned()
 }
 
 /// The process with `terminal` as the request has it (the two must agree, or the runtime and we would wait for each other) and with the

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use remora_shim_protocol::{ExitRecord, Failure, FailureKind, Frame, ProcessState, Reply, Report, StartRecord};
 use remora_sys::cgroup;
-use remora_sys::process::{PidFd, start_time};
+use remora_sys::process::{PidFd, children, start_time};
 use rustix::process::WaitStatus;
 
 use crate::client::Role;
@@ -81,6 +81,15 @@ impl Life {
     }
 }
 
+/// A runtime that was killed at work leaves its helpers, which need not be in the cgroup yet: they are ours now. Nothing else is, as long as
+/// there is no container.
+fn kill_children() -> Vec<PidFd> {
+    const KILL: i32 = 9;
+    let children = children().unwrap_or_default().into_iter();
+    let handles = children.filter_map(|pid| PidFd::open(pid).ok().flatten()).filter(|handle| !handle.has_ended());
+    handles.filter(|handle| handle.send_signal(KILL).is_ok()).collect()
+}
+
 impl Shim {
     /// Prepares the streams and has the runtime start the container.
     pub(crate) fn start_container(&mut self) -> Result<(), String> {
@@ -116,6 +125,8 @@ impl Shim {
             Purpose::Start if success => self.container_started(command),
             Purpose::Start => self.not_started(command.failure()),
             Purpose::Exec(number) => self.exec_command_ended(ProcessRef::Exec(number), command, success),
+            // Killed at work, it has left something; nobody else will come to remove that.
+            Purpose::Delete if status.terminating_signal().is_some() => self.run_delete(),
             Purpose::Delete => {
                 if !success {
                     note(format_args!("{}", command.failure().message));
@@ -172,10 +183,13 @@ impl Shim {
 
     /// One round: what is there is killed, and when the last of it has died the next round looks again, until there is nothing.
     fn kill_what_is_left(&mut self, outcome: Outcome) {
-        let dying = cgroup::kill_round(&self.config.cgroups.0).unwrap_or_else(|error| {
+        let mut dying = cgroup::kill_round(&self.config.cgroups.0).unwrap_or_else(|error| {
             note(format_args!("what is left of the container cannot be killed: {}", chain(&error)));
             Vec::new()
         });
+        if let Outcome::NotStarted(_) = outcome {
+            dying.extend(kill_children());
+        }
         let nothing_left = dying.is_empty();
         self.life = Life::Killing { outcome, dying };
         if nothing_left {
@@ -203,6 +217,10 @@ impl Shim {
         }
         self.life = Life::Deleting(outcome);
         self.remove_cgroups();
+        self.run_delete();
+    }
+
+    fn run_delete(&mut self) {
         match low_level::delete(&self.config) {
             Ok(command) => self.commands.push(command),
             Err(error) => {

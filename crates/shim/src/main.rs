@@ -32,9 +32,10 @@ mod timestamp;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use remora_shim_protocol::{Failure, FailureKind, Report, ShimConfig};
@@ -66,14 +67,32 @@ fn start(report: &mut Option<File>) -> Result<Shim, String> {
         *report = None;
         return Err("usage: remora-shim SHIM.JSON (spawned by Remora's runtime)".to_owned());
     };
-    let config = read_config(Path::new(&path))?;
-    Shim::start(config)
+    Shim::start(Order::read(Path::new(&path))?)
 }
 
-fn read_config(path: &Path) -> Result<ShimConfig, String> {
-    let wrong = |error: &dyn fmt::Display| format!("cannot read {}: {error}", path.display());
-    let text = std::fs::read(path).map_err(|error| wrong(&error))?;
-    serde_json::from_slice(&text).map_err(|error| wrong(&error))
+/// What the shim is to do, and the file that says so.
+pub(crate) struct Order {
+    pub(crate) config: ShimConfig,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Order {
+    fn read(path: &Path) -> Result<Self, String> {
+        let wrong = |error: &dyn fmt::Display| format!("cannot read {}: {error}", path.display());
+        let mut file = File::open(path).map_err(|error| wrong(&error))?;
+        let inode = file.metadata().map_err(|error| wrong(&error))?.ino();
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(|error| wrong(&error))?;
+        let config = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+        Ok(Order { config, path: path.to_owned(), inode })
+    }
+
+    /// Whether it still stands. A new daemon that finds nobody listening puts another file in this one's place before it looks again: so either it
+    /// finds the shim, or the shim finds that it has come too late.
+    pub(crate) fn stands(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|now| now.ino() == self.inode)
+    }
 }
 
 /// The spawner's pipe, if there is one: a shim started by hand has none. Whatever else the spawner has left open is closed: it would stay
@@ -98,4 +117,36 @@ fn report_pipe() -> Option<File> {
 pub(crate) fn note(message: fmt::Arguments<'_>) {
     // Nobody can be told that nobody can be told.
     let _ = writeln!(std::io::stderr(), "{} remora-shim: {message}", timestamp::rfc3339_nano(timestamp::now()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_shim_protocol::{CgroupPaths, LowLevelRuntime, StdioConfig};
+
+    #[test]
+    fn an_order_stands_until_another_file_is_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shim.json");
+        let config = ShimConfig {
+            container_id: "c".into(),
+            bundle: "/b".into(),
+            socket: "/b/s".into(),
+            start_record: "/d/start.json".into(),
+            exit_record: "/d/exit.json".into(),
+            runtime: LowLevelRuntime { path: "/r".into(), root: "/state".into(), args: Vec::new() },
+            stdio: StdioConfig::default(),
+            log_path: None,
+            cgroups: CgroupPaths::default(),
+            replay_bytes: 0,
+        };
+        std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+        let order = Order::read(&path).unwrap();
+        assert_eq!(order.config, config);
+        assert!(order.stands());
+        remora_sys::file::write_durably(&path, &serde_json::to_vec(&config).unwrap(), 0o600).unwrap();
+        assert!(!order.stands());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!order.stands());
+    }
 }

@@ -14,6 +14,7 @@ use remora_sys::{process as processes, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
+use crate::Order;
 use crate::client::{BEHIND, Client, Role};
 use crate::console::Console;
 use crate::exec::Exec;
@@ -72,7 +73,8 @@ impl Shim {
     ///
     /// # Errors
     /// One sentence. Nothing is left behind but, maybe, the socket and the log file.
-    pub(crate) fn start(config: ShimConfig) -> Result<Self, String> {
+    pub(crate) fn start(order: Order) -> Result<Self, String> {
+        let config = order.config.clone();
         // A session of our own; refused only to a process that has one already.
         let _ = rustix::process::setsid();
         // Blocked, not ignored: what is ignored would be inherited by the container.
@@ -100,7 +102,10 @@ impl Shim {
             listener,
             config,
         };
-        shim.start_container().inspect_err(|_| shim.remove_socket())?;
+        // Looked at only now that others can see us.
+        let taken_back = || "the order to start the container was taken back".to_owned();
+        let stands = order.stands().then_some(()).ok_or_else(taken_back);
+        stands.and_then(|()| shim.start_container()).inspect_err(|_| shim.remove_socket())?;
         Ok(shim)
     }
 

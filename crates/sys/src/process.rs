@@ -118,6 +118,20 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// The children of the calling thread that have not been waited for, orphans that a subreaper was given too. None on a kernel that does not tell
+/// (`CONFIG_PROC_CHILDREN`).
+///
+/// # Errors
+/// `/proc` is not what it should be.
+pub fn children() -> Result<Vec<i32>> {
+    const PATH: &str = "/proc/thread-self/children";
+    match fs::read_to_string(PATH) {
+        Ok(text) => Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed("read", PATH)(error)),
+    }
+}
+
 /// Whether this process acts as root.
 pub fn is_root() -> bool {
     process::geteuid().is_root()

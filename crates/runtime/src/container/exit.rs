@@ -13,7 +13,7 @@ use crate::identity;
 use crate::record::Verdict;
 use crate::shim;
 use crate::task::blocking;
-use crate::{Error, Inner};
+use crate::{Error, Inner, low_level};
 
 /// containerd's code for a container whose end nobody saw.
 const UNKNOWN: i32 = 255;
@@ -68,10 +68,19 @@ impl Inner {
         blocking(move || Ok(remora_sys::cgroup::kill_all(&folders)?)).await
     }
 
+    async fn end_creators(&self, container: &Container) -> Result<(), Error> {
+        let runtime = self.low_level(&container.record().handler)?;
+        let bundle = container.paths.bundle().to_owned();
+        blocking(move || low_level::end_creators(&runtime.path, &bundle)).await
+    }
+
     /// What a shim does when its container has ended, for one that cannot any more. Returns how many processes were killed; what
     /// cannot be done is logged, since the container is given up either way.
     pub(crate) async fn clean_up_after_shim(&self, container: &Container) -> usize {
         let id = container.id();
+        if let Err(error) = self.end_creators(container).await {
+            tracing::error!(container = id, error = crate::error::chain(&error), "a start may still be under way");
+        }
         let killed = self.kill_cgroup(container).await.unwrap_or_else(|error| {
             tracing::error!(container = id, error = crate::error::chain(&error), "lost processes may be left");
             0

@@ -9,6 +9,7 @@ use remora_shim_protocol::{ExitRecord, ProcessState, Reply, Request};
 use remora_sys::inotify::Watcher;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{Container, State, exit_of};
 use crate::config::ContainerPaths;
@@ -17,8 +18,8 @@ use crate::{Error, Inner, shim};
 
 impl Inner {
     /// Waits, in a task of its own, until the shim has started the container or given up.
-    pub(crate) fn watch_start(self: &Arc<Self>, container: Arc<Container>) {
-        tokio::spawn(settle(Arc::downgrade(self), self.closing.subscribe(), container));
+    pub(crate) fn watch_start(self: &Arc<Self>, container: Arc<Container>) -> JoinHandle<()> {
+        tokio::spawn(settle(Arc::downgrade(self), self.closing.subscribe(), container))
     }
 }
 

@@ -1,12 +1,13 @@
 //! What CRI is told about sandboxes.
 
 use remora_cri::{
-    LinuxPodSandboxStatus, Namespace, PodSandbox, PodSandboxFilter, PodSandboxNetworkStatus, PodSandboxState,
-    PodSandboxStatus,
+    ContainerEventResponse, ContainerEventType, LinuxPodSandboxStatus, Namespace, PodSandbox, PodSandboxFilter,
+    PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
 };
 
 use super::{Sandbox, SandboxState, options};
 use crate::container::selected;
+use crate::identity;
 
 impl Sandbox {
     /// CRI's full status. A stopped sandbox has no address any more.
@@ -43,6 +44,17 @@ impl Sandbox {
             annotations: record.config.annotations.clone(),
             runtime_handler: record.handler.clone(),
         }
+    }
+}
+
+/// What has happened to a sandbox as a whole: as an event, it bears the id of the sandbox.
+pub(super) fn sandbox_event(sandbox: &Sandbox, kind: ContainerEventType) -> ContainerEventResponse {
+    ContainerEventResponse {
+        container_id: sandbox.id().to_owned(),
+        container_event_type: kind.into(),
+        created_at: identity::now(),
+        pod_sandbox_status: Some(sandbox.status()),
+        containers_statuses: Vec::new(),
     }
 }
 

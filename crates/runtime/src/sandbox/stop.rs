@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use remora_cri::ContainerEventType;
 
+use super::status::sandbox_event;
 use super::{Sandbox, SandboxState};
 use crate::config::SandboxPaths;
 use crate::container::exit_of;
@@ -36,7 +38,11 @@ impl Inner {
         self.take_down(sandbox.id(), &record.handler, &sandbox.paths, &record.cgroup_parent).await?;
         let (places, mut record) = (sandbox.paths.record(), record.clone());
         record.stopped = true;
-        blocking(move || places.write(&record)).await?;
+        if let Err(error) = blocking(move || places.write(&record)).await {
+            // It is stopped all the same; the next daemon sees that its namespaces are gone.
+            let error = crate::error::chain(&error);
+            tracing::error!(sandbox = sandbox.id(), error, "the end of a sandbox could not be written down");
+        }
         sandbox.set_state(SandboxState::Stopped);
         Ok(())
     }
@@ -80,19 +86,32 @@ impl Inner {
         if !pause.shim_config().exists() {
             return;
         }
-        let (weak, mut closing) = (Arc::downgrade(sandbox), self.closing.subscribe());
+        let (runtime, weak) = (Arc::downgrade(self), Arc::downgrade(sandbox));
+        let mut closing = self.closing.subscribe();
         let id = sandbox.id().to_owned();
         tokio::spawn(async move {
             let socket = pause.socket();
             tokio::select! {
-                // Cancel-safe: the next daemon asks again. However the wait ends, there is no pause process any more.
+                // Cancel-safe: the next daemon asks again. However the wait ends, nobody looks after the pause process any more.
                 _ = exit_of(&socket, &id) => {}
                 _ = closing.changed() => return,
             }
-            if let Some(sandbox) = weak.upgrade().filter(|sandbox| sandbox.state() == SandboxState::Ready) {
-                tracing::warn!(sandbox = id, "the pause process of the sandbox has ended");
-                sandbox.set_state(SandboxState::Broken);
+            let sandbox = weak.upgrade().filter(|sandbox| sandbox.state() == SandboxState::Ready);
+            if let (Some(runtime), Some(sandbox)) = (runtime.upgrade(), sandbox) {
+                runtime.pause_ended(&sandbox).await;
             }
         });
+    }
+
+    /// Its shim may have been all that ended. With the process goes all that runs in its PID namespace: half a sandbox is none.
+    async fn pause_ended(&self, sandbox: &Sandbox) {
+        let id = sandbox.id();
+        tracing::warn!(sandbox = id, "the pause process of the sandbox has ended");
+        sandbox.set_state(SandboxState::Broken);
+        let folders = self.host.cgroup_folders(&Path::new(&sandbox.record().cgroup_parent).join(id));
+        if let Err(error) = blocking(move || Ok(remora_sys::cgroup::kill_all(&folders)?)).await {
+            tracing::error!(sandbox = id, error = crate::error::chain(&error), "a lost pause process may be left");
+        }
+        self.events.send(sandbox_event(sandbox, ContainerEventType::Stopped));
     }
 }
