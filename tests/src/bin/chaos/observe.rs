@@ -70,7 +70,12 @@ fn container(status: &Value) -> ContainerView {
 
 fn ended(terminated: &Value) -> Ended {
     let code = terminated["exitCode"].as_i64().and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
-    Ended { id: bare(&terminated["containerID"]), code, reason: string(&terminated["reason"]) }
+    Ended {
+        id: bare(&terminated["containerID"]),
+        code,
+        reason: string(&terminated["reason"]),
+        message: string(&terminated["message"]),
+    }
 }
 
 fn string(value: &Value) -> String {
@@ -94,7 +99,11 @@ fn disk(machine: &Machine) -> Result<Disk> {
         };
         names(&folder).into_iter().map(read).collect()
     };
-    let sandboxes = records("sandboxes", "sandbox.json").into_iter().map(|(id, record)| sandbox(id, &record));
+    let sandboxes = records("sandboxes", "sandbox.json").into_iter();
+    let sandboxes = sandboxes.map(|(id, record)| {
+        let pinned = volatile.join("sandboxes").join(&id).join("ns/net").exists();
+        sandbox(id, &record, pinned)
+    });
     let containers = records("containers", "container.json");
     let addresses = names(&machine.run.join("network/sandboxes")).into_iter();
     let addresses = addresses.filter_map(|name| Some(name.strip_prefix("s-")?.strip_suffix(".json")?.to_owned()));
@@ -116,13 +125,13 @@ fn disk(machine: &Machine) -> Result<Disk> {
     })
 }
 
-fn sandbox(id: String, record: &Value) -> SandboxView {
+fn sandbox(id: String, record: &Value, pinned: bool) -> SandboxView {
     let cgroup = string(&record["cgroupParent"]);
     let pod = cgroup.rsplit('/').next().unwrap_or_default();
     SandboxView {
         id,
         pod: pod.strip_prefix("pod").unwrap_or(pod).to_owned(),
-        connected: !record["network"].is_null() && record["stopped"] != true,
+        connected: !record["network"].is_null() && record["stopped"] != true && pinned,
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Ended {
     pub(crate) id: String,
     pub(crate) code: i32,
     pub(crate) reason: String,
+    /// The node's words, as evidence.
+    pub(crate) message: String,
 }
 
 /// The node's folders.
@@ -78,7 +80,7 @@ pub(crate) struct SandboxView {
     pub(crate) id: String,
     /// From its cgroup's name.
     pub(crate) pod: String,
-    /// It has an address and has not been stopped.
+    /// It has an address and a network namespace, and has not been stopped.
     pub(crate) connected: bool,
 }
 
