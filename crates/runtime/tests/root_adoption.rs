@@ -164,7 +164,7 @@ fn what_cut_short_calls_have_left_is_removed() {
 
 #[test]
 fn a_damaged_record_ends_no_container() {
-    on_both("damaged records", |world| async move {
+    on_each("damaged records", |world| async move {
         let sandbox = world.sandbox("web").await;
         let runs = world.start(&sandbox, world.container("runs", &["sleep", "1000"])).await;
         let mut world = world;
@@ -202,7 +202,7 @@ fn a_damaged_record_ends_no_container() {
 
 #[test]
 fn a_container_of_which_nothing_is_known_any_more_goes_and_the_others_stay() {
-    on_both("damaged copies", |world| async move {
+    on_each("damaged copies", |world| async move {
         let sandbox = world.sandbox("web").await;
         let lost = world.start(&sandbox, world.container("lost", &["sleep", "1000"])).await;
         let stays = world.start(&sandbox, world.container("stays", &["sleep", "1000"])).await;
@@ -227,7 +227,7 @@ fn a_container_of_which_nothing_is_known_any_more_goes_and_the_others_stay() {
 
 #[test]
 fn a_start_that_was_cut_short_together_with_its_shim_is_never_tried_again() {
-    on_both("a lost start", |world| async move {
+    on_each("a lost start", |world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.create(&sandbox, world.container("c", &["sleep", "1000"])).await;
         let socket = world.run().join("containers").join(&id).join("shim.sock");
@@ -250,7 +250,7 @@ fn a_start_that_was_cut_short_together_with_its_shim_is_never_tried_again() {
 
 #[test]
 fn an_exit_that_a_full_disk_could_not_take_is_known_afterwards() {
-    on_both("an exit on a full disk", |mut world| async move {
+    on_each("an exit on a full disk", |mut world| async move {
         let sandbox = world.sandbox("web").await;
         let id = world.start(&sandbox, world.container("c", &["sh", "-c", "exit 13"])).await;
         world.ended(&id).await;
@@ -266,7 +266,7 @@ fn an_exit_that_a_full_disk_could_not_take_is_known_afterwards() {
 
 #[test]
 fn a_sandbox_that_has_lost_the_shim_of_its_pause_process_ends_and_says_so() {
-    on_both("a lost pause", |mut world| async move {
+    on_each("a lost pause", |mut world| async move {
         let mut config = world.sandbox_config("shared");
         let linux = config.linux.get_or_insert_default();
         let options = linux.security_context.get_or_insert_default().namespace_options.get_or_insert_default();

@@ -75,7 +75,15 @@ mod tests {
     use crate::ExitRecord;
 
     fn record() -> ExitRecord {
-        ExitRecord { exit_code: 3, signal: None, oom_killed: false, started_at: Some(1), finished_at: 2, failure: None }
+        ExitRecord {
+            exit_code: 3,
+            signal: None,
+            oom_killed: false,
+            started_at: Some(1),
+            finished_at: 2,
+            expired: None,
+            failure: None,
+        }
     }
 
     #[test]

@@ -73,11 +73,11 @@ impl Shim {
             same && exec.runs() && exec.process.is_open() && !self.is_streamed(exec.reference())
         };
         let Some(exec) = self.execs.iter().rev().find(waits) else { return false };
-        let again = AttachRequest { exec_id: Some(exec.id.clone()), stdin: true, stdout: true, stderr: true };
-        if let Some(size) = request.size {
+        let (process, exec_id) = (exec.reference(), Some(exec.id.clone()));
+        if let (Some(size), Some(exec)) = (request.size, self.exec_mut(process)) {
             exec.process.resize(size);
         }
-        self.attach(key, &again);
+        self.attach(key, &AttachRequest { exec_id, stdin: true, stdout: true, stderr: true });
         true
     }
 

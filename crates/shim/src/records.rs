@@ -65,6 +65,7 @@ pub(crate) fn failed_start(failure: &Failure) -> ExitRecord {
         oom_killed: false,
         started_at: None,
         finished_at: now(),
+        expired: None,
         failure: Some(failure.message.clone()),
     }
 }

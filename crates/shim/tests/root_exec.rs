@@ -239,7 +239,7 @@ fn many_execs_at_once_end_each_with_its_own_code() {
 
 #[test]
 fn a_terminal_whose_client_has_vanished_is_taken_up_by_the_same_words() {
-    on_both("take up", |runtime| {
+    on_each("take up", |runtime| {
         let running = World::idle(runtime).start();
         let ask = |id: &str, args: &[&str]| running.exec(id, args, true, true);
         let (mut client, _) = ask("first", &["/bin/sh"]);
