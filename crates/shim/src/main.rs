@@ -139,6 +139,7 @@ mod tests {
             log_path: None,
             cgroups: CgroupPaths::default(),
             replay_bytes: 0,
+            limits: None,
         };
         std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
         let order = Order::read(&path).unwrap();
