@@ -72,9 +72,9 @@ pub(crate) fn build_image_pusher(profile: Profile) -> Result<PathBuf> {
     build_tool(profile, "remora-images", "--example", DEMO_IMAGES)
 }
 
-/// Builds the program that measures sessions, and returns its path.
-pub(crate) fn build_session_bench() -> Result<PathBuf> {
-    build_tool(Profile::Release, "remora-tests", "--bin", "bench-session")
+/// Builds one of the programs that measure or torment a node, and returns its path.
+pub(crate) fn build_test_program(profile: Profile, name: &str) -> Result<PathBuf> {
+    build_tool(profile, "remora-tests", "--bin", name)
 }
 
 fn build_tool(profile: Profile, package: &str, kind: &str, name: &str) -> Result<PathBuf> {

@@ -30,7 +30,7 @@ pub(crate) struct ChaosArgs {
 
 pub(crate) fn run(args: &ChaosArgs) -> Result<()> {
     let profile = if args.release { Profile::Release } else { Profile::Dev };
-    let program = binaries::build_tool(profile, "remora-tests", "--bin", "chaos")?;
+    let program = binaries::build_test_program(profile, "chaos")?;
     let node = node::start_on(&args.dir, profile, &[], node::DataDisk::Small)?;
     let mut command = node.command(&[program])?;
     command.args(["--seed", &args.seed.to_string(), "--minutes", &args.minutes.to_string()]);

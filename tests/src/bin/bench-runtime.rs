@@ -1,0 +1,155 @@
+//! `cargo xtask bench runtime`: what a low-level runtime costs, on a prepared bundle, beside the peer that Debian has.
+//!
+//! Each round does the same with every contestant, one after the other, so that whatever else the machine does hits all of them. The
+//! bundle is what `runc spec` writes, with busybox as its root file system. It needs root, and touches nothing but its own folder and
+//! cgroups.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde_json::{Value, json};
+
+#[derive(Parser)]
+struct Arguments {
+    /// How often each thing is done.
+    #[arg(long, default_value_t = 30)]
+    rounds: usize,
+    /// Where `remora-shim` and `remora-create` are.
+    #[arg(long)]
+    libexec: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let folder = std::env::temp_dir().join(format!("remora-bench-runtime-{}", std::process::id()));
+    let measured = measure(&arguments, &folder);
+    let removed = fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()));
+    measured.and(removed)
+}
+
+fn measure(arguments: &Arguments, folder: &Path) -> Result<()> {
+    let bench = Bench { folder: folder.to_owned(), cgroup: format!("/remora-bench-{}", std::process::id()) };
+    bench.make_bundle()?;
+    let ours = Contestant {
+        name: "remora-create",
+        program: arguments.libexec.join("remora-create"),
+        starts: vec![],
+        execs: vec![],
+    };
+    let runc = Contestant { name: "runc", program: PathBuf::from("runc"), starts: vec![], execs: vec![] };
+    let mut contestants = [ours, runc];
+    for round in 0..arguments.rounds {
+        for contestant in &mut contestants {
+            bench.round(contestant, round)?;
+        }
+    }
+    let [ours, peer] = contestants;
+    show("create → started, from a prepared bundle", &ours, &ours.starts, &peer.starts, peer.name);
+    show("exec `true` in it", &ours, &ours.execs, &peer.execs, peer.name);
+    bench.remove_cgroups()
+}
+
+/// One runtime and what it needed.
+struct Contestant {
+    name: &'static str,
+    program: PathBuf,
+    starts: Vec<Duration>,
+    execs: Vec<Duration>,
+}
+
+struct Bench {
+    folder: PathBuf,
+    /// From the root of the hierarchies; unique to this run.
+    cgroup: String,
+}
+
+impl Bench {
+    fn bundle(&self) -> PathBuf {
+        self.folder.join("bundle")
+    }
+
+    fn make_bundle(&self) -> Result<()> {
+        let bin = self.bundle().join("rootfs/bin");
+        fs::create_dir_all(&bin)?;
+        fs::copy("/bin/busybox", bin.join("busybox")).context("busybox-static is not installed")?;
+        ["sleep", "true"].iter().try_for_each(|name| symlink("busybox", bin.join(name)))?;
+        run(Command::new("runc").arg("spec").arg("--bundle").arg(self.bundle()))?;
+        let mut process = self.config()?["process"].take();
+        process["args"] = json!(["/bin/true"]);
+        process["terminal"] = false.into();
+        Ok(fs::write(self.folder.join("exec.json"), process.to_string())?)
+    }
+
+    fn config(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.bundle().join("config.json"))?)?)
+    }
+
+    /// A cgroup of its own for each container, as every container has.
+    fn write_config(&self, id: &str) -> Result<()> {
+        let mut config = self.config()?;
+        config["process"]["args"] = json!(["/bin/sleep", "1000"]);
+        config["process"]["terminal"] = false.into();
+        config["linux"]["cgroupsPath"] = format!("{}/{id}", self.cgroup).into();
+        Ok(fs::write(self.bundle().join("config.json"), config.to_string())?)
+    }
+
+    fn round(&self, contestant: &mut Contestant, round: usize) -> Result<()> {
+        let id = format!("{}-{round}", contestant.name);
+        self.write_config(&id)?;
+        let mut start = self.command(contestant, &["run", "--detach", "--bundle"]);
+        contestant.starts.push(run(start.arg(self.bundle()).arg(&id))?);
+        let mut exec = self.command(contestant, &["exec", "--detach", "--process"]);
+        contestant.execs.push(run(exec.arg(self.folder.join("exec.json")).arg(&id))?);
+        run(self.command(contestant, &["delete", "--force"]).arg(&id)).map(drop)
+    }
+
+    fn command(&self, contestant: &Contestant, words: &[&str]) -> Command {
+        let mut command = Command::new(&contestant.program);
+        command.arg("--root").arg(self.folder.join(contestant.name)).args(words);
+        command
+    }
+
+    /// The runtimes have removed what was below.
+    fn remove_cgroups(&self) -> Result<()> {
+        for hierarchy in fs::read_dir("/sys/fs/cgroup")? {
+            let folder = hierarchy?.path().join(self.cgroup.trim_start_matches('/'));
+            if folder.exists() {
+                fs::remove_dir(&folder).with_context(|| format!("removing {}", folder.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long it took to its end. What a container inherits as its standard streams is nothing that could be waited for.
+fn run(command: &mut Command) -> Result<Duration> {
+    let begun = Instant::now();
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let elapsed = begun.elapsed();
+    let status = status.with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(elapsed)
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+fn show(what: &str, ours: &Contestant, own: &[Duration], peers: &[Duration], peer: &str) {
+    let ([low, median, high], [peer_low, peer_median, peer_high]) = (spread(own), spread(peers));
+    println!(
+        "{what:<42} {} {median:.1} ms ({low:.1}–{high:.1}); {peer} {peer_median:.1} ms ({peer_low:.1}–{peer_high:.1}); n={}: {:.1}×",
+        ours.name,
+        own.len(),
+        peer_median / median
+    );
+}
+
+/// Least, median and most, in milliseconds.
+fn spread(samples: &[Duration]) -> [f64; 3] {
+    let mut sorted: Vec<f64> = samples.iter().map(|sample| sample.as_secs_f64() * 1e3).collect();
+    sorted.sort_by(f64::total_cmp);
+    [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
+}
