@@ -87,7 +87,7 @@ fn walk(folder: &Path, found: &mut Vec<(PathBuf, u32)>) {
 async fn mounts_of(world: &World, id: &str) -> String {
     let start = fs::read(world.folder.path().join("root/containers").join(id).join("start.json")).unwrap();
     let start: serde_json::Value = serde_json::from_slice(&start).unwrap();
-    fs::read_to_string(format!("/proc/{}/mountinfo", start["pid"])).unwrap()
+    fs::read_to_string(format!("/proc/{}/mountinfo", start["record"]["pid"])).unwrap()
 }
 
 async fn refusal(world: &World, sandbox: &str, config: ContainerConfig) -> String {
