@@ -21,11 +21,11 @@ impl Profile {
     /// Cargo's arguments for it, and for which packages.
     ///
     /// Features of dependencies are unified over all packages that are selected, and another selection compiles half of them
-    /// again. So for the quick builds it is always the whole workspace, as `cargo test --workspace` and clippy have it; what is
-    /// measured has the features that users get.
+    /// again. So for the quick builds it is always the whole workspace with an example, which brings the features of
+    /// dev-dependencies, as `cargo test --workspace` and clippy have it; what is measured has the features that users get.
     fn selection<'a>(self, packages: &[&'a str]) -> Vec<&'a str> {
         match self {
-            Profile::Dev => vec!["--workspace"],
+            Profile::Dev => vec!["--workspace", "--example", DEMO_IMAGES],
             Profile::Release => {
                 std::iter::once("--release").chain(packages.iter().flat_map(|name| ["-p", name])).collect()
             }
@@ -53,10 +53,6 @@ pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     let programs = ["remora", "remora-shim", "remora-create"];
     let mut arguments = profile.selection(&programs);
     arguments.extend(programs.iter().flat_map(|name| ["--bin", name]));
-    if profile == Profile::Dev {
-        // An example brings the features of dev-dependencies, which it needs when it is built next.
-        arguments.extend(["--example", DEMO_IMAGES]);
-    }
     let built = cargo_build(&arguments)?;
     let find = |name: &str| {
         let found = built.iter().find(|path| path.file_name().is_some_and(|file| file == name));
