@@ -36,14 +36,11 @@ fn an_exec_that_forks_without_end_is_held_by_the_limit_and_dies_with_the_contain
         let mut world = World::idle(runtime);
         world.spec["linux"]["resources"]["pids"] = json!({ "limit": LIMIT });
         let mut running = world.start();
-        let (mut client, reply) = running.exec(
-            "bomb",
-            &["/bin/sh", "-c", "bomb() { echo b; bomb | bomb & }; bomb; echo lit; wait"],
-            false,
-            false,
-        );
+        let (mut client, reply) =
+            running.exec("bomb", &["/bin/sh", "-c", "bomb() { bomb | bomb & }; bomb; wait"], false, false);
         assert_eq!(reply, Reply::Streaming { tty: false });
-        client.until("lit\n");
+        // Whether the first of them goes on or is among those that cannot fork, is chance.
+        client.until("can't fork");
         // The host can start processes, and the shim answers.
         assert!(Command::new("true").status().unwrap().success());
         assert!(matches!(running.ask(Request::State), Reply::State(ProcessState::Running(_))));
