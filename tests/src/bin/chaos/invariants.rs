@@ -456,8 +456,8 @@ mod tests {
 
     fn seen(main: ContainerView, tool: ContainerView) -> Snapshot {
         let containers = [(MAIN.to_owned(), main), ("tool".to_owned(), tool)].into();
-        let view =
-            PodView { containers, ephemerals: vec!["tool".into()], phase: "Failed".into(), ..PodView::default() };
+        let (uid, phase) = ("u".into(), "Failed".into());
+        let view = PodView { uid, containers, ephemerals: vec!["tool".into()], phase, ..PodView::default() };
         Snapshot { pods: [("p".to_owned(), view)].into(), ..Snapshot::default() }
     }
 
