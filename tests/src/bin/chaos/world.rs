@@ -140,6 +140,11 @@ impl World {
         self.hits.iter().any(|hit| hit.id == id)
     }
 
+    /// Whether all records of some container were damaged: then nobody but the API knows of it, if it has heard.
+    pub(crate) fn has_unheard(&self) -> bool {
+        self.hits.iter().any(|hit| hit.what == HitKind::Record)
+    }
+
     pub(crate) fn hit_by(&self, id: &str, what: HitKind) -> bool {
         self.hits.contains(&Hit { id: id.to_owned(), what })
     }
