@@ -37,7 +37,7 @@ fn an_exec_that_forks_without_end_is_held_by_the_limit_and_dies_with_the_contain
         world.spec["linux"]["resources"]["pids"] = json!({ "limit": LIMIT });
         let mut running = world.start();
         let (mut client, reply) =
-            running.exec("bomb", &["/bin/sh", "-c", "bomb() { bomb | bomb & }; bomb; wait"], false, false);
+            running.exec("bomb", &["/bin/sh", "-c", "bomb() { bomb | bomb & }; bomb; read never"], false, true);
         assert_eq!(reply, Reply::Streaming { tty: false });
         // Whether the first of them goes on or is among those that cannot fork, is chance.
         client.until("can't fork");
