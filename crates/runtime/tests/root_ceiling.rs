@@ -66,7 +66,9 @@ fn a_fork_bomb_in_a_debugger_meets_its_limit_and_its_target_can_still_fork() {
     on_each("a fork bomb", |world| async move {
         let sandbox = world.sandbox("web").await;
         let target = world.start(&sandbox, world.container("target", &["sleep", "1000"])).await;
-        let bomb = world.container("bomb", &["sh", "-c", "bomb() { bomb & bomb & wait; }; bomb; sleep 1000"]);
+        // The first shell forks once, when it still can, and then waits for input that never comes.
+        let bomb = world.container("bomb", &["sh", "-c", "bomb() { bomb & bomb & wait; }; bomb & read never"]);
+        let bomb = ContainerConfig { stdin: true, ..bomb };
         let bomb = world.start(&sandbox, limited(bomb, 0, Some(64))).await;
         world.until_logged("web", "bomb", "stderr F sh: can't fork: Resource temporarily unavailable").await;
         assert_eq!(world.exec(&target, &["sh", "-c", "echo alive | cat"]).await, "alive\n");
