@@ -107,11 +107,36 @@ fn announce(args: &UpArgs, lines: Vec<String>) -> Result<(), CommandError> {
 fn start_logging(filter: &str) -> Result<(), CommandError> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|error| CommandError::caused(format_args!("--log {filter}"), &error))?;
-    let installed = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // In the background standard error is a file: on a full disk a line is lost. Complaining of it, again on standard error, would be a panic of
+    // whichever thread had something to say, such as the one that writes the store.
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = format.log_internal_errors(false).try_init();
     installed.map_err(|error| CommandError::failed(format_args!("starting the log: {error}")))
 }
 
 /// One sentence from a chain of causes.
 pub(crate) fn plain(error: anyhow::Error) -> CommandError {
     CommandError::failed(format_args!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a process of its own, whose standard error is a full disk.
+    #[test]
+    fn a_log_on_a_full_disk_ends_no_thread() {
+        const ONLY: &str = "REMORA_TEST_FULL_LOG";
+        const LOGGED: i32 = 7;
+        if std::env::var_os(ONLY).is_some() {
+            start_logging("info").unwrap();
+            tracing::warn!("this line is lost");
+            std::process::exit(LOGGED);
+        }
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "up::tests::a_log_on_a_full_disk_ends_no_thread"]).env(ONLY, "1");
+        let status = again.stdout(Stdio::null()).stderr(full).status().unwrap();
+        assert_eq!(status.code(), Some(LOGGED));
+    }
 }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::faults::{Struck, strike};
 use crate::invariants::{INVARIANTS, Invariant, When, expected_log, log, terminal_may_be_lost};
 use crate::load::{Done, carry_out};
-use crate::machine::Machine;
+use crate::machine::{Machine, kill};
 use crate::observe::look;
 use crate::schedule::{Fault, Round};
 use crate::show;
@@ -259,18 +259,18 @@ impl Runner {
         }
     }
 
-    /// After a failure: no pods, so that the next round is judged by itself.
+    /// After a failure: another daemon and no pods, so that the next round is judged by itself.
     ///
     /// # Errors
     /// The node cannot get rid of them.
     pub(crate) async fn begin_anew(&mut self) -> Result<()> {
-        if self.machine.daemon().await.is_err() {
-            self.start_again().await?;
-        }
+        kill([self.daemon])?;
+        self.start_again().await?;
         self.terminals.clear();
         self.world = World::default();
         let all = ListParams::default().labels("chaos=yes");
-        self.pods.delete_collection(&DeleteParams::default().grace_period(0), &all).await?;
+        let now = DeleteParams::default().grace_period(0);
+        timeout(SETTLED, self.pods.delete_collection(&now, &all)).await.context("pods cannot be deleted")??;
         let (_, wrong) = self.settle().await;
         anyhow::ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
