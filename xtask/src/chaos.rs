@@ -11,7 +11,7 @@ use crate::{host, node, registry};
 /// Arguments of `cargo xtask chaos`.
 #[derive(Args)]
 pub(crate) struct ChaosArgs {
-    /// What happens follows from it. The default never changes, so that CI plays the same rounds each time.
+    /// What happens follows from it. The default never changes: the same rounds each time.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How long.
