@@ -58,7 +58,7 @@ pub enum LifeEvent {
     },
     /// A deletion with grace.
     Deleted {
-        /// When the grace ends. A later, shorter deletion brings it forward.
+        /// When the grace ends that begins now. Told again it never ends later; a later, shorter deletion brings it forward.
         kill_by: Timestamp,
     },
     /// The API has dropped it.
@@ -109,8 +109,9 @@ pub fn life_events(desired: &Desired<'_>, observed: &Observed, now: Now) -> Vec<
     if is_done(desired, observed, now) {
         events.push(LifeEvent::Finished { kill_by: with_grace(pod, now) });
     }
-    if let Some(at) = &pod.metadata.deletion_timestamp {
-        events.push(LifeEvent::Deleted { kill_by: at.0 });
+    if pod.metadata.deletion_timestamp.is_some() {
+        let kill_by = after(pod.metadata.deletion_grace_period_seconds.unwrap_or_default(), now);
+        events.push(LifeEvent::Deleted { kill_by });
     }
     if observed.removed {
         // Only a deletion with grace 0 lets a bound pod vanish: what still runs has no grace.
@@ -131,8 +132,14 @@ pub(crate) fn active_deadline(pod: &Pod, observed: &Observed) -> Option<Timestam
 
 /// Now and the pod's own grace period.
 pub(crate) fn with_grace(pod: &Pod, now: Now) -> Timestamp {
-    let seconds = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30).max(1);
-    now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    after(pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30), now)
+}
+
+/// The end of a grace that begins now: it counts from when the node hears of it, and is never less than a second. The deletion timestamp is
+/// for people: it is cut to a second, and by another machine's clock. Source: kubernetes `pkg/kubelet/pod_workers.go`,
+/// `calculateEffectiveGracePeriod`.
+fn after(seconds: i64, now: Now) -> Timestamp {
+    now.saturating_add(SignedDuration::from_secs(seconds.max(1))).unwrap_or(Timestamp::MAX)
 }
 
 /// The ordinary containers are done, or the API says that they once were: such a pod is never run again.
@@ -195,5 +202,22 @@ mod tests {
         check(&ended, PodLife::Terminated { cause, removed: false });
         let [a, b] = ended;
         check(&[a, b, LifeEvent::Removed { kill_by: at(2) }], PodLife::Terminated { cause, removed: true });
+    }
+
+    #[test]
+    fn the_grace_of_a_deletion_counts_from_when_the_node_hears_of_it() {
+        let now: Timestamp = "2026-01-01T00:00:00.95Z".parse().unwrap();
+        // What the API server wrote: cut to the second, and half a second late by the node's clock.
+        for (grace, kill_by) in [(1, "2026-01-01T00:00:01.95Z"), (30, "2026-01-01T00:00:30.95Z"), (0, "2026-01-01T00:00:01.95Z")] {
+            let pod = serde_json::json!({
+                "metadata": {"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace},
+                "spec": {"containers": [], "terminationGracePeriodSeconds": 30},
+            });
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            let observed = Observed::default();
+            let events = life_events(&Desired { pod: &pod, life: &PodLife::Syncing }, &observed, now);
+            let kill_by = kill_by.parse().unwrap();
+            assert!(events.contains(&LifeEvent::Deleted { kill_by }), "{grace}: {events:?}");
+        }
     }
 }

@@ -115,6 +115,7 @@ impl World {
 
     pub(super) fn delete(&mut self, grace: i64) {
         self.pod.metadata.deletion_timestamp = Some((self.now + SignedDuration::from_secs(grace)).into());
+        self.pod.metadata.deletion_grace_period_seconds = Some(grace);
     }
 
     pub(super) fn sandbox_dies(&mut self) {
