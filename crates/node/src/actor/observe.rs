@@ -69,12 +69,17 @@ impl Adopted {
     }
 }
 
-/// What the agent before has left of a pod's volumes. Without a sandbox that stands nobody uses them; then the machine may have been started
-/// anew, which takes those in memory away: what a pod that goes on needs is made again, what one that has ended has left is taken down.
+/// What the agent before has left of a pod's volumes. All of them are there if a container was made in the sandbox that stands: none is, before
+/// that. Else the agent may have ended halfway, or the machine was started anew, which takes those in memory away: what a pod that goes on needs
+/// is made again, which changes nothing of what is whole; what one that has ended has left is taken down.
 fn volumes(observed: &Observed, has_folder: bool) -> Volumes {
-    match (has_folder, observed.ready_sandbox(), observed.tracks.is_empty()) {
-        (true, Some(_), _) => Volumes::Ready,
-        (true, None, false) => Volumes::Failed { retry: Timestamp::UNIX_EPOCH },
+    let sandbox = observed.ready_sandbox();
+    let in_use = sandbox.is_some_and(|sandbox| observed.attempts().any(|(_, a)| a.sandbox == sandbox.id));
+    match (has_folder, in_use) {
+        (true, true) => Volumes::Ready,
+        (true, false) if sandbox.is_some() || !observed.tracks.is_empty() => {
+            Volumes::Failed { retry: Timestamp::UNIX_EPOCH }
+        }
         _ => Volumes::Absent,
     }
 }
@@ -170,5 +175,51 @@ fn started(attempt: &Attempt) -> Timestamp {
         AttemptState::Running { since } => *since,
         AttemptState::Exited(exit) => exit.started.unwrap_or(exit.finished),
         AttemptState::Created => Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_decide::Track;
+
+    fn sandbox(id: &str, ready: bool) -> Sandbox {
+        Sandbox { id: id.to_owned(), attempt: 0, ready, ips: Vec::new() }
+    }
+
+    fn attempt(sandbox: &str) -> Attempt {
+        Attempt {
+            id: "c".to_owned(),
+            sandbox: sandbox.to_owned(),
+            restart_count: 0,
+            state: AttemptState::Created,
+            image: String::new(),
+            image_ref: String::new(),
+            spec_hash: String::new(),
+            root_of: None,
+            stopping: None,
+            stop_reason: None,
+        }
+    }
+
+    #[test]
+    fn volumes_are_whole_only_if_a_container_was_made_in_the_sandbox_that_stands() {
+        let check = |sandboxes: Vec<Sandbox>, attempts: Vec<Attempt>, has_folder: bool, expected: Volumes| {
+            let mut observed = Observed { sandboxes, ..Observed::default() };
+            for attempt in attempts {
+                observed.tracks.insert("a".to_owned(), Track { attempts: vec![attempt], ..Default::default() });
+            }
+            assert_eq!(volumes(&observed, has_folder), expected, "{observed:?}");
+        };
+        let again = || Volumes::Failed { retry: Timestamp::UNIX_EPOCH };
+        check(vec![], vec![], false, Volumes::Absent);
+        check(vec![], vec![], true, Volumes::Absent);
+        // The agent ended between the sandbox and the volumes.
+        check(vec![sandbox("s", true)], vec![], true, again());
+        check(vec![sandbox("s", true)], vec![attempt("s")], true, Volumes::Ready);
+        // The machine was started anew; then once more the agent, between the new sandbox and the volumes.
+        check(vec![sandbox("old", false)], vec![attempt("old")], true, again());
+        check(vec![sandbox("new", true), sandbox("old", false)], vec![attempt("old")], true, again());
+        check(vec![sandbox("s", true)], vec![], false, Volumes::Absent);
     }
 }
