@@ -209,6 +209,27 @@ async fn after_a_reboot_pods_start_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_of_which_only_the_log_is_left_is_not_begun_again() {
+    let mut cluster = Cluster::start().await;
+    let made = cluster.create(one("web", json!({}))).await;
+    cluster.until_ready("web").await;
+    cluster.debug("web", &[container("d", json!({}))]).await;
+    cluster.until_state("web", "d", "running").await;
+    cluster.stop_node().await;
+    // The records are damaged, and the API has not heard of the start.
+    cluster.runtime.lose("d");
+    let unheard = json!({"status": {"ephemeralContainerStatuses": null}});
+    cluster.pods().patch_status("web", &Default::default(), &kube::api::Patch::Merge(unheard)).await.unwrap();
+    let logs = cluster.folder().join("logs").join(format!("default_web_{}", made.metadata.uid.unwrap())).join("d");
+    std::fs::create_dir_all(&logs).unwrap();
+    std::fs::write(logs.join("0.log"), "").unwrap();
+    cluster.start_node().await;
+    let web = cluster.until("web", "d has ended", |p| status_of(p, "d")["state"].get("terminated").is_some()).await;
+    assert_eq!(status_of(&web, "d")["state"]["terminated"]["reason"], "ContainerStatusUnknown");
+    assert_eq!(cluster.runtime.starts("d"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exit_between_adoption_and_the_first_list_is_not_missed() {
     let mut cluster = Cluster::start().await;
     cluster.create(one("web", json!({"restartPolicy": "Never"}))).await;

@@ -59,6 +59,7 @@ impl Records {
     pub(crate) fn remove_network(&self) -> Result<(), Error> {
         remove(&self.network_path())?;
         let sandboxes = self.folder.join("sandboxes");
+        remove_unfinished(&sandboxes)?;
         match fs::remove_dir(&sandboxes) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&sandboxes)(error)),
             _ => Ok(()),
@@ -127,7 +128,32 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes what writers that were killed have left of themselves.
+fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut unfinished = paths.filter(|path| path.extension().is_some_and(|extension| extension == "tmp"));
+    unfinished.try_for_each(|path| remove(&path))
+}
+
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.to_owned();
     move |source| Error::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_has_left_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        fs::write(folder.path().join("sandboxes/.s-1.json.42.tmp"), "{").unwrap();
+        records.remove_network().unwrap();
+        assert!(!folder.path().join("sandboxes").exists());
+        // What is not ours to remove is an error, as before.
+        let records = Records::open(folder.path()).unwrap();
+        fs::write(folder.path().join("sandboxes/s-1.json"), "{}").unwrap();
+        assert!(records.remove_network().is_err());
+    }
 }

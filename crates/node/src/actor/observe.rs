@@ -1,12 +1,13 @@
 //! From CRI's answers to what decisions are made of.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use remora_cri::{Container, ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus, annotations, labels};
-use remora_decide::{Attempt, AttemptState, BackOff, Exit, Observed, Sandbox, Volumes, full_name};
+use remora_decide::{Attempt, AttemptState, BackOff, Exit, Observed, Sandbox, Volumes, containers, full_name};
 
 use crate::container::termination_message;
 use crate::context::Context;
@@ -42,6 +43,7 @@ impl Adopted {
             ..Observed::default()
         };
         self.fill(context, pod, &mut observed);
+        add_forgotten(context, pod, &mut observed);
         observed.volumes = volumes(&observed, context.pod_folder(pod).exists());
         for track in observed.tracks.values_mut() {
             track.back_off = track.last().and_then(|last| BackOff::of_restart_count(last.restart_count, started(last)));
@@ -67,6 +69,41 @@ impl Adopted {
             observed.tracks.entry(name).or_default().attempts = list;
         }
     }
+}
+
+/// Runs of which neither the runtime nor the API knows any more: a crash came before the API had heard of them, and their records are lost. Their
+/// logs tell that they have begun, so that none is begun again under the same number, and an ephemeral one never.
+fn add_forgotten(context: &Context, pod: &Pod, observed: &mut Observed) {
+    let folder = context.log_folder(pod);
+    for spec in containers(pod) {
+        let known = observed.last_attempt(spec.name).map(|attempt| attempt.restart_count);
+        let Some(logged) = newest_log(&folder.join(spec.name)).filter(|logged| Some(*logged) > known) else { continue };
+        let exit = Exit {
+            code: 137,
+            reason: "ContainerStatusUnknown".to_owned(),
+            message: "What the node knew of this container was damaged; its log is all that is left".to_owned(),
+            started: None,
+            finished: context.now(),
+        };
+        observed.tracks.entry(spec.name.to_owned()).or_default().attempts.push(Attempt {
+            id: String::new(),
+            sandbox: String::new(),
+            restart_count: logged,
+            state: AttemptState::Exited(exit),
+            image: full_name(spec.image),
+            image_ref: String::new(),
+            spec_hash: String::new(),
+            root_of: None,
+            stopping: None,
+            stop_reason: None,
+        });
+    }
+}
+
+/// The number of the newest log in a container's folder.
+fn newest_log(folder: &Path) -> Option<u32> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).max()
 }
 
 /// What the agent before has left of a pod's volumes. All of them are there if a container was made in the sandbox that stands: none is, before

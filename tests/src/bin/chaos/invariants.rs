@@ -153,7 +153,10 @@ fn is_true(world: &World, seen: &Snapshot, model: &PodModel, view: &PodView, nam
     let began = seen.starts.get(&format!("{}.{name}", model.plan.name)).is_some_and(|starts| *starts > 0);
     let full = world.on_full_disk.contains(&model.plan.name);
     let by_target = ephemeral(model, name).is_some_and(|plan| plan.targets) && pod_is_hit(world, view);
+    // Of a run that was forgotten there is no id to know it by.
+    let forgotten = ended.id.is_empty() && ended.reason == "ContainerStatusUnknown" && world.has_unheard();
     told == Some(ended.code)
+        || forgotten
         || world.is_hit(&ended.id) && matches!(ended.code, KILLED | UNKNOWN | NOT_STARTED)
         || by_target && matches!(ended.code, KILLED | NOT_STARTED)
         || going && matches!(ended.code, 0 | KILLED | 143)
@@ -171,7 +174,8 @@ fn restarts(world: &World, seen: &Snapshot) -> Vec<String> {
     for (model, view) in known(world, seen) {
         for (name, container) in &view.containers {
             let may = name == MAIN && !model.plan.never_again();
-            let explained = |ended: &Ended| world.is_hit(&ended.id) || !model.runs_on();
+            let forgotten = |ended: &Ended| ended.id.is_empty() && world.has_unheard();
+            let explained = |ended: &Ended| world.is_hit(&ended.id) || forgotten(ended) || !model.runs_on();
             let unexplained = container.last.as_ref().filter(|last| !explained(last));
             let on_full_disk = world.on_full_disk.contains(&model.plan.name) || world.broken.contains(&view.uid);
             if container.restart_count > 0 && (!may || unexplained.is_some() && !on_full_disk) {
@@ -188,9 +192,8 @@ fn counted(world: &World, seen: &Snapshot) -> Vec<String> {
         for (name, container) in &view.containers {
             let key = format!("{}.{name}", model.plan.name);
             let starts = i64::from(seen.starts.get(&key).copied().unwrap_or(0));
-            // A start that failed began nothing. One of which all records are damaged before the API has heard of it is not counted.
-            let unheard = world.hits.iter().filter(|hit| hit.what == HitKind::Record).count() as i64;
-            if starts > container.restart_count + 1 + unheard {
+            // A start that failed began nothing.
+            if starts > container.restart_count + 1 {
                 wrong.push(format!("{key} began {starts} times: {container:?}"));
             }
         }
@@ -237,6 +240,7 @@ fn ephemeral_is_settled(world: &World, view: &PodView, plan: &EphemeralPlan, con
         (State::Ended(_), Role::Shell) => {
             let broken = world.broken.contains(&view.uid);
             broken
+                || container.id.is_empty() && world.has_unheard()
                 || world.is_hit(&container.id)
                 || plan.targets && pod_is_hit(world, view)
                 || !world.on_full_disk.is_empty()
@@ -353,9 +357,6 @@ pub(crate) fn log(text: &str, expected: &LogExpectation) -> Result<(), String> {
     let numbers = numbers.map_err(|error| format!("{error} in {text:?}"))?;
     for (at, pair) in numbers.windows(2).enumerate() {
         let hole = pair[1] > pair[0] + 1;
-        if expected.may_begin_again && pair[1] == 1 {
-            continue;
-        }
         if pair[1] <= pair[0] || hole && !expected.may_lose {
             return Err(format!("line {} is {} and the next is {}", at + 1, pair[0], pair[1]));
         }
@@ -380,8 +381,6 @@ pub(crate) struct LogExpectation {
     pub(crate) at_most: u32,
     /// The disk was full meanwhile.
     pub(crate) may_lose: bool,
-    /// All records of a restarted container were damaged before the API had heard of it: its number, and with it its log, is used again.
-    pub(crate) may_begin_again: bool,
 }
 
 /// What a container's log must hold; none if it prints nothing.
@@ -409,8 +408,7 @@ pub(crate) fn expected_log(
             Shape::Counter => (0, u32::MAX),
         },
     };
-    let may_begin_again = name == MAIN && !model.plan.never_again() && world.has_unheard();
-    Some(LogExpectation { at_least, at_most, may_lose: world.on_full_disk.contains(&model.plan.name), may_begin_again })
+    Some(LogExpectation { at_least, at_most, may_lose: world.on_full_disk.contains(&model.plan.name) })
 }
 
 /// Whether a terminal may have ended by what was done.
@@ -429,7 +427,7 @@ mod tests {
     #[test]
     fn a_log_has_no_hole_no_double_line_and_all_that_was_said() {
         let check = |text: &str, at_least, may_lose, expected: bool| {
-            let expected_log = LogExpectation { at_least, at_most: 4, may_lose, may_begin_again: false };
+            let expected_log = LogExpectation { at_least, at_most: 4, may_lose };
             assert_eq!(log(text, &expected_log).is_ok(), expected, "{text:?} of {at_least}");
         };
         check("1\n2\n3\n", 3, false, true);
