@@ -444,3 +444,43 @@ fn explain_knows_every_kind_and_field() {
         Ok(())
     });
 }
+
+#[test]
+fn a_runtime_class_chooses_the_low_level_runtime() {
+    with_each_kubectl("runtimes", |kubectl| {
+        let classes = kubectl.ok("get runtimeclasses")?;
+        ensure!(classes.starts_with("NAME") && classes.contains("libcontainer   libcontainer"), "{classes}");
+        let run = |name: &str, class: &str| {
+            let overrides = format!(r#"{{"spec":{{"runtimeClassName":"{class}"}}}}"#);
+            kubectl.run(&["run", name, "--image=k8s.gcr.io/pause:3.1", "--restart=Never", "--overrides", &overrides])
+        };
+        for class in ["libcontainer", "runc"] {
+            let ran = run(class, class)?;
+            ensure!(ran.code == 0, "{ran:?}");
+            kubectl.ok(&format!("wait --for=condition=Ready pod/{class} --timeout=60s"))?;
+        }
+        let refused = run("none", "kata")?;
+        ensure!(
+            refused.code == 1 && refused.stderr.contains("pod rejected: RuntimeClass \"kata\" not found"),
+            "{refused:?}"
+        );
+        // A class whose handler this node does not have: the pod is created, and an event tells why it does not start.
+        let class = format!("kata-{}", kubectl.name().replace('.', "-"));
+        let object = format!(
+            r#"{{"apiVersion":"node.k8s.io/v1","kind":"RuntimeClass","metadata":{{"name":"{class}"}},"handler":"kata"}}"#
+        );
+        let file = std::env::temp_dir().join(format!("remora-{class}-{}.json", std::process::id()));
+        std::fs::write(&file, object)?;
+        kubectl.ok(&format!("create -f {}", file.display()))?;
+        std::fs::remove_file(file)?;
+        let watching = ["get", "events", "--watch", "--field-selector", "involvedObject.name=kata"];
+        let mut watch = kubectl.command(&watching).stdout(Stdio::piped()).spawn()?;
+        ensure!(run("kata", &class)?.code == 0);
+        let mut lines = BufReader::new(watch.stdout.take().context("stdout")?).lines();
+        let why = lines.by_ref().map_while(Result::ok).find(|line| line.contains("FailedCreatePodSandBox"));
+        watch.kill()?;
+        watch.wait()?;
+        ensure!(why.as_ref().is_some_and(|why| why.contains("\"kata\"")), "{why:?}");
+        kubectl.ok(&format!("delete runtimeclass {class}")).map(drop)
+    });
+}

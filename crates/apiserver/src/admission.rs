@@ -1,5 +1,5 @@
 //! What must hold in the world around an object before it is written, and what others add to it: the admission plugins
-//! NamespaceLifecycle, ServiceAccount, Priority and DefaultTolerationSeconds. Looks things up; what follows from them is
+//! NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass. Looks things up; what follows from them is
 //! `rules`' business. Called between decoding and the strategy.
 
 use remora_model::status::Cause;
@@ -30,6 +30,8 @@ pub async fn create(
     if is_pods(kind) {
         let account = account_of(state, namespace.unwrap_or_default(), object).await?;
         pod::admit(object, account.as_ref(), &write::ctx(state).suffix)?;
+        let class = runtime_class_of(state, object).await?;
+        remora_rules::pod::runtime_class::admit(object, class.as_ref())?;
     }
     Ok(())
 }
@@ -97,4 +99,11 @@ async fn account_of(state: &State, namespace: &str, object: &Value) -> Result<Op
     let name = pod::service_account_name(object);
     let key = ObjectKey::new(kinds::core("serviceaccounts"), Some(namespace), name);
     Ok(state.objects().get(&key).await?.map(|found| found.decoded()))
+}
+
+async fn runtime_class_of(state: &State, object: &Value) -> Result<Option<Value>, Status> {
+    let name = object.pointer("/spec/runtimeClassName").and_then(Value::as_str).unwrap_or_default();
+    let kind = kinds::by_resource("node.k8s.io", "v1", "runtimeclasses").filter(|_| !name.is_empty());
+    let Some(kind) = kind else { return Ok(None) };
+    Ok(state.objects().get(&ObjectKey::new(kind, None, name)).await?.map(|found| found.decoded()))
 }

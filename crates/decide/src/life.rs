@@ -208,7 +208,9 @@ mod tests {
     fn the_grace_of_a_deletion_counts_from_when_the_node_hears_of_it() {
         let now: Timestamp = "2026-01-01T00:00:00.95Z".parse().unwrap();
         // What the API server wrote: cut to the second, and half a second late by the node's clock.
-        for (grace, kill_by) in [(1, "2026-01-01T00:00:01.95Z"), (30, "2026-01-01T00:00:30.95Z"), (0, "2026-01-01T00:00:01.95Z")] {
+        for (grace, kill_by) in
+            [(1, "2026-01-01T00:00:01.95Z"), (30, "2026-01-01T00:00:30.95Z"), (0, "2026-01-01T00:00:01.95Z")]
+        {
             let pod = serde_json::json!({
                 "metadata": {"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace},
                 "spec": {"containers": [], "terminationGracePeriodSeconds": 30},

@@ -242,6 +242,16 @@ pub static KINDS: &[Kind] = &[
         schema: "events.k8s.io/Event",
         ..CORE
     },
+    Kind {
+        group: "node.k8s.io",
+        kind: "RuntimeClass",
+        plural: "runtimeclasses",
+        singular: "runtimeclass",
+        namespaced: false,
+        storage: Storage::Stored("runtimeclasses"),
+        schema: "RuntimeClass",
+        ..CORE
+    },
 ];
 
 /// The kind served at `/apis/group/version/…/plural` (`/api/v1` for the empty group).

@@ -31,6 +31,8 @@ pub struct Config {
     pub cgroup_root: String,
     /// Containers without a seccomp profile get the runtime's default one, not none (kubelet's `--seccomp-default`).
     pub seccomp_default: bool,
+    /// Processes and threads of a pod; none: as many as the machine allows (kubelet's `podPidsLimit`).
+    pub pod_pids_limit: Option<i64>,
     /// What an ephemeral container may use at most.
     pub debug_limits: DebugLimits,
     /// How pods resolve names.

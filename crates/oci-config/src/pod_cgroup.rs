@@ -12,7 +12,7 @@ const MAX_SHARES: i64 = 262_144;
 
 /// File names and values, in the order of writing. Zero means "not limited" and is not written.
 pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVersion) -> Vec<(&'static str, String)> {
-    let mut files = Vec::new();
+    let mut files: Vec<(&'static str, String)> = Vec::new();
     let shares = resources.cpu_shares.clamp(MIN_SHARES, MAX_SHARES);
     let period = if resources.cpu_period > 0 { resources.cpu_period } else { 100_000 };
     let (has_shares, has_quota) = (resources.cpu_shares > 0, resources.cpu_quota > 0);
@@ -31,6 +31,8 @@ pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVers
             files.extend(limit(resources.memory_limit_in_bytes).map(|limit| ("memory.max", limit)));
         }
     }
+    // CRI has no field for it; the file is the same in either hierarchy.
+    files.extend(resources.unified.get("pids.max").map(|limit| ("pids.max", limit.clone())));
     files
 }
 
@@ -54,6 +56,7 @@ mod tests {
             cpu_quota: 50_000,
             cpu_period: 100_000,
             memory_limit_in_bytes: 64,
+            unified: [("pids.max".to_owned(), "7".to_owned())].into(),
             ..Default::default()
         };
         let check = |resources: &LinuxContainerResources, version, expected: &[(&str, &str)]| {
@@ -69,12 +72,13 @@ mod tests {
                 ("cpu.cfs_period_us", "100000"),
                 ("cpu.cfs_quota_us", "50000"),
                 ("memory.limit_in_bytes", "64"),
+                ("pids.max", "7"),
             ],
         );
         check(
             &resources,
             CgroupVersion::V2,
-            &[("cpu.weight", "39"), ("cpu.max", "50000 100000"), ("memory.max", "64")],
+            &[("cpu.weight", "39"), ("cpu.max", "50000 100000"), ("memory.max", "64"), ("pids.max", "7")],
         );
         check(&LinuxContainerResources::default(), CgroupVersion::V1, &[]);
     }

@@ -10,7 +10,7 @@ use remora_model::field::FieldErrors;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use crate::kinds::{config, event, lease, namespace, node};
+use crate::kinds::{config, event, lease, namespace, node, runtime_class};
 use crate::metadata::names::{self, Check};
 use crate::metadata::{place, validation};
 use crate::object::text;
@@ -152,6 +152,14 @@ static STRATEGIES: &[Strategy] = &[
         validate_update: |new, _| lease::validate(new),
         unconditional_update: false,
         create_on_update: true,
+        ..PLAIN
+    },
+    Strategy {
+        group: "node.k8s.io",
+        plural: "runtimeclasses",
+        validate_create: runtime_class::validate,
+        validate_update: runtime_class::validate_update,
+        unconditional_update: false,
         ..PLAIN
     },
 ];

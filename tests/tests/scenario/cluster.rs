@@ -82,6 +82,7 @@ impl Cluster {
             logs: self.folder.path().join("logs"),
             cgroup_root: "/remora".to_owned(),
             seccomp_default: false,
+            pod_pids_limit: None,
             debug_limits: Default::default(),
             dns: Dns::default(),
             kubernetes_service: None,

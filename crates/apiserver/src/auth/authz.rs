@@ -191,6 +191,7 @@ const NODE: Role = Role {
         Rule { groups: CORE, resources: &["pods/status"], verbs: &["get", "update", "patch"] },
         Rule { groups: CORE, resources: &["configmaps", "secrets", "serviceaccounts", "namespaces"], verbs: READ },
         Rule { groups: CORE, resources: &["serviceaccounts/token"], verbs: &["create"] },
+        Rule { groups: &["node.k8s.io"], resources: &["runtimeclasses"], verbs: READ },
         Rule { groups: &["authentication.k8s.io"], resources: &["tokenreviews"], verbs: &["create"] },
         Rule {
             groups: &["authorization.k8s.io"],

@@ -6,6 +6,7 @@ use k8s_openapi::api::authorization::v1 as authorization;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::events::v1 as events;
+use k8s_openapi::api::node::v1 as node;
 use remora_model::Kind;
 use remora_model::schema::{Merge, Type, type_of};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -84,6 +85,7 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         }
         ("coordination.k8s.io", "Lease") => generator.subschema_for::<coordination::Lease>(),
         ("events.k8s.io", "Event") => generator.subschema_for::<events::Event>(),
+        ("node.k8s.io", "RuntimeClass") => generator.subschema_for::<node::RuntimeClass>(),
         _ => return None,
     })
 }

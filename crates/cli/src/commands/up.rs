@@ -48,6 +48,9 @@ pub struct UpArgs {
     /// How many processes and threads an ephemeral container may have at most; 0: no limit.
     #[arg(long, value_name = "NUMBER", default_value = "1024")]
     pub debug_pids_limit: LimitArg,
+    /// How many processes and threads a pod may have at most; 0: no limit.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    pub pod_pids_limit: LimitArg,
     /// Tell a starting process how it went, at this file (used by --detach).
     #[arg(long, hide = true, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -108,7 +108,7 @@ async fn carry_out(context: &Context, pod: &Pod, action: Action, sandbox_ips: Ve
 async fn create_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<Sandbox, String> {
     let config = sandbox::config(context, pod, attempt).map_err(|e| e.to_string())?;
     let runtime = &context.config.runtime;
-    let handler = pod.spec.as_ref().and_then(|s| s.runtime_class_name.clone()).unwrap_or_default();
+    let handler = sandbox::handler(context, pod).await.map_err(|e| e.to_string())?;
     let request = RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
     let id = runtime.run_pod_sandbox(request).await.map_err(in_words)?.pod_sandbox_id;
     let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };

@@ -27,7 +27,7 @@ pub(crate) fn of_container(
     ceiling: DebugLimits,
 ) -> LinuxContainerResources {
     if rules_of(kind).guest {
-        return of_guest(pod_resources(pod).memory_limit_in_bytes, ceiling);
+        return of_guest(pod_resources(pod, None).memory_limit_in_bytes, ceiling);
     }
     let none = ResourceRequirements::default();
     let resources = container.resources.as_ref().unwrap_or(&none);
@@ -41,27 +41,38 @@ fn of_guest(pod_memory: i64, ceiling: DebugLimits) -> LinuxContainerResources {
         cpu_shares: LEAST_SHARES,
         memory_limit_in_bytes: memory.unwrap_or(0),
         oom_score_adj: MOST_OOM_SCORE,
-        // CRI has no field of its own for it.
-        unified: ceiling.pids.map(|limit| ("pids.max".to_owned(), limit.to_string())).into_iter().collect(),
+        unified: pids_max(ceiling.pids),
         ..LinuxContainerResources::default()
     }
 }
 
-/// What the pod as a whole may use: the cgroup above its containers. A limit only if every container has one.
-pub(crate) fn pod_resources(pod: &Pod) -> LinuxContainerResources {
-    let Some(spec) = &pod.spec else { return LinuxContainerResources::default() };
-    let sum = |name: &str, of: fn(&ResourceRequirements) -> &Option<BTreeMap<String, Text>>| {
+/// CRI has no field of its own for it.
+fn pids_max(limit: Option<i64>) -> BTreeMap<String, String> {
+    limit.map(|limit| ("pids.max".to_owned(), limit.to_string())).into_iter().collect()
+}
+
+/// What the pod as a whole may use: the cgroup above its containers. A limit only if every container has one; its runtime class's overhead
+/// comes on top.
+pub(crate) fn pod_resources(pod: &Pod, pids: Option<i64>) -> LinuxContainerResources {
+    let unified = pids_max(pids);
+    let Some(spec) = &pod.spec else { return LinuxContainerResources { unified, ..Default::default() } };
+    let overhead = |name: &str| amount(&spec.overhead, name).unwrap_or(0);
+    let amounts = |name: &str, of: fn(&ResourceRequirements) -> &Option<BTreeMap<String, Text>>| {
         let amounts = spec.containers.iter().map(|c| c.resources.as_ref().and_then(|r| amount(of(r), name)));
         amounts.collect::<Vec<Option<i64>>>()
     };
-    let total = |list: Vec<Option<i64>>| list.into_iter().flatten().sum::<i64>();
-    let all = |list: Vec<Option<i64>>| if list.iter().all(Option::is_some) { total(list) } else { 0 };
-    let cpu_limit = all(sum("cpu", |r| &r.limits));
+    let total = |list: Vec<Option<i64>>, name| list.into_iter().flatten().sum::<i64>() + overhead(name);
+    let limit = |name| {
+        let list = amounts(name, |r| &r.limits);
+        if list.iter().all(Option::is_some) { total(list, name) } else { 0 }
+    };
+    let cpu_limit = limit("cpu");
     LinuxContainerResources {
-        cpu_shares: shares(total(sum("cpu", |r| &r.requests))),
+        cpu_shares: shares(total(amounts("cpu", |r| &r.requests), "cpu")),
         cpu_period: if cpu_limit > 0 { PERIOD } else { 0 },
         cpu_quota: quota(cpu_limit),
-        memory_limit_in_bytes: all(sum("memory", |r| &r.limits)),
+        memory_limit_in_bytes: limit("memory"),
+        unified,
         ..LinuxContainerResources::default()
     }
 }
@@ -134,6 +145,22 @@ mod tests {
         check(2 << 30, Some(1 << 30), None, (1 << 30, None));
         check(64 << 20, None, None, (64 << 20, None));
         check(0, None, None, (0, None));
+    }
+
+    #[test]
+    fn a_pod_may_use_what_its_containers_may_and_its_overhead() {
+        let check = |spec: serde_json::Value, expected: (i64, i64, i64)| {
+            let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {}, "spec": spec})).unwrap();
+            let found = pod_resources(&pod, Some(64));
+            assert_eq!((found.cpu_shares, found.cpu_quota, found.memory_limit_in_bytes), expected, "{pod:?}");
+            assert_eq!(found.unified.get("pids.max").map(String::as_str), Some("64"));
+        };
+        let one = serde_json::json!({"name": "a", "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "1Ki"}}});
+        let free = serde_json::json!({"name": "b"});
+        check(serde_json::json!({"containers": [one]}), (512, 100_000, 1024));
+        check(serde_json::json!({"containers": [one, free]}), (512, 0, 0));
+        let overhead = serde_json::json!({"cpu": "500m", "memory": "1Ki"});
+        check(serde_json::json!({"containers": [one], "overhead": overhead}), (1024, 150_000, 2048));
     }
 
     #[test]

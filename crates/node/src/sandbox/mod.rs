@@ -6,6 +6,8 @@ pub(crate) mod hosts;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
 use remora_cri::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, labels};
 use remora_decide::{QosClass, qos_class};
 
@@ -23,6 +25,27 @@ pub(crate) enum SandboxError {
     },
     #[error(transparent)]
     Dns(#[from] dns::DnsError),
+    /// As the kubelet words it.
+    #[error("runtimeclass.node.k8s.io {0:?} not found")]
+    NoRuntimeClass(String),
+    #[error("cannot read runtime class {name:?}: {source}")]
+    RuntimeClass {
+        name: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// The runtime handler of the pod's class; empty for the default one.
+pub(crate) async fn handler(context: &Context, pod: &Pod) -> Result<String, SandboxError> {
+    let name = pod.spec.as_ref().and_then(|s| s.runtime_class_name.clone()).filter(|name| !name.is_empty());
+    let Some(name) = name else { return Ok(String::new()) };
+    let classes: Api<RuntimeClass> = Api::all(context.config.client.clone());
+    match classes.get_opt(&name).await {
+        Ok(Some(class)) => Ok(class.handler),
+        Ok(None) => Err(SandboxError::NoRuntimeClass(name)),
+        Err(source) => Err(SandboxError::RuntimeClass { name, source: Box::new(source) }),
+    }
 }
 
 /// CRI's configuration of a pod's sandbox. Makes the log folder.
@@ -49,7 +72,7 @@ pub(crate) fn config(context: &Context, pod: &Pod, attempt: u32) -> Result<PodSa
             security_context: Some(container::sandbox_security(context, pod)),
             sysctls: sysctls(pod),
             overhead: None,
-            resources: Some(container::pod_resources(pod)),
+            resources: Some(container::pod_resources(pod, context.config.pod_pids_limit)),
         }),
     })
 }

@@ -9,6 +9,7 @@
 mod api;
 mod ready;
 mod runtime;
+mod runtime_classes;
 mod stop;
 mod vitals;
 
@@ -111,6 +112,7 @@ impl Joined<'_> {
     }
 
     async fn start_agents(&self, api: &Api, machine: &Machine) -> Result<(Node, JoinHandle<()>)> {
+        runtime_classes::offer(api.loopback_client(), machine.handlers()).await?;
         let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned() };
         let clients = api.controller_clients();
         let controllers = tokio::spawn(async move { match remora_controllers::run(clients, settings).await {} });
@@ -128,6 +130,7 @@ impl Joined<'_> {
             logs: self.place.logs(),
             cgroup_root: format!("/{}", machine.cgroup_root()),
             seccomp_default: self.args.seccomp_default,
+            pod_pids_limit: self.args.pod_pids_limit.0,
             debug_limits: DebugLimits { memory: self.args.debug_memory_limit.0, pids: self.args.debug_pids_limit.0 },
             dns: Dns { resolv_conf: Some("/etc/resolv.conf".into()), ..Dns::default() },
             // The API server listens on loopback unless asked otherwise: pods cannot reach it there.

@@ -22,6 +22,7 @@ pub(crate) struct Machine {
     images: Arc<ImageStore>,
     network: Arc<dyn Network>,
     runtime: Runtime,
+    handlers: Vec<String>,
     cgroup_root: String,
 }
 
@@ -56,18 +57,20 @@ impl Machine {
         let bridge = BridgeConfig { node: id.clone(), state: place.network(), subnet, nft: "nft".into() };
         let network: Arc<dyn Network> = Arc::new(Bridge::open(bridge).await.context("opening the pod network")?);
         let cgroup_root = format!("remora-{id}");
+        let handlers = handlers(options.oci_runtime, libexec);
+        let names = handlers.keys().cloned().collect();
         let config = RuntimeConfig {
             root: place.containers(),
             run: place.running(),
             shim: libexec.join("remora-shim"),
-            handlers: handlers(options.oci_runtime, libexec),
+            handlers,
             network: Arc::clone(&network),
             images: images.clone(),
             cgroup_root: cgroup_root.clone(),
             replay_bytes: REPLAY_BYTES,
         };
         let runtime = Runtime::open(config).await.context("opening the container runtime")?;
-        Ok(Machine { images, network, runtime, cgroup_root })
+        Ok(Machine { images, network, runtime, handlers: names, cgroup_root })
     }
 
     pub(crate) fn images(&self) -> Arc<ImageStore> {
@@ -84,6 +87,11 @@ impl Machine {
 
     pub(crate) fn streams(&self) -> Arc<dyn ContainerStreams> {
         Arc::new(self.runtime.clone())
+    }
+
+    /// The names of its low-level runtimes; empty is the default one.
+    pub(crate) fn handlers(&self) -> Vec<String> {
+        self.handlers.clone()
     }
 
     pub(crate) fn cgroup_root(&self) -> &str {

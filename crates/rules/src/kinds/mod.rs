@@ -5,3 +5,4 @@ pub mod event;
 pub mod lease;
 pub mod namespace;
 pub mod node;
+pub mod runtime_class;

@@ -37,7 +37,7 @@ pub fn admit(pod: &mut Value, account: Option<&Value>, suffix: &str) -> Result<(
     Ok(())
 }
 
-fn forbidden(pod: &Value, why: &str) -> Status {
+pub(super) fn forbidden(pod: &Value, why: &str) -> Status {
     let name = match text(pod, &["metadata", "name"]) {
         "" => text(pod, &["metadata", "generateName"]),
         name => name,
@@ -81,7 +81,7 @@ fn set_tolerations(spec: &mut Value) {
     }
 }
 
-fn push(object: &mut Value, field: &str, item: Value) {
+pub(super) fn push(object: &mut Value, field: &str, item: Value) {
     match field_mut(object, field) {
         Value::Array(items) => items.push(item),
         slot => *slot = Value::Array(vec![item]),

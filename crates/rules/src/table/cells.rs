@@ -50,6 +50,10 @@ pub(super) fn lease(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), text(object, &["spec", "holderIdentity"]).into(), age(object, now)]
 }
 
+pub(super) fn runtime_class(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(object), text(object, &["handler"]).into(), age(object, now)]
+}
+
 pub(super) fn node(object: &Value, now: Timestamp) -> Vec<Value> {
     let info = |field: &str| or(text(object, &["status", "nodeInfo", field]), "<unknown>").into();
     let address = |kind: &str| {

@@ -109,6 +109,12 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
     ),
     ("", "serviceaccounts", &[NAME, column("Secrets", "Number of secrets."), AGE], cells::service_account),
     ("coordination.k8s.io", "leases", &[NAME, column("Holder", "Who holds the lease."), AGE], cells::lease),
+    (
+        "node.k8s.io",
+        "runtimeclasses",
+        &[NAME, column("Handler", "The runtime's configuration that runs the pods of this class."), AGE],
+        cells::runtime_class,
+    ),
 ];
 
 const EVENT_COLUMNS: &[Column] = &[

@@ -7,7 +7,7 @@ mod handler;
 mod mount;
 mod network;
 mod port;
-mod resources;
+pub(crate) mod resources;
 pub(crate) mod scheduling;
 mod security;
 mod volume;

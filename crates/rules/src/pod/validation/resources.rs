@@ -36,7 +36,7 @@ pub(super) fn validate(resources: Option<&ResourceRequirements>, path: &Path<'_>
 }
 
 /// Each amount alone: its name and that it is not negative.
-pub(super) fn validate_amounts(amounts: &Amounts, path: &Path<'_>) -> FieldErrors {
+pub(crate) fn validate_amounts(amounts: &Amounts, path: &Path<'_>) -> FieldErrors {
     amounts.iter().flat_map(|(name, amount)| validate_amount(name, amount, path)).collect()
 }
 

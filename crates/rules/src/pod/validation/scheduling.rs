@@ -24,7 +24,7 @@ pub(super) fn validate_tolerations(spec: &PodSpec, path: &Path<'_>) -> FieldErro
     tolerations.iter().enumerate().flat_map(|(i, t)| validate_toleration(t, &path.index(i))).collect()
 }
 
-fn validate_toleration(toleration: &Toleration, path: &Path<'_>) -> FieldErrors {
+pub(crate) fn validate_toleration(toleration: &Toleration, path: &Path<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let word = |of: &Option<String>| of.clone().unwrap_or_default();
     let (key, operator, value) = (word(&toleration.key), word(&toleration.operator), word(&toleration.value));
