@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
 
 #[derive(Parser)]
@@ -33,6 +34,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments, folder: &Path) -> Result<()> {
+    remora_sys::process::become_subreaper()?;
     let bench = Bench { folder: folder.to_owned(), cgroup: format!("/remora-bench-{}", std::process::id()) };
     bench.make_bundle()?;
     let ours = Contestant {
@@ -101,10 +103,14 @@ impl Bench {
     fn round(&self, contestant: &mut Contestant, round: usize) -> Result<()> {
         let id = format!("{}-{round}", contestant.name);
         self.write_config(&id)?;
-        let mut start = self.command(contestant, &["run", "--detach", "--bundle"]);
-        contestant.starts.push(run(start.arg(self.bundle()).arg(&id))?);
-        let mut exec = self.command(contestant, &["exec", "--detach", "--process"]);
-        contestant.execs.push(run(exec.arg(self.folder.join("exec.json")).arg(&id))?);
+        let (first, second) = (self.folder.join("first.pid"), self.folder.join("second.pid"));
+        let mut start = self.command(contestant, &["run", "--detach", "--pid-file"]);
+        contestant.starts.push(run(start.arg(&first).arg("--bundle").arg(self.bundle()).arg(&id))?);
+        let mut exec = self.command(contestant, &["exec", "--detach", "--pid-file"]);
+        contestant.execs.push(run(exec.arg(&second).arg("--process").arg(self.folder.join("exec.json")).arg(&id))?);
+        reap(&second)?;
+        kill_process(pid_in(&first)?, Signal::KILL)?;
+        reap(&first)?;
         run(self.command(contestant, &["delete", "--force"]).arg(&id)).map(drop)
     }
 
@@ -124,6 +130,19 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// The process whose number a runtime has written down.
+fn pid_in(file: &Path) -> Result<Pid> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    Pid::from_raw(text.trim().parse()?).context("0 is no process")
+}
+
+/// Waits for the end of a process that a runtime has left to us: `delete` waits in vain for one that nobody reaps.
+fn reap(file: &Path) -> Result<()> {
+    let pid = pid_in(file)?;
+    waitpid(Some(pid), WaitOptions::empty()).with_context(|| format!("waiting for process {}", pid.as_raw_nonzero()))?;
+    Ok(())
 }
 
 /// How long it took to its end. What a container inherits as its standard streams is nothing that could be waited for.
