@@ -172,7 +172,7 @@ fn a_pod_has_users_of_its_own_in_all_its_containers_and_keeps_them_when_the_daem
     let manifest = node.dir.join("own.json");
     std::fs::write(&manifest, OWN_USERS)?;
     kubectl(&["wait", "--for=create", "serviceaccount/default", "--timeout=30s"])?;
-    kubectl(&["apply", "-f", &manifest.display().to_string()])?;
+    kubectl(&["create", "--validate=false", "-f", &manifest.display().to_string()])?;
     kubectl(&["wait", "--for=condition=Ready", "pod/own", "--timeout=60s"])?;
 
     let users = kubectl(&["logs", "own", "-c", "app"])?;

@@ -230,7 +230,7 @@ fn execs_and_debuggers_have_the_same_users_as_their_target_also_after_a_restart(
         let mut world = as_exec(world.reopen().await, target.clone(), users.clone()).await;
 
         let options = NamespaceOption { target_id: target.clone(), ..options(NamespaceMode::Target) };
-        let script = format!("{WHO}; cat /proc/1/cmdline | tr '\\0' ' '; id -u");
+        let script = format!("{WHO}; cat /proc/1/cmdline | tr '\\0\\n' '  '; echo; id -u");
         let debugger =
             world.start(&sandbox, with_options(&world, "debugger", &["sh", "-c", &script], 0, options)).await;
         world.ended(&debugger).await;

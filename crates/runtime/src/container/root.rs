@@ -59,7 +59,7 @@ impl Inner {
                     has_sandbox_files: false,
                 });
             }
-            RootOf::Running(id) => self.borrow_running(draft, &paths, &id)?,
+            RootOf::Running(id) => self.borrow_running(draft, &paths, &id, users.is_some())?,
             RootOf::Ended(id) => self.borrow_ended(draft, &paths, &id, users)?,
         };
         layers.mount(&paths.tools_layer(), &paths.tools())?;
@@ -67,11 +67,17 @@ impl Inner {
     }
 
     /// The same files under a second tree of mounts. What is written goes to the other container's files: that is what it is for.
-    fn borrow_running(&self, draft: &Draft, paths: &ContainerPaths, id: &str) -> Result<BorrowedRoot, Error> {
+    fn borrow_running(
+        &self,
+        draft: &Draft,
+        paths: &ContainerPaths,
+        id: &str,
+        own_users: bool,
+    ) -> Result<BorrowedRoot, Error> {
         let other = self.sibling(draft, id)?;
         let start = other.running().ok_or_else(|| other.cannot_be_target())?;
         let process = PidFd::open_same(start.pid, start.pid_start_time)?.ok_or_else(|| other.cannot_be_target())?;
-        let tree = Tree::of_process(&process, &OWN_FILE_SYSTEMS)?;
+        let tree = Tree::of_process(&process, &OWN_FILE_SYSTEMS, own_users)?;
         let rootfs = paths.rootfs();
         fs::create_dir_all(&rootfs).map_err(failed("create", &rootfs))?;
         tree.attach(&rootfs)?;
