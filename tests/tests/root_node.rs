@@ -179,7 +179,7 @@ fn a_pod_has_users_of_its_own_in_all_its_containers_and_keeps_them_when_the_daem
     let maps: Vec<Vec<u32>> = users.lines().skip(1).map(numbers).collect::<Result<_>>()?;
     ensure!(maps.len() == 2 && maps[0] == maps[1] && maps[0][0] == 0 && maps[0][2] == 65536, "{users}");
     let base = maps[0][1];
-    ensure!(base >= 65536 && base % 65536 == 0, "{users}");
+    ensure!(base >= 65536 && base.is_multiple_of(65536), "{users}");
     let same = "readlink /proc/self/ns/user; cat /proc/self/uid_map /proc/self/gid_map";
     let exec = |script: &str| kubectl(&["exec", "own", "-c", "app", "--", "sh", "-c", script]);
     ensure!(exec(same)? == users, "an exec has other users");

@@ -44,8 +44,8 @@ impl Blocks {
             (None, Some(_)) => return Err(RangeError::Mismatch),
         };
         match () {
-            () if first == 0 || first % LENGTH != 0 => Err(RangeError::First(first)),
-            () if length % LENGTH != 0 => Err(RangeError::Length(length)),
+            () if first == 0 || !first.is_multiple_of(LENGTH) => Err(RangeError::First(first)),
+            () if !length.is_multiple_of(LENGTH) => Err(RangeError::Length(length)),
             () if length / LENGTH < pods => Err(RangeError::TooFew { pods }),
             () => Ok(Blocks { first, count: pods }),
         }
