@@ -147,6 +147,88 @@ fn containers_survive_the_kill_of_the_daemon_and_down_leaves_nothing() -> Result
     Ok(())
 }
 
+/// A pod with users of its own, and what a volume, a configuration and a token look like from inside.
+const OWN_USERS: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "words"}, "data": {"greeting": "hello"}},
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": {
+        "hostUsers": false,
+        "terminationGracePeriodSeconds": 1,
+        "initContainers": [{"name": "first", "image": "busybox", "command": ["sh", "-c", "cat /proc/self/uid_map > /data/first"],
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+        "containers": [{"name": "app", "image": "busybox",
+            "command": ["sh", "-c", "readlink /proc/self/ns/user; cat /proc/self/uid_map /proc/self/gid_map; exec sleep 100000"],
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "words", "mountPath": "/words"}]}],
+        "volumes": [{"name": "data", "emptyDir": {}}, {"name": "words", "configMap": {"name": "words"}}]}}]}"#;
+
+#[test]
+fn a_pod_has_users_of_its_own_in_all_its_containers_and_keeps_them_when_the_daemon_is_killed() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let node = OwnNode::start(&outer, "users")?;
+    let kubectl = |words: &[&str]| -> Result<String> {
+        let done = node.inside(&[&["kubectl"], words].concat())?;
+        ensure!(done.code == 0, "kubectl {words:?}: {done:?}");
+        Ok(done.stdout)
+    };
+    let manifest = node.dir.join("own.json");
+    std::fs::write(&manifest, OWN_USERS)?;
+    kubectl(&["wait", "--for=create", "serviceaccount/default", "--timeout=30s"])?;
+    kubectl(&["create", "--validate=false", "-f", &manifest.display().to_string()])?;
+    kubectl(&["wait", "--for=condition=Ready", "pod/own", "--timeout=60s"])?;
+
+    let users = kubectl(&["logs", "own", "-c", "app"])?;
+    let maps: Vec<Vec<u32>> = users.lines().skip(1).map(numbers).collect::<Result<_>>()?;
+    ensure!(maps.len() == 2 && maps[0] == maps[1] && maps[0][0] == 0 && maps[0][2] == 65536, "{users}");
+    let base = maps[0][1];
+    ensure!(base >= 65536 && base.is_multiple_of(65536), "{users}");
+    let same = "readlink /proc/self/ns/user; cat /proc/self/uid_map /proc/self/gid_map";
+    let exec = |script: &str| kubectl(&["exec", "own", "-c", "app", "--", "sh", "-c", script]);
+    ensure!(exec(same)? == users, "an exec has other users");
+    ensure!(numbers(&exec("cat /data/first")?)? == maps[0], "the init container had other users");
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let script = format!(
+        "cat /words/greeting; echo; test -s {token} && echo token; echo x > /data/new; echo y > /new; \
+         stat -L -c %u:%g / /data /data/new /new /words/greeting {token} /etc/hosts /dev/termination-log | sort -u; \
+         cat /proc/1/uid_map > /dev/termination-log; ping -c 1 -w 5 127.0.0.1 > /dev/null && echo pinged"
+    );
+    let seen = exec(&script)?;
+    ensure!(seen == "hello\ntoken\n0:0\npinged\n", "{seen}");
+    let sleeper = Command::new("pgrep").args(["-f", "-U", &base.to_string(), "^sleep 100000$"]).output()?;
+    ensure!(sleeper.status.success(), "the host does not see the container's root as {base}");
+
+    let debug = |name: &str| -> Result<String> {
+        let container = format!("--container={name}");
+        let words = ["debug", "own", "--image=busybox", "--target=app", &container, "--", "sh", "-c", same];
+        kubectl(&words)?;
+        let path =
+            "--for=jsonpath={.status.ephemeralContainerStatuses[?(@.name==\"NAME\")].state.terminated.exitCode}=0";
+        kubectl(&["wait", "pod/own", &path.replace("NAME", name), "--timeout=60s"])?;
+        kubectl(&["logs", "own", "-c", name])
+    };
+    ensure!(debug("before")? == users, "a debugger has other users than its target");
+    let pid = node.daemon_pid()?;
+    ensure!(Command::new("kill").args(["-9", &pid]).status()?.success());
+    let again = node.up_again()?;
+    ensure!(again.code == 0, "{again:?}");
+    kubectl(&["wait", "--for=condition=Ready", "pod/own", "--timeout=60s"])?;
+    ensure!(exec(same)? == users, "an exec has other users since the daemon was killed");
+    ensure!(debug("after")? == users, "a debugger has other users since the daemon was killed");
+
+    let pods = node.dir.join("data/node/pods");
+    ensure!(
+        std::fs::read_dir(&pods)?.flatten().any(|pod| pod.path().join("userns").exists()),
+        "nothing is written down"
+    );
+    kubectl(&["delete", "pod", "own", "--timeout=60s"])?;
+    node.ok("down")?;
+    let left = traces(&node.dir)?;
+    ensure!(left.is_empty(), "down left {left:#?}");
+    Ok(())
+}
+
+fn numbers(line: &str) -> Result<Vec<u32>> {
+    line.split_whitespace().map(|number| number.parse().context(line.to_owned())).collect()
+}
+
 #[test]
 fn a_second_node_in_the_same_folder_is_refused_in_one_sentence() -> Result<()> {
     let Some(outer) = TestNode::from_environment() else { return Ok(()) };

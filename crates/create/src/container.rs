@@ -63,7 +63,7 @@ fn complete(container: &Container, relay: Option<ConsoleRelay>, create: &Create,
     let config = spec::load(bundle)?;
     if let (Some(relay), Some(console_socket)) = (relay, &create.console_socket) {
         let process = config.process().as_ref().ok_or_else(|| Error::new("the spec has no process"))?;
-        relay.pass_on(process, console_socket)?;
+        relay.pass_on(process, spec::host_user(&config, process.user().uid()), console_socket)?;
     }
     let cgroup = container.spec().map_err(|error| sentence(&error))?.cgroup_path;
     devices::restrict(&config, &cgroup)

@@ -5,7 +5,9 @@
 //! | `oomScoreAdj` below our own, without `CAP_SYS_RESOURCE` | the write fails | our own value is kept |
 //! | an rlimit above our hard limit, without `CAP_SYS_RESOURCE` | EPERM | our hard limit is kept |
 //! | more open files than `fs.nr_open`, for anybody | EPERM | that many |
+//! | an rlimit above our hard limit, with a user namespace | libcontainer sets it in there, where nobody may raise one: EPERM | our hard limit is kept |
 //! | a cgroup v1 mount with a PID namespace to join | libcontainer looks for its own number there in the host's `/proc`: there is none, or it is another process's | tmpfs and bind mounts, which it would make of it |
+//! | `rootfsPropagation: rslave` or `rshared`, as runc has them | libcontainer does not know the words | without the `r`: it means all mounts anyway |
 //! | `noNewPrivileges: false` | libcontainer loads the seccomp filter after dropping the right to | the field, which says the default, is left out |
 
 use std::fs;
@@ -63,8 +65,9 @@ pub(crate) fn load(bundle: &Path) -> Result<Spec, Error> {
 }
 
 fn adapt(config: &mut Value) -> Result<bool, Error> {
-    let Some(process) = config.get_mut("process") else { return Ok(false) };
-    let mut changed = false;
+    let may_raise = may_raise_limits()? && !has_user_namespace(config);
+    let mut changed = name_propagation(config);
+    let Some(process) = config.get_mut("process") else { return Ok(changed) };
     if let Some(wanted) = process.get("oomScoreAdj").and_then(Value::as_i64) {
         let possible = i64::from(possible_oom_score_adj(i32::try_from(wanted).unwrap_or_default())?);
         changed |= possible != wanted;
@@ -75,12 +78,37 @@ fn adapt(config: &mut Value) -> Result<bool, Error> {
         changed = true;
     }
     if let Some(limits) = process.get_mut("rlimits").and_then(Value::as_array_mut) {
-        let may_raise = may_raise_limits()?;
         for limit in limits {
             changed |= lower(limit, may_raise);
         }
     }
     Ok(changed)
+}
+
+fn name_propagation(config: &mut Value) -> bool {
+    let Some(propagation) = config.pointer_mut("/linux/rootfsPropagation") else { return false };
+    let known = match propagation.as_str() {
+        Some("rslave") => "slave",
+        Some("rshared") => "shared",
+        _ => return false,
+    };
+    *propagation = known.into();
+    true
+}
+
+fn has_user_namespace(config: &Value) -> bool {
+    let mut namespaces = config.pointer("/linux/namespaces").and_then(Value::as_array).into_iter().flatten();
+    namespaces.any(|namespace| namespace["type"] == "user")
+}
+
+/// Who a container's user is outside: another one, if its ids are mapped.
+pub(crate) fn host_user(spec: &Spec, user: u32) -> u32 {
+    let mappings = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_ref()).into_iter().flatten();
+    let mut outside = mappings.filter_map(|mapping| {
+        let above = user.checked_sub(mapping.container_id()).filter(|above| *above < mapping.size())?;
+        mapping.host_id().checked_add(above)
+    });
+    outside.next().unwrap_or(user)
 }
 
 /// Whether there was such a mount, in place of which there are others now.
@@ -177,6 +205,10 @@ mod tests {
         };
         check(json!({}), json!({}));
         check(json!({ "process": { "noNewPrivileges": false } }), json!({ "process": {} }));
+        let propagation = |word: &str| json!({ "linux": { "rootfsPropagation": word } });
+        check(propagation("rslave"), propagation("slave"));
+        check(propagation("rshared"), propagation("shared"));
+        check(propagation("private"), propagation("private"));
         check(json!({ "process": { "noNewPrivileges": true } }), json!({ "process": { "noNewPrivileges": true } }));
         let low = json!({ "process": { "oomScoreAdj": 1000, "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 8, "hard": 9 }] } });
         check(low.clone(), low);
@@ -201,6 +233,29 @@ mod tests {
         assert_eq!((&mounts[1]["source"], &mounts[1]["options"]), (&json!("/cg/memory/pod/c"), &json!(["ro", "bind"])));
         assert!(!unfold_cgroup_mount(&mut spec("of its own"), &legacy));
         assert!(!unfold_cgroup_mount(&mut spec("path"), &Layout::Unified("/cg".into())));
+    }
+
+    #[test]
+    fn a_user_of_a_user_namespace_is_another_one_outside() {
+        let check = |linux: Value, user, expected| {
+            let spec = serde_json::from_value(json!({ "ociVersion": "1.0.2", "linux": linux })).unwrap();
+            assert_eq!(host_user(&spec, user), expected, "{linux}");
+        };
+        let mapped = json!({ "uidMappings": [{ "containerID": 0, "hostID": 65536, "size": 65536 }] });
+        check(mapped.clone(), 33, 65569);
+        check(mapped, 65536, 65536);
+        check(json!({}), 33, 33);
+    }
+
+    #[test]
+    fn nobody_raises_a_limit_in_a_user_namespace() {
+        let own = getrlimit(Resource::Memlock).maximum;
+        let mut config = json!({
+            "process": { "rlimits": [{ "type": "RLIMIT_MEMLOCK", "soft": u64::MAX, "hard": u64::MAX }] },
+            "linux": { "namespaces": [{ "type": "user", "path": "/ns" }] },
+        });
+        assert_eq!(adapt(&mut config).unwrap(), own.is_some());
+        assert_eq!(config["process"]["rlimits"][0]["hard"], own.unwrap_or(u64::MAX));
     }
 
     #[test]

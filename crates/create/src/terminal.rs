@@ -36,12 +36,12 @@ impl ConsoleRelay {
         &self.path
     }
 
-    /// Takes the master that the created container has sent, prepares its terminal, and passes it to `console_socket`.
-    pub(crate) fn pass_on(&self, process: &Process, console_socket: &Path) -> Result<(), Error> {
+    /// Takes the master that the created container has sent, prepares its terminal for a user of the host, and passes it to `console_socket`.
+    pub(crate) fn pass_on(&self, process: &Process, uid: u32, console_socket: &Path) -> Result<(), Error> {
         let (stream, _) = self.listener.accept().map_err(|error| Error::new(format!("no console came: {error}")))?;
         let (_, mut masters) = socket::receive_with_descriptors(stream.as_fd(), &mut [0; 64])?;
         let master = masters.pop().ok_or_else(|| Error::new("no console came: the container closed its socket"))?;
-        prepare(&master, process)?;
+        prepare(&master, process, uid)?;
         send(&master, console_socket)
     }
 }
@@ -53,9 +53,8 @@ impl Drop for ConsoleRelay {
     }
 }
 
-/// Gives the terminal behind a master to the process's user (its group, tty, stays) and sets its first size.
-pub(crate) fn prepare(master: &OwnedFd, process: &Process) -> Result<(), Error> {
-    let uid = process.user().uid();
+/// Gives the terminal behind a master to a user (its group, tty, stays) and sets its first size.
+pub(crate) fn prepare(master: &OwnedFd, process: &Process, uid: u32) -> Result<(), Error> {
     let wrong = |errno| Error::new(format!("cannot prepare the terminal for user {uid}: {errno}"));
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let terminal = rustix::pty::ioctl_tiocgptpeer(master, flags).map_err(wrong)?;

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     /// What this machine has.
     pub(crate) machine: Machine,
+    /// The right to allot a range of the host's ids to a pod; see `users`.
+    pub(crate) ranges: Mutex<()>,
     /// The runtime's name, as in `containerID: name://…`.
     pub(crate) runtime_name: String,
     /// Its name and version, `remora://0.1.0`.

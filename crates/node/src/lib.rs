@@ -27,6 +27,7 @@ mod pods;
 mod probes;
 mod sandbox;
 mod streams;
+mod users;
 mod volumes;
 
 pub use config::{Clock, Config, DebugLimits, Dns, KubernetesService, system_clock};

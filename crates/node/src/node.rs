@@ -1,7 +1,7 @@
 //! The whole agent: joined here, started, and ended.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use remora_cri::Error as CriError;
@@ -82,6 +82,7 @@ impl Node {
             machine: Machine::read(&config.root),
             recorder,
             mounts,
+            ranges: Mutex::new(()),
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             runtime_name: version.runtime_name,
             tasks: tasks.clone(),

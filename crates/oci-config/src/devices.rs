@@ -2,28 +2,54 @@
 //!
 //! The nodes that every container has (`null`, `zero`, `full`, `random`, `urandom`, `tty`, the terminals) are made and allowed by
 //! the low-level runtime itself, as the OCI runtime spec asks.
+//!
+//! In a user namespace of its own nobody can make nodes: there the host's are bound, with the host's owners.
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount};
 use remora_cri::Device;
 
-use crate::{Facts, HostDevice, HostDeviceKind, SpecError};
+use crate::{Facts, HostDevice, HostDeviceKind, SpecError, mounts};
 
 /// Nodes to make, and rules in order (later ones win).
 pub(crate) struct Devices {
     pub(crate) nodes: Vec<LinuxDevice>,
+    /// In place of nodes, in a user namespace.
+    pub(crate) binds: Vec<Mount>,
     pub(crate) rules: Vec<LinuxDeviceCgroup>,
 }
+
+impl Devices {
+    fn with_rule(rule: LinuxDeviceCgroup) -> Self {
+        Devices { nodes: Vec::new(), binds: Vec::new(), rules: vec![rule] }
+    }
+
+    fn place(&mut self, place: PathBuf, device: &HostDevice, facts: &Facts) {
+        match facts.user_namespace {
+            None => self.nodes.push(node(place, device)),
+            Some(_) if OWN.iter().any(|own| place == Path::new(own)) => {}
+            Some(_) => {
+                self.binds.push(mounts::mount(&place.to_string_lossy(), "bind", &device.path, &["bind", "rprivate"]))
+            }
+        }
+    }
+}
+
+/// What the low-level runtime itself puts into every container (OCI runtime spec, "Default Devices").
+const OWN: [&str; 8] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/console"];
 
 /// All devices for a privileged container; otherwise none but those asked for.
 pub(crate) fn devices(asked: &[Device], privileged: bool, facts: &Facts) -> Result<Devices, SpecError> {
     if privileged {
-        let all = facts.devices.get(Facts::ALL_DEVICES).into_iter().flatten();
-        let nodes = all.map(|device| node(device.path.clone(), device)).collect();
-        return Ok(Devices { nodes, rules: vec![rule(true, None, "rwm")] });
+        let mut devices = Devices::with_rule(rule(true, None, "rwm"));
+        for device in facts.devices.get(Facts::ALL_DEVICES).into_iter().flatten() {
+            devices.place(device.path.clone(), device, facts);
+        }
+        return Ok(devices);
     }
-    let mut devices = Devices { nodes: Vec::new(), rules: vec![rule(false, None, "rwm")] };
+    let mut devices = Devices::with_rule(rule(false, None, "rwm"));
     for wanted in asked {
         add(wanted, facts, &mut devices)?;
     }
@@ -35,7 +61,7 @@ fn add(wanted: &Device, facts: &Facts, devices: &mut Devices) -> Result<(), Spec
     let found = found.ok_or_else(|| SpecError::DeviceNotFound(wanted.host_path.clone()))?;
     let access = if wanted.permissions.is_empty() { "rwm" } else { &wanted.permissions };
     for device in found {
-        devices.nodes.push(node(place(wanted, &device.path), device));
+        devices.place(place(wanted, &device.path), device, facts);
         devices.rules.push(rule(true, Some(device), access));
     }
     Ok(())

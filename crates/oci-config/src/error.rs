@@ -9,9 +9,27 @@ pub enum SpecError {
     /// A message without a part that CRI requires.
     #[error("the request lacks {0}")]
     Missing(&'static str),
-    /// `hostUsers: false`.
-    #[error("user namespaces (hostUsers: false) are not supported by this runtime")]
-    UserNamespace,
+    /// A user namespace that cannot be had.
+    #[error("invalid user namespace (hostUsers: false): {0}")]
+    UserNamespace(String),
+    /// An id that a pod with a user namespace of its own does not have.
+    #[error("{what} {id} is not in the pod's user namespace (hostUsers: false): it has 0 to {last}")]
+    IdNotMapped {
+        /// `user id`, `group id`.
+        what: &'static str,
+        /// As asked for.
+        id: u32,
+        /// The highest that it has.
+        last: u32,
+    },
+    /// A mount that cannot be made as it is asked for.
+    #[error("cannot mount on {path:?}: {why}")]
+    Mount {
+        /// Where in the container.
+        path: String,
+        /// In words.
+        why: &'static str,
+    },
     /// CRI allows a group only beside a user.
     #[error("user group \"{0}\" is specified without user")]
     GroupWithoutUser(i64),
@@ -26,6 +44,16 @@ pub enum SpecError {
     /// A sysctl that would change more than the pod's own namespaces.
     #[error("sysctl {0:?} cannot be set: it does not belong to a namespace of the pod's own")]
     Sysctl(String),
+    /// A range of groups that a pod with a user namespace of its own does not have.
+    #[error("sysctl {name:?} cannot be {value:?}: the pod's user namespace (hostUsers: false) has groups 0 to {last}")]
+    SysctlValue {
+        /// Which sysctl.
+        name: &'static str,
+        /// As asked for.
+        value: String,
+        /// The highest group that it has.
+        last: u32,
+    },
     /// A capability that Linux does not have.
     #[error("unknown capability {0:?}")]
     UnknownCapability(String),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Capabilities;
 
-use crate::ResolvedUser;
+use crate::{ResolvedUser, UserNamespace};
 
 /// The part of an image's configuration that a container inherits (OCI image spec, `config`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Facts {
     pub cgroup_version: CgroupVersion,
     /// How the container is joined to its sandbox.
     pub namespaces: NamespacePaths,
+    /// Which ids of the host the pod's are; none: the host's own.
+    pub user_namespace: Option<UserNamespace>,
     /// Files of the sandbox that every container sees.
     pub files: SandboxFiles,
     /// The name that the sandbox's UTS namespace has; `HOSTNAME` in the environment.
@@ -128,6 +130,8 @@ pub struct NamespacePaths {
     pub uts: Join,
     /// Processes.
     pub pid: Join,
+    /// Users and groups. It owns the others.
+    pub user: Join,
 }
 
 /// A device node as the host has it.

@@ -31,6 +31,7 @@ mod spec;
 mod stop_signal;
 mod sysctl;
 mod user;
+mod user_namespace;
 
 pub use borrowed::{BorrowedRoot, OWN_FILE_SYSTEMS, TOOLS, search_path};
 pub use capabilities::{capability_names, parse_capability_mask};
@@ -46,3 +47,4 @@ pub use spec::{SpecRequest, container_spec};
 pub use stop_signal::stop_signal;
 pub use sysctl::sandbox_sysctls;
 pub use user::{ListedUser, ResolvedUser, UserQuery, resolve_user, user_query};
+pub use user_namespace::{IdRange, UserNamespace, mount_is_mapped, user_namespace};

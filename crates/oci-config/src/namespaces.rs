@@ -1,11 +1,10 @@
 //! Which namespaces a container gets anew, which it joins, and which it leaves to the host.
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
-use remora_cri::{NamespaceMode, NamespaceOption};
 
-use crate::{CgroupVersion, Join, NamespacePaths, SpecError};
+use crate::{CgroupVersion, Join, NamespacePaths};
 
-/// The spec's list. The mount namespace is always new; user namespaces are refused before this.
+/// The spec's list. The mount namespace is always new.
 pub(crate) fn namespaces(paths: &NamespacePaths, version: CgroupVersion, privileged: bool) -> Vec<LinuxNamespace> {
     // As containerd: a cgroup namespace of its own on v2, unless the container is to see the host's.
     let cgroup = match (version, privileged) {
@@ -13,6 +12,7 @@ pub(crate) fn namespaces(paths: &NamespacePaths, version: CgroupVersion, privile
         (CgroupVersion::V2, true) | (CgroupVersion::V1, _) => Join::Host,
     };
     let wanted = [
+        (LinuxNamespaceType::User, &paths.user),
         (LinuxNamespaceType::Mount, &Join::New),
         (LinuxNamespaceType::Pid, &paths.pid),
         (LinuxNamespaceType::Network, &paths.network),
@@ -21,15 +21,6 @@ pub(crate) fn namespaces(paths: &NamespacePaths, version: CgroupVersion, privile
         (LinuxNamespaceType::Cgroup, &cgroup),
     ];
     wanted.into_iter().filter_map(|(kind, join)| namespace(kind, join)).collect()
-}
-
-/// Refuses a pod with a user namespace of its own.
-pub(crate) fn refuse_user_namespace(options: &NamespaceOption) -> Result<(), SpecError> {
-    let asked = options.userns_options.as_ref();
-    match asked.is_some_and(|user| user.mode() != NamespaceMode::Node) {
-        true => Err(SpecError::UserNamespace),
-        false => Ok(()),
-    }
 }
 
 fn namespace(kind: LinuxNamespaceType, join: &Join) -> Option<LinuxNamespace> {

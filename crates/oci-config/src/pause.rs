@@ -6,7 +6,9 @@ use oci_spec::runtime::{
     Capabilities, Linux, LinuxCapabilities, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, Root, Spec,
 };
 
-use crate::{CgroupVersion, Join, NamespacePaths, ResolvedUser, mounts, namespaces, process, spec};
+use crate::{
+    CgroupVersion, Join, NamespacePaths, ResolvedUser, UserNamespace, mounts, namespaces, process, spec, user_namespace,
+};
 
 /// What a pause process is made of.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct PauseRequest {
     pub cgroup_version: CgroupVersion,
     /// The sandbox's; the PID namespace is always a new one.
     pub namespaces: NamespacePaths,
+    /// Which ids of the host the pod's are; none: the host's own.
+    pub user_namespace: Option<UserNamespace>,
 }
 
 /// The pause process's `config.json`: user 65535 as upstream's pause image, no capability, a read-only root.
@@ -66,6 +70,10 @@ fn linux(request: &PauseRequest) -> Linux {
     linux.set_resources(Some(resources));
     linux.set_cgroups_path(Some(request.cgroups_path.clone()));
     linux.set_namespaces(Some(namespaces::namespaces(&paths, request.cgroup_version, false)));
+    if let Some((uids, gids)) = user_namespace::to_oci(request.user_namespace.as_ref()) {
+        linux.set_uid_mappings(Some(uids));
+        linux.set_gid_mappings(Some(gids));
+    }
     linux.set_devices(None);
     linux.set_masked_paths(None);
     linux.set_readonly_paths(None);

@@ -6,7 +6,8 @@ use oci_spec::runtime::{Linux, Process, Root, Spec};
 use remora_cri::{ContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, PodSandboxConfig};
 
 use crate::capabilities::{self, Granted};
-use crate::{Facts, ImageConfig, SpecError, devices, mounts, namespaces, process, resources, seccomp, security};
+use crate::devices::{self, Devices};
+use crate::{Facts, ImageConfig, SpecError, mounts, namespaces, process, resources, seccomp, security, user_namespace};
 
 /// The version of the OCI runtime spec that both `runc` 1.1 and libcontainer know.
 pub(crate) const OCI_VERSION: &str = "1.0.2";
@@ -33,20 +34,26 @@ pub struct SpecRequest<'a> {
 /// [`SpecError`]: the request cannot be carried out on this host, or makes no sense.
 pub fn container_spec(request: &SpecRequest<'_>) -> Result<Spec, SpecError> {
     let (security, resources) = parts(request.container);
-    namespaces::refuse_user_namespace(&security.namespace_options.clone().unwrap_or_default())?;
+    let options = security.namespace_options.clone().unwrap_or_default();
+    user_namespace::refuse_another(request.facts.user_namespace.as_ref(), &options)?;
     if !request.container.cdi_devices.is_empty() {
         return Err(SpecError::Unsupported("CDI devices"));
     }
     let facts = request.facts;
+    if let Some(own) = &facts.user_namespace {
+        user_namespace::refuse_strangers(own, &facts.user)?;
+    }
     let granted = capabilities::granted(&security, &facts.held_capabilities)?;
     let files = &facts.files;
-    let mounts = mounts::mounts(request.container, files, security.privileged, security.readonly_rootfs)?;
+    let devices = devices::devices(&request.container.devices, security.privileged, facts)?;
+    let mut mounts = mounts::mounts(request.container, files, security.privileged, security.readonly_rootfs)?;
+    mounts.extend(devices.binds.iter().cloned());
     let mut spec = empty();
     spec.set_root(Some(root(facts, security.readonly_rootfs)));
     spec.set_process(Some(first_process(request, &security, resources.as_ref(), &granted)?));
     spec.set_mounts(Some(mounts));
     spec.set_annotations(Some(annotations(request)));
-    spec.set_linux(Some(linux(request, &security, resources.as_ref(), &granted)?));
+    spec.set_linux(Some(linux(request, &security, resources.as_ref(), &granted, devices)?));
     Ok(spec)
 }
 
@@ -89,14 +96,18 @@ fn linux(
     security: &LinuxContainerSecurityContext,
     asked: Option<&LinuxContainerResources>,
     granted: &Granted,
+    devices: Devices,
 ) -> Result<Linux, SpecError> {
     let facts = request.facts;
-    let devices = devices::devices(&request.container.devices, security.privileged, facts)?;
     let (masked, readonly) = security::paths(security);
     let mut linux = Linux::default();
     linux.set_resources(Some(resources::resources(asked, devices.rules, facts)));
     linux.set_cgroups_path(Some(facts.cgroups_path.clone()));
     linux.set_namespaces(Some(namespaces::namespaces(&facts.namespaces, facts.cgroup_version, security.privileged)));
+    if let Some((uids, gids)) = user_namespace::to_oci(facts.user_namespace.as_ref()) {
+        linux.set_uid_mappings(Some(uids));
+        linux.set_gid_mappings(Some(gids));
+    }
     linux.set_devices(Some(devices.nodes).filter(|nodes| !nodes.is_empty()));
     linux.set_seccomp(seccomp::seccomp(security, granted, facts.localhost_seccomp.as_deref())?);
     linux.set_rootfs_propagation(mounts::rootfs_propagation(request.container).map(str::to_owned));

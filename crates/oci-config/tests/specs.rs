@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use remora_cri::{
     Capability, ContainerConfig, ContainerMetadata, Device, HugepageLimit, ImageSpec, Int64Value, KeyValue,
     LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, Mount, MountPropagation,
-    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, ProfileType, SecurityProfile, UserNamespace,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, ProfileType, SecurityProfile,
 };
 use remora_oci_config::{
-    CgroupVersion, EtcFiles, Facts, HostDevice, HostDeviceKind, ImageConfig, Join, NamespacePaths, PauseRequest,
-    ResolvedUser, SandboxFiles, SpecRequest, container_spec, exec_process, parse_capability_mask, pause_spec,
+    CgroupVersion, EtcFiles, Facts, HostDevice, HostDeviceKind, IdRange, ImageConfig, Join, NamespacePaths,
+    PauseRequest, ResolvedUser, SandboxFiles, SpecRequest, UserNamespace, container_spec, exec_process,
+    parse_capability_mask, pause_spec,
 };
 use serde_json::Value;
 
@@ -76,7 +77,14 @@ fn facts() -> Facts {
         user: ResolvedUser { uid: 0, gid: 0, additional_gids: vec![0] },
         cgroups_path: "/remora/kubepods/podu1/c1".into(),
         cgroup_version: CgroupVersion::V1,
-        namespaces: NamespacePaths { network: pin("net"), ipc: pin("ipc"), uts: pin("uts"), pid: Join::New },
+        namespaces: NamespacePaths {
+            network: pin("net"),
+            ipc: pin("ipc"),
+            uts: pin("uts"),
+            pid: Join::New,
+            user: Join::Host,
+        },
+        user_namespace: None,
         files: SandboxFiles {
             shm: "/run/remora/s1/shm".into(),
             etc: Some(EtcFiles {
@@ -198,6 +206,56 @@ fn a_container_with_limits_devices_and_shared_mounts() {
     insta::assert_json_snapshot!(spec(&container, &facts));
 }
 
+/// With a user namespace of its own, pinned like the others.
+fn facts_of_own_users() -> Facts {
+    let ids = IdRange { inside: 0, outside: 65536, length: 65536 };
+    let mut facts = facts();
+    facts.namespaces.user = Join::Path("/run/remora/ns/user".into());
+    Facts { user_namespace: Some(UserNamespace { uids: ids, gids: ids }), ..facts }
+}
+
+#[test]
+fn a_container_with_users_of_its_own_and_a_device() {
+    let mut container = container(usual());
+    container.devices.push(Device {
+        container_path: "/dev/f".into(),
+        host_path: "/dev/fuse".into(),
+        permissions: "rw".into(),
+    });
+    insta::assert_json_snapshot!(spec(&container, &facts_of_own_users()));
+}
+
+#[test]
+fn users_whom_the_pod_does_not_have_are_refused() {
+    let check = |user: ResolvedUser, expected: &str| {
+        let (sandbox, image, container) = (sandbox(), image(), container(usual()));
+        let facts = Facts { user, ..facts_of_own_users() };
+        let request = SpecRequest { sandbox: &sandbox, container: &container, image: &image, facts: &facts };
+        assert_eq!(container_spec(&request).unwrap_err().to_string(), expected);
+    };
+    let of = |uid, gid, other| ResolvedUser { uid, gid, additional_gids: vec![gid, other] };
+    let sentence = |who| format!("{who} is not in the pod's user namespace (hostUsers: false): it has 0 to 65535");
+    check(of(65536, 0, 0), &sentence("user id 65536"));
+    check(of(0, 70000, 0), &sentence("group id 70000"));
+    check(of(0, 0, 80000), &sentence("group id 80000"));
+}
+
+#[test]
+fn a_pause_process_with_users_of_its_own() {
+    let facts = facts_of_own_users();
+    let request = PauseRequest {
+        rootfs: "/run/remora/s1/pause/rootfs".into(),
+        program: "/run/remora/s1/pause/program".into(),
+        libraries: Vec::new(),
+        args: words("pause"),
+        cgroups_path: "/remora/kubepods/podu1/s1".into(),
+        cgroup_version: CgroupVersion::V1,
+        namespaces: facts.namespaces,
+        user_namespace: facts.user_namespace,
+    };
+    insta::assert_json_snapshot!(stable(serde_json::to_value(pause_spec(&request)).unwrap()));
+}
+
 #[test]
 fn a_pause_process() {
     let request = PauseRequest {
@@ -208,6 +266,7 @@ fn a_pause_process() {
         cgroups_path: "/remora/kubepods/podu1/s1".into(),
         cgroup_version: CgroupVersion::V1,
         namespaces: facts().namespaces,
+        user_namespace: None,
     };
     insta::assert_json_snapshot!(stable(serde_json::to_value(pause_spec(&request)).unwrap()));
 }
@@ -239,11 +298,11 @@ fn what_cannot_be_done_is_refused_with_a_sentence() {
     };
     check(
         |_, security| {
-            let pod = UserNamespace { mode: NamespaceMode::Pod.into(), ..Default::default() };
+            let pod = remora_cri::UserNamespace { mode: NamespaceMode::Pod.into(), ..Default::default() };
             let options = NamespaceOption { userns_options: Some(pod), ..Default::default() };
             security.namespace_options = Some(options);
         },
-        "user namespaces (hostUsers: false) are not supported by this runtime",
+        "invalid user namespace (hostUsers: false): user ids must be one range",
     );
     check(
         |_, security| {

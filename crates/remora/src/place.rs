@@ -21,14 +21,15 @@ impl Place {
         Ok(Place { data: absolute(&dirs.data_dir)?, run: absolute(&dirs.run_dir)? })
     }
 
-    /// Makes both folders, for root alone.
+    /// Makes both folders, for root alone. Through that of what runs others may pass, without seeing what is in it: the root of a pod with a
+    /// user namespace is one of them, and comes to its files there.
     pub(crate) fn create(&self) -> Result<()> {
-        for folder in [&self.data, &self.run] {
+        for (folder, mode) in [(&self.data, 0o700), (&self.run, 0o711)] {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700);
             builder.create(folder).with_context(|| format!("making {}", folder.display()))?;
-            let private = std::fs::Permissions::from_mode(0o700);
-            std::fs::set_permissions(folder, private).with_context(|| format!("closing {}", folder.display()))?;
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(folder, permissions).with_context(|| format!("closing {}", folder.display()))?;
         }
         Ok(())
     }

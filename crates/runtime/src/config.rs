@@ -38,6 +38,8 @@ pub struct Handler {
     pub path: PathBuf,
     /// Arguments that go before the command.
     pub args: Vec<String>,
+    /// It has been seen to run pods with user namespaces of their own.
+    pub user_namespaces: bool,
 }
 
 /// The folders and files of a runtime.
@@ -82,7 +84,12 @@ impl Paths {
 
     /// Where a low-level runtime keeps its own state.
     pub(crate) fn low_level(&self, handler: &str) -> PathBuf {
-        self.run.join("runtimes").join(if handler.is_empty() { "default" } else { handler })
+        self.low_levels().join(if handler.is_empty() { "default" } else { handler })
+    }
+
+    /// Of all low-level runtimes.
+    pub(crate) fn low_levels(&self) -> PathBuf {
+        self.run.join("runtimes")
     }
 
     pub(crate) fn sandbox(&self, id: &str) -> SandboxPaths {
@@ -180,6 +187,16 @@ impl ContainerPaths {
     /// Of a container on another one's root: its image's files.
     pub(crate) fn tools(&self) -> PathBuf {
         self.volatile.join("tools")
+    }
+
+    /// With a user namespace: where the image's layers are mounted with mapped owners, while the root is being mounted.
+    pub(crate) fn mapped_layers(&self) -> PathBuf {
+        self.volatile.join("layers")
+    }
+
+    /// With a user namespace: the source of a mount, in a place that the container's root can come to.
+    pub(crate) fn staged_mount(&self, number: usize) -> PathBuf {
+        self.volatile.join("mounts").join(number.to_string())
     }
 
     pub(crate) fn spec(&self) -> PathBuf {

@@ -78,6 +78,26 @@ pub enum Error {
     /// The sandbox's configuration cannot be carried out.
     #[error("failed to generate sandbox spec")]
     SandboxSpec(#[source] SpecError),
+    /// A runtime handler that cannot run what is asked for.
+    #[error("runtime handler {0:?} does not support user namespaces (hostUsers: false)")]
+    UserNamespaces(String),
+    /// A folder above the runtime's that a pod's root, who is somebody else on the host, cannot pass.
+    #[error(
+        "a pod with a user namespace (hostUsers: false) cannot come to its files: {} must be passable for others (chmod o+x)",
+        .0.display()
+    )]
+    NoWay(PathBuf),
+    /// A file system whose files' owners cannot be mapped.
+    #[error(
+        "cannot mount {} for a pod with a user namespace (hostUsers: false): file system {kind} does not support idmapped mounts on this kernel",
+        path.display()
+    )]
+    Unmappable {
+        /// What was to be mounted.
+        path: PathBuf,
+        /// The file system's name, as the kernel has it.
+        kind: String,
+    },
     /// The image's user database does not know the user.
     #[error("failed to generate container {id:?} spec: failed to generate spec")]
     User {
@@ -172,8 +192,14 @@ impl Error {
             | Error::Handler(_)
             | Error::Spec { .. }
             | Error::SandboxSpec(_)
+            | Error::UserNamespaces(_)
             | Error::User { .. } => Code::InvalidArgument,
-            Error::State { .. } | Error::Target(_) | Error::Root(_) | Error::InUse { .. } => Code::FailedPrecondition,
+            Error::State { .. }
+            | Error::Target(_)
+            | Error::Root(_)
+            | Error::InUse { .. }
+            | Error::NoWay(_)
+            | Error::Unmappable { .. } => Code::FailedPrecondition,
             Error::Network { source: remora_network::Error::Exhausted { .. }, .. } => Code::ResourceExhausted,
             Error::Kernel(error) if error.kind() == io::ErrorKind::StorageFull => Code::ResourceExhausted,
             Error::Timeout { .. } => Code::DeadlineExceeded,

@@ -21,6 +21,8 @@ pub(crate) struct Host {
     pub(crate) oom_score_adj_floor: Option<i32>,
     pub(crate) swap_controller: bool,
     pub(crate) hugetlb_controller: bool,
+    /// Pods can have users of their own.
+    pub(crate) user_namespaces: bool,
 }
 
 impl Host {
@@ -34,6 +36,7 @@ impl Host {
             oom_score_adj_floor: Some(lowest).filter(|&lowest| lowest > -1000),
             swap_controller: swap_controller(&cgroups),
             hugetlb_controller: has_controller(&cgroups, "hugetlb"),
+            user_namespaces: remora_sys::user_namespace::are_supported()?,
             cgroups,
         })
     }

@@ -37,6 +37,7 @@ mod streams;
 mod table;
 mod task;
 mod teardown;
+mod users;
 
 pub use config::{Handler, RuntimeConfig};
 pub use error::Error;

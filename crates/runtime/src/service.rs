@@ -43,7 +43,8 @@ impl RuntimeService for Runtime {
             condition("RuntimeReady", true, "", ""),
             condition("NetworkReady", network.ready, &network.reason, &network.message),
         ];
-        let handler = |name: &String| RuntimeHandler { name: name.clone(), features: Some(handler_features()) };
+        let handler =
+            |name: &String| RuntimeHandler { name: name.clone(), features: Some(self.handler_features(name)) };
         Ok(StatusResponse {
             status: Some(RuntimeStatus { conditions }),
             info: Default::default(),
@@ -176,8 +177,11 @@ impl ImageService for Runtime {
     }
 }
 
-fn handler_features() -> RuntimeHandlerFeatures {
-    RuntimeHandlerFeatures { recursive_read_only_mounts: false, user_namespaces: false }
+impl Runtime {
+    fn handler_features(&self, handler: &str) -> RuntimeHandlerFeatures {
+        let user_namespaces = self.inner.supports_user_namespaces(handler);
+        RuntimeHandlerFeatures { recursive_read_only_mounts: false, user_namespaces }
+    }
 }
 
 /// CRI: stopping or removing what is gone succeeds.

@@ -10,7 +10,7 @@ use crate::low_level::{self, Running, Streams};
 use crate::process::{Process, ProcessRef, Stream};
 use crate::records;
 use crate::shim::{BUFFER, Shim, chain};
-use crate::streams::{Pipes, output_frame, user_of};
+use crate::streams::{Pipes, host_user, output_frame, user_of};
 use crate::timestamp::now;
 
 /// One exec, until it has ended and its clients have been told.
@@ -119,7 +119,8 @@ impl Shim {
             exec.console = Some(console);
             (Streams::null(), Some(path))
         } else {
-            let owner = user_of(process.as_bytes(), "/user/uid");
+            let spec = std::fs::read(self.config.bundle.join("config.json")).unwrap_or_default();
+            let owner = host_user(&spec, user_of(process.as_bytes(), "/user/uid"));
             let pipes = Pipes::new(request.stdin, owner).map_err(|error| format!("cannot make pipes: {error}"))?;
             (pipes.give_to(&mut exec.process), None)
         };

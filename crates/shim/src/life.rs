@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::low_level::{self, Purpose, Running, Streams};
 use crate::process::{ProcessRef, Stream};
 use crate::shim::{BUFFER, Shim, chain};
-use crate::streams::{Pipes, user_of};
+use crate::streams::{Pipes, host_user, user_of};
 use crate::timestamp::now;
 use crate::{note, records};
 
@@ -107,7 +107,7 @@ impl Shim {
 
     fn start_with_pipes(&mut self) -> Result<Running, String> {
         let spec = fs::read(self.config.bundle.join("config.json")).unwrap_or_default();
-        let owner = user_of(&spec, "/process/user/uid");
+        let owner = host_user(&spec, user_of(&spec, "/process/user/uid"));
         let pipes =
             Pipes::new(self.config.stdio.stdin, owner).map_err(|error| format!("cannot make pipes: {error}"))?;
         let streams = pipes.give_to(&mut self.container);

@@ -57,6 +57,19 @@ pub(crate) fn user_of(json: &[u8], pointer: &str) -> u32 {
     uid.and_then(|uid| u32::try_from(uid).ok()).unwrap_or(0)
 }
 
+/// Who a container's user is on the host: another one, if its spec maps ids.
+pub(crate) fn host_user(spec: &[u8], user: u32) -> u32 {
+    let document: serde_json::Value = serde_json::from_slice(spec).unwrap_or_default();
+    let mappings = document.pointer("/linux/uidMappings").and_then(serde_json::Value::as_array);
+    let mapped = mappings.into_iter().flatten().find_map(|mapping| {
+        let number = |name| mapping[name].as_u64();
+        let above =
+            u64::from(user).checked_sub(number("containerID")?).filter(|above| Some(*above) < number("size"))?;
+        u32::try_from(number("hostID")?.checked_add(above)?).ok()
+    });
+    mapped.unwrap_or(user)
+}
+
 impl Shim {
     pub(crate) fn process_mut(&mut self, process: ProcessRef) -> Option<&mut Process> {
         match process {
@@ -141,5 +154,17 @@ mod tests {
         check(r#"{"process":{}}"#, 0);
         check(r#"{"process":{"user":{"uid":-1}}}"#, 0);
         check("no json", 0);
+    }
+
+    #[test]
+    fn a_user_is_another_on_the_host_where_ids_are_mapped() {
+        let check = |json: &str, user, expected| assert_eq!(host_user(json.as_bytes(), user), expected, "{json}");
+        let mapped = r#"{"linux":{"uidMappings":[{"containerID":0,"hostID":65536,"size":65536}]}}"#;
+        check(mapped, 0, 65536);
+        check(mapped, 33, 65569);
+        check(mapped, 65536, 65536);
+        check(r#"{"linux":{}}"#, 33, 33);
+        check(r#"{"linux":{"uidMappings":[{"containerID":0,"hostID":4294967295,"size":9}]}}"#, 8, 8);
+        check("no json", 7, 7);
     }
 }

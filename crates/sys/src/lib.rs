@@ -18,6 +18,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod tree;
+pub mod user_namespace;
 pub mod users;
 
 pub use error::{Error, Result};

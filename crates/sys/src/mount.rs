@@ -81,8 +81,16 @@ fn through_descriptor(descriptor: &OwnedFd) -> String {
 /// # Errors
 /// One of them is not there, or the kernel refuses.
 pub fn bind(source: &Path, target: &Path) -> Result<()> {
+    bind_as(source, target, Propagation::Private)
+}
+
+/// Likewise, with another propagation.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_as(source: &Path, target: &Path, propagation: Propagation) -> Result<()> {
     rustix::mount::mount_bind_recursive(source, target).map_err(failed("bind-mount on", target.display()))?;
-    set_propagation(target, Propagation::Private)
+    set_propagation(target, propagation)
 }
 
 /// Makes an existing bind mount read-only (only this mount, not those below it).

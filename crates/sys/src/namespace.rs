@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    fn unshare_flag(self) -> UnshareFlags {
+    pub(crate) fn unshare_flag(self) -> UnshareFlags {
         match self {
             Self::Net => UnshareFlags::NEWNET,
             Self::Ipc => UnshareFlags::NEWIPC,

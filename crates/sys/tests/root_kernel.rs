@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use remora_sys::cgroup::{self, Layout};
 use remora_sys::mount::{self, Overlay, UpperLayer};
 use remora_sys::namespace::{self, Kind, NewNamespaces};
+use remora_sys::user_namespace::{self, IdMap, NewUserNamespace};
 
 /// Whether to go on.
 fn as_root(test: &str) -> bool {
@@ -104,6 +105,42 @@ fn pinned_namespaces_are_new_set_up_and_leave_the_caller_alone() {
         namespace::unpin(&pin(name)).unwrap();
     }
     assert_eq!(fs::read_dir(folder.0.path().join("ns")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_user_namespace_owns_what_is_made_with_it_and_shows_a_folder_as_its_roots() {
+    if !as_root("user namespaces") {
+        return;
+    }
+    let folder = Folder::new();
+    let pin = |name: &str| folder.0.path().join("ns").join(name);
+    let sysctls = [("net.ipv4.ip_unprivileged_port_start", "7"), ("kernel.shm_rmid_forced", "1")];
+    let sysctls = sysctls.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let pins = vec![(Kind::Net, pin("net")), (Kind::Ipc, pin("ipc")), (Kind::Uts, pin("uts"))];
+    let new = NewNamespaces { pins, hostname: Some("inside"), sysctls: &sysctls };
+    let ids = IdMap { inside: 0, outside: 6000 << 16, length: 1 << 16 };
+    let holder = (Path::new("/bin/sleep"), &["1000"][..]);
+    let user = NewUserNamespace { pin: pin("user"), uids: ids, gids: ids, holder };
+    user_namespace::create_owned(&new, &user).unwrap();
+    let read = |path: &'static str| move || fs::read_to_string(path).unwrap().trim().to_owned();
+    assert_eq!(namespace::run_in(Kind::Uts, &pin("uts"), read("/proc/sys/kernel/hostname")).unwrap(), "inside");
+    assert_eq!(namespace::run_in(Kind::Ipc, &pin("ipc"), read("/proc/sys/kernel/shm_rmid_forced")).unwrap(), "1");
+
+    let (disk, seen) = (folder.make("disk"), folder.make("seen"));
+    fs::write(disk.join("file"), "").unwrap();
+    let owner = |path: PathBuf| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
+    user_namespace::mount_mapped(&disk, &seen, &pin("user"), mount::Propagation::Private).unwrap();
+    assert_eq!((owner(disk.join("file")), owner(seen.join("file"))), (0, 6000 << 16));
+    let refused = user_namespace::mount_mapped(Path::new("/proc"), &seen, &pin("user"), mount::Propagation::Private);
+    assert!(user_namespace::is_unmappable(&refused.unwrap_err()));
+
+    let wrong = [("kernel.no_such".to_owned(), "1".to_owned())];
+    let other = |name: &str| folder.0.path().join("other").join(name);
+    let new = NewNamespaces { pins: vec![(Kind::Ipc, other("ipc"))], hostname: None, sysctls: &wrong };
+    let user = NewUserNamespace { pin: other("user"), ..user };
+    let error = user_namespace::create_owned(&new, &user).unwrap_err();
+    assert_eq!(error.to_string(), "cannot set sysctl kernel.no_such");
+    assert!(!other("user").exists() && !other("ipc").exists());
 }
 
 #[test]

@@ -366,3 +366,52 @@ async fn a_sandbox_that_cannot_be_made_is_told_and_tried_again() {
     cluster.runtime.sandboxes_fail(None);
     cluster.until_ready("web").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_with_users_of_their_own_have_a_range_each_for_all_that_is_theirs() {
+    let mut cluster = Cluster::start().await;
+    let folder = cluster.folder().join("node/pods");
+    let own = |name: &str, more| pod(name, &[container(name, more)], json!({"hostUsers": false}));
+    let first = |cluster: &Cluster, name: &str| {
+        let all = cluster.runtime.first_ids(name).unwrap();
+        assert!(all.len() > 2 && all.iter().all(|ids| *ids == all[0]), "{name}: {all:?}");
+        all[0]
+    };
+    cluster.create(own("one", json!({}))).await;
+    cluster.create(own("two", json!({}))).await;
+    cluster.create(pod("host", &[container("host", json!({}))], json!({}))).await;
+    for name in ["one", "two", "host"] {
+        cluster.until_ready(name).await;
+    }
+    let (one, two) = (first(&cluster, "one").unwrap(), first(&cluster, "two").unwrap());
+    assert!(one >= 65536 && one.is_multiple_of(65536) && two.is_multiple_of(65536) && one != two, "{one} and {two}");
+    assert_eq!(first(&cluster, "host"), None);
+
+    cluster.stop_node().await;
+    cluster.start_node().await;
+    cluster.debug("one", &[container("debugger", json!({"targetContainerName": "one"}))]).await;
+    cluster.until_state("one", "debugger", "running").await;
+    assert_eq!(first(&cluster, "debugger"), Some(one));
+
+    cluster.delete("one", 0).await;
+    cluster.until_gone("one").await;
+    let held =
+        || std::fs::read_dir(&folder).unwrap().filter(|pod| pod.as_ref().unwrap().path().join("userns").exists());
+    wait_for("given back", || async { held().count() == 1 }).await;
+    cluster.create(own("three", json!({}))).await;
+    cluster.until_ready("three").await;
+    assert_ne!(first(&cluster, "three"), Some(two));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_without_user_namespaces_is_told_as_a_kubelet_tells_it() {
+    let cluster = Cluster::start().await;
+    cluster.runtime.knows_no_user_namespaces();
+    cluster.create(one("own", json!({"hostUsers": false}))).await;
+    let sentence = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+    wait_for("told", || async {
+        let events = cluster.events("own", 1).await;
+        events.iter().any(|(reason, message, _)| reason == "FailedCreatePodSandBox" && message.contains(sentence))
+    })
+    .await;
+}

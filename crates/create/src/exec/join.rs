@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use remora_sys::cgroup::Layout;
 use remora_sys::process::PidFd;
+use rustix::fs::{Gid, Uid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::error::Error;
@@ -48,9 +49,21 @@ impl Target {
         self.join(self.namespaces & ThreadNameSpaceType::PROCESS_ID)
     }
 
-    /// Joins all but the PID namespace, at once: the kernel knows the right order.
+    /// Joins all but the PID namespace, at once: the kernel knows the right order. In a user namespace this makes us its root: as whom we were
+    /// outside, we would be nobody.
     pub(super) fn enter_other_namespaces(&self) -> Result<(), Error> {
-        self.join(self.namespaces - ThreadNameSpaceType::PROCESS_ID)
+        self.join(self.namespaces - ThreadNameSpaceType::PROCESS_ID)?;
+        if !self.has_own_users() {
+            return Ok(());
+        }
+        let became = rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
+            .and_then(|()| rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT));
+        became.map_err(|errno| Error::new(format!("cannot become root in the container's user namespace: {errno}")))
+    }
+
+    /// Whether the container has a user namespace of its own.
+    pub(super) fn has_own_users(&self) -> bool {
+        self.namespaces.contains(ThreadNameSpaceType::USER)
     }
 
     fn join(&self, kinds: ThreadNameSpaceType) -> Result<(), Error> {

@@ -24,6 +24,7 @@ use std::path::Path;
 
 use libcontainer::container::ContainerStatus;
 use libcontainer::oci_spec::runtime::{LinuxSeccomp, Process};
+use remora_sys::process::may_raise_limits;
 use rustix::process::DumpableBehavior;
 
 use crate::arguments::Exec;
@@ -36,6 +37,8 @@ struct Plan<'a> {
     seccomp: Option<LinuxSeccomp>,
     console_socket: Option<&'a Path>,
     target: join::Target,
+    /// Read outside: in a user namespace we would seem to have the right, and would not.
+    may_raise_limits: bool,
 }
 
 /// Starts a process in a container. When this returns, its program has been executed.
@@ -78,7 +81,9 @@ fn plan<'a>(root: &Path, exec: &'a Exec) -> Result<Plan<'a>, Error> {
     if terminal != exec.console_socket.is_some() {
         return Err(Error::new("a console socket is needed for a terminal, and for nothing else"));
     }
-    Ok(Plan { process, seccomp, console_socket: exec.console_socket.as_deref(), target: join::Target::open(pid)? })
+    let target = join::Target::open(pid)?;
+    let may_raise_limits = may_raise_limits()? && !target.has_own_users();
+    Ok(Plan { process, seccomp, console_socket: exec.console_socket.as_deref(), target, may_raise_limits })
 }
 
 fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Error {

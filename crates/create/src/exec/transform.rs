@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use libcontainer::oci_spec::runtime::Process;
-use remora_sys::process::{may_raise_limits, possible_oom_score_adj};
+use remora_sys::process::possible_oom_score_adj;
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::process::{Rlimit, getrlimit, setrlimit};
 use rustix::pty::OpenptFlags;
@@ -38,7 +38,7 @@ fn prepare(plan: &Plan<'_>, gate: fs::File) -> Result<Command, Error> {
     if let Some(console) = console {
         open_terminal(&console, process)?;
     }
-    set_limits(process)?;
+    set_limits(process, plan.may_raise_limits)?;
     if let Some(umask) = process.user().umask() {
         rustix::process::umask(Mode::from_raw_mode(umask));
     }
@@ -83,7 +83,7 @@ fn open_terminal(console: &std::os::unix::net::UnixStream, process: &Process) ->
     rustix::pty::unlockpt(&master).map_err(wrong("unlock the terminal"))?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(wrong("open the terminal"))?;
-    terminal::prepare(&master, process)?;
+    terminal::prepare(&master, process, process.user().uid())?;
     remora_sys::socket::send_with_descriptors(console.as_fd(), b"/dev/ptmx", &[master.as_fd()])?;
     rustix::process::ioctl_tiocsctty(&slave).map_err(wrong("take the terminal"))?;
     rustix::stdio::dup2_stdin(&slave).map_err(wrong("use the terminal"))?;
@@ -103,8 +103,7 @@ fn verify_master(master: &OwnedFd) -> Result<(), Error> {
     Err(Error::new("/dev/ptmx in the container is not the terminal multiplexer"))
 }
 
-fn set_limits(process: &Process) -> Result<(), Error> {
-    let may_raise = may_raise_limits()?;
+fn set_limits(process: &Process, may_raise: bool) -> Result<(), Error> {
     for limit in process.rlimits().iter().flatten() {
         let resource = spec::resource(limit.typ());
         let own = getrlimit(resource).maximum.filter(|_| !may_raise);

@@ -21,7 +21,7 @@ use super::wake::{Outcome, Wake};
 use super::{Actor, attempt_of, sandbox_of};
 use crate::container::{self, StartOrder};
 use crate::context::{Context, id_of};
-use crate::{probes, sandbox, volumes};
+use crate::{probes, sandbox, users, volumes};
 
 /// A start that failed is tried again after this time, as a kubelet's failed sync is.
 const RETRY_START: SignedDuration = SignedDuration::from_secs(10);
@@ -106,9 +106,10 @@ async fn carry_out(context: &Context, pod: &Pod, action: Action, sandbox_ips: Ve
 }
 
 async fn create_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<Sandbox, String> {
+    let handler = sandbox::handler(context, pod).await.map_err(|e| e.to_string())?;
+    users::allot(context, pod, &handler).await.map_err(|e| e.to_string())?;
     let config = sandbox::config(context, pod, attempt).map_err(|e| e.to_string())?;
     let runtime = &context.config.runtime;
-    let handler = sandbox::handler(context, pod).await.map_err(|e| e.to_string())?;
     let request = RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
     let id = runtime.run_pod_sandbox(request).await.map_err(in_words)?.pod_sandbox_id;
     let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };

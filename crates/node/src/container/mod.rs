@@ -22,6 +22,7 @@ pub(crate) use resources::pod_resources;
 pub(crate) use security::of_sandbox as sandbox_security;
 
 use crate::context::{Context, id_of};
+use crate::users::{self, UsersError};
 use crate::volumes::VolumeError;
 
 /// What a plan says about a start.
@@ -54,6 +55,8 @@ pub(crate) enum ConfigError {
     Mount(#[from] mounts::MountError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Users(#[from] UsersError),
     #[error("cannot ask for image {image:?}: {source}")]
     Image {
         image: String,
@@ -93,6 +96,7 @@ pub(crate) async fn config(context: &Context, pod: &Pod, order: &StartOrder) -> 
     let spec = containers(pod).find(|c| c.name == order.container).ok_or_else(missing)?;
     let wishes = features::wishes(&spec, order.target.as_ref())?;
     let envs = env::variables(context, pod, &container, &order.sandbox_ips).await?;
+    let users = users::of_pod(context, pod)?;
     let log_path = make_log_folder(context, pod, order)?;
     let expand = |text: &String| expand::expand(text, |name| lookup(&envs, name));
     Ok(ContainerConfig {
@@ -105,7 +109,7 @@ pub(crate) async fn config(context: &Context, pod: &Pod, order: &StartOrder) -> 
         command: container.command.iter().flatten().map(expand).collect(),
         args: container.args.iter().flatten().map(expand).collect(),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        mounts: mounts::mounts(context, pod, &container, order, &envs)?,
+        mounts: mounts::mapped(mounts::mounts(context, pod, &container, order, &envs)?, users.as_ref()),
         envs: envs.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
         labels: container_labels(pod, &container),
         annotations: wishes
@@ -119,7 +123,7 @@ pub(crate) async fn config(context: &Context, pod: &Pod, order: &StartOrder) -> 
         tty: container.tty.unwrap_or(false),
         linux: Some(LinuxContainerConfig {
             resources: Some(resources::of_container(pod, kind, &container, context.config.debug_limits)),
-            security_context: Some(security::of_container(context, pod, &container, wishes.joins.as_deref())),
+            security_context: Some(security::of_container(context, pod, &container, wishes.joins.as_deref(), users)),
         }),
         ..ContainerConfig::default()
     })

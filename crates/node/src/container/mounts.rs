@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
-use remora_cri::{Mount, MountPropagation};
+use remora_cri::{Mount, MountPropagation, UserNamespace};
 
 use super::expand::expand;
 use super::{StartOrder, termination_message};
@@ -54,6 +54,14 @@ pub(crate) fn mounts(
         all.push(bind(path, &file, false));
     }
     Ok(all)
+}
+
+/// In a pod with a user namespace, the owners of everything that is mounted are the pod's ids (kubernetes
+/// `pkg/kubelet/kuberuntime/kuberuntime_container_linux.go`).
+pub(super) fn mapped(mounts: Vec<Mount>, users: Option<&UserNamespace>) -> Vec<Mount> {
+    let Some(users) = users else { return mounts };
+    let map = |mount| Mount { uid_mappings: users.uids.clone(), gid_mappings: users.gids.clone(), ..mount };
+    mounts.into_iter().map(map).collect()
 }
 
 fn volume(

@@ -5,7 +5,7 @@
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SELinuxOptions, SecurityContext};
 use remora_cri::{
     Capability, Image, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
-    NamespaceOption, ProfileType, SELinuxOption, SecurityProfile, SupplementalGroupsPolicy,
+    NamespaceOption, ProfileType, SELinuxOption, SecurityProfile, SupplementalGroupsPolicy, UserNamespace,
 };
 
 use crate::context::{Context, id_of};
@@ -61,12 +61,13 @@ pub(crate) fn verify_not_root(pod: &Pod, container: &Container, image: Option<&I
     }
 }
 
-/// A container's security context. `target` is the container whose processes it joins.
+/// A container's security context. `target` is the container whose processes it joins; `users` is the pod's user namespace.
 pub(crate) fn of_container(
     context: &Context,
     pod: &Pod,
     container: &Container,
     target: Option<&str>,
+    users: Option<UserNamespace>,
 ) -> LinuxContainerSecurityContext {
     let (of_pod, own) = contexts(pod, container);
     let privileged = own.privileged.unwrap_or(false);
@@ -75,7 +76,7 @@ pub(crate) fn of_container(
     LinuxContainerSecurityContext {
         capabilities: Some(capabilities(&own)),
         privileged,
-        namespace_options: Some(namespaces(pod, target)),
+        namespace_options: Some(namespaces(pod, target, users)),
         selinux_options: selinux(own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref())),
         run_as_user: own.run_as_user.or(of_pod.run_as_user).map(|value| Int64Value { value }),
         run_as_group: own.run_as_group.or(of_pod.run_as_group).map(|value| Int64Value { value }),
@@ -92,12 +93,12 @@ pub(crate) fn of_container(
 }
 
 /// The sandbox's security context.
-pub(crate) fn of_sandbox(context: &Context, pod: &Pod) -> LinuxSandboxSecurityContext {
+pub(crate) fn of_sandbox(context: &Context, pod: &Pod, users: Option<UserNamespace>) -> LinuxSandboxSecurityContext {
     let of_pod = pod_context(pod);
     let containers = pod.spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
     let privileged = |c: &Container| c.security_context.as_ref().and_then(|s| s.privileged).unwrap_or(false);
     LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(pod, None)),
+        namespace_options: Some(namespaces(pod, None, users)),
         selinux_options: selinux(of_pod.se_linux_options.as_ref()),
         run_as_user: of_pod.run_as_user.map(|value| Int64Value { value }),
         run_as_group: of_pod.run_as_group.map(|value| Int64Value { value }),
@@ -111,7 +112,7 @@ pub(crate) fn of_sandbox(context: &Context, pod: &Pod) -> LinuxSandboxSecurityCo
 }
 
 /// Which namespaces are shared with whom. A target counts only where each container has its own processes.
-fn namespaces(pod: &Pod, target: Option<&str>) -> NamespaceOption {
+fn namespaces(pod: &Pod, target: Option<&str>, users: Option<UserNamespace>) -> NamespaceOption {
     let spec = pod.spec.as_ref();
     let is = |field: Option<bool>| field.unwrap_or(false);
     let node_or_pod = |node: bool| (if node { NamespaceMode::Node } else { NamespaceMode::Pod }) as i32;
@@ -128,7 +129,7 @@ fn namespaces(pod: &Pod, target: Option<&str>) -> NamespaceOption {
         pid: pid as i32,
         ipc: node_or_pod(is(spec.and_then(|s| s.host_ipc))),
         target_id: target.filter(|_| pid == NamespaceMode::Target).unwrap_or_default().to_owned(),
-        userns_options: None,
+        userns_options: users,
     }
 }
 
@@ -234,7 +235,7 @@ mod tests {
             (json!({"containers": [], "shareProcessNamespace": true}), Some("t"), NamespaceMode::Pod),
             (json!({"containers": [], "hostPID": true}), Some("t"), NamespaceMode::Node),
         ] {
-            let option = namespaces(&pod(spec), target);
+            let option = namespaces(&pod(spec), target, None);
             assert_eq!(option.pid(), expected);
             assert_eq!(option.target_id.is_empty(), expected != NamespaceMode::Target);
         }

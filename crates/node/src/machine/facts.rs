@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 /// The version of the kubelet whose behaviour we follow.
 pub(crate) const KUBELET_VERSION: &str = "v1.34.4";
 /// As many pods as a kubelet takes.
-const PODS: u32 = 110;
+pub(crate) const PODS: u32 = 110;
 
 /// What the machine has. Read once: none of it changes while it runs.
 #[derive(Clone, Debug)]

@@ -4,6 +4,6 @@ mod facts;
 mod lease;
 mod object;
 
-pub(crate) use facts::{Machine, memory_bytes};
+pub(crate) use facts::{Machine, PODS, memory_bytes};
 pub(crate) use lease::renew;
 pub(crate) use object::{Registration, register};

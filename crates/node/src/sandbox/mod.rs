@@ -11,8 +11,8 @@ use kube::Api;
 use remora_cri::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, labels};
 use remora_decide::{QosClass, qos_class};
 
-use crate::container;
 use crate::context::{Context, id_of};
+use crate::{container, users};
 
 /// Why a sandbox cannot be configured.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,8 @@ pub(crate) enum SandboxError {
     },
     #[error(transparent)]
     Dns(#[from] dns::DnsError),
+    #[error(transparent)]
+    Users(#[from] users::UsersError),
     /// As the kubelet words it.
     #[error("runtimeclass.node.k8s.io {0:?} not found")]
     NoRuntimeClass(String),
@@ -69,7 +71,7 @@ pub(crate) fn config(context: &Context, pod: &Pod, attempt: u32) -> Result<PodSa
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: cgroup_parent(&context.config.cgroup_root, pod),
-            security_context: Some(container::sandbox_security(context, pod)),
+            security_context: Some(container::sandbox_security(context, pod, users::of_pod(context, pod)?)),
             sysctls: sysctls(pod),
             overhead: None,
             resources: Some(container::pod_resources(pod, context.config.pod_pids_limit)),

@@ -19,6 +19,7 @@ use remora_model::quantity::Quantity;
 
 use crate::context::Context;
 use crate::mounts::Mounts;
+use crate::users;
 use payload::Payload;
 
 /// Everything is there.
@@ -68,7 +69,7 @@ pub(crate) enum VolumeError {
 pub(crate) async fn set_up(context: &Context, pod: &Pod, pod_ips: &[String]) -> Result<SetUp, MountFailure> {
     let fail =
         |volume: &str, error: VolumeError| MountFailure { volume: volume.to_owned(), message: error.to_string() };
-    make_folder(&context.pod_folder(pod), 0o750).map_err(|e| fail("", e))?;
+    make_pod_folder(&context.pod_folder(pod)).map_err(|e| fail("", e))?;
     let mut refresh: Option<Timestamp> = None;
     for volume in volumes_of(pod) {
         let again = one(context, pod, volume, pod_ips).await.map_err(|e| fail(&volume.name, e))?;
@@ -77,11 +78,16 @@ pub(crate) async fn set_up(context: &Context, pod: &Pod, pod_ips: &[String]) -> 
     Ok(SetUp { refresh })
 }
 
-/// Unmounts and removes all volumes. What is not there is no error.
+/// Unmounts and removes all volumes, and gives the pod's range of ids back: nothing of it runs any more. What is not there is no error.
 pub(crate) async fn tear_down(context: &Context, pod: &Pod) -> Result<(), String> {
     let folder = context.pod_folder(pod);
     let mounts = Arc::clone(&context.mounts);
-    let done = tokio::task::spawn_blocking(move || remove(&*mounts, &folder)).await;
+    let done = tokio::task::spawn_blocking(move || {
+        remove(&*mounts, &folder)?;
+        let failed = |source| VolumeError::Write { path: folder.display().to_string(), source };
+        users::give_back(&folder).map_err(failed)
+    })
+    .await;
     done.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }
 
@@ -191,6 +197,11 @@ fn empty_dir(
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o2777)).map_err(failed)?;
     }
     Ok(())
+}
+
+/// A pod's own folder.
+pub(crate) fn make_pod_folder(folder: &Path) -> Result<(), VolumeError> {
+    make_folder(folder, 0o750)
 }
 
 /// A folder with exactly this mode, whatever the umask is.

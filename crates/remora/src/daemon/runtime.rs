@@ -113,7 +113,8 @@ impl Machine {
 /// Runtimes by handler: the default one, and those that RuntimeClasses may name.
 fn handlers(default: Option<&Path>, libexec: &Path) -> BTreeMap<String, Handler> {
     let own = libexec.join("remora-create");
-    let handler = |path: &Path| Handler { path: path.to_owned(), args: Vec::new() };
+    let handler =
+        |path: &Path| Handler { path: path.to_owned(), args: Vec::new(), user_namespaces: knows_user_namespaces(path) };
     let mut handlers =
         BTreeMap::from([(String::new(), handler(default.unwrap_or(&own))), ("libcontainer".to_owned(), handler(&own))]);
     let installed = [("runc", "/usr/sbin/runc"), ("runc", "/usr/bin/runc"), ("crun", "/usr/bin/crun")];
@@ -121,6 +122,11 @@ fn handlers(default: Option<&Path>, libexec: &Path) -> BTreeMap<String, Handler>
         handlers.entry(name.to_owned()).or_insert_with(|| handler(Path::new(path)));
     }
     handlers
+}
+
+/// Those that have been seen to run pods with user namespaces of their own, by the program's name.
+fn knows_user_namespaces(path: &Path) -> bool {
+    ["remora-create", "runc"].iter().any(|name| path.file_name().is_some_and(|file| file == *name))
 }
 
 /// A mirror of one registry is asked first, the registry itself last; a mirror of all (`*`) stands in for every registry.

@@ -21,6 +21,7 @@ use crate::error::failed;
 use crate::identity;
 use crate::images::LeasedImage;
 use crate::record::{ContainerRecord, RecordedUser};
+use crate::recovery::make_private_folder;
 use crate::sandbox::Sandbox;
 use crate::task::blocking;
 use crate::{Error, Inner};
@@ -68,10 +69,14 @@ impl Inner {
         let paths = self.paths.container(&draft.id);
         let asked = draft.config.image.as_ref().ok_or(Error::Missing("an image"))?;
         let image = self.images.lease(&asked.image, &draft.id).map_err(Error::Image)?;
-        let root = self.mount_root(&draft, &image)?;
+        make_private_folder(&paths.volatile)?;
+        let users = draft.sandbox.users()?;
+        users.iter().try_for_each(|users| users.let_through(&paths.volatile))?;
+        let mut root = self.mount_root(&draft, &image, users.as_ref())?;
         let pid = self.join_pid(&draft, &paths)?;
         let user = facts::user(&draft.id, &root.image_files, &draft.config, &image.config)?;
         make_mount_sources(&root.config.mounts)?;
+        users.iter().try_for_each(|users| users.stage(&draft.id, &mut root.config.mounts, &paths))?;
         if let Some(folder) = draft.log_path().as_deref().and_then(Path::parent) {
             fs::create_dir_all(folder).map_err(failed("create", folder))?;
         }
@@ -135,6 +140,7 @@ impl Inner {
             cgroups_path: draft.cgroup(),
             cgroup_version: self.host.cgroup_version(),
             namespaces: NamespacePaths { pid, ..draft.sandbox.namespaces() },
+            user_namespace: draft.sandbox.users()?.map(|users| users.ids),
             files: draft.sandbox.files(),
             hostname: draft.sandbox.record().hostname.clone(),
             held_capabilities: self.host.held_capabilities.clone(),

@@ -6,6 +6,9 @@
 //! | of a running container | a copy of its mount tree: the same files | the image's layers below a layer of its own |
 //! | of an ended container | its writable layer and its image's below a layer of the borrower's own | likewise |
 //!
+//! In a pod with a user namespace of its own the image's layers are mounted with mapped owners first; an ended container's writable layer has
+//! the right ones already.
+//!
 //! **Invariant:** a container whose root another one stands on is not removed before that one has ended ([`Inner::require_unused`]), so
 //! neither its writable layer nor its image's layers go.
 
@@ -15,18 +18,19 @@ use std::sync::Arc;
 
 use remora_cri::ContainerConfig;
 use remora_oci_config::{BorrowedRoot, ImageConfig, OWN_FILE_SYSTEMS, command};
-use remora_sys::mount::{Overlay, UpperLayer};
+use remora_sys::mount::{Overlay, Propagation, UpperLayer};
 use remora_sys::process::PidFd;
 use remora_sys::rootfs::look_inside;
 use remora_sys::tree::Tree;
 
 use super::asked::{RootOf, root_of};
 use super::crash::CrashReport;
-use super::create::{Draft, first_process, write_json};
+use super::create::{Draft, first_process, remove_folder, write_json};
 use super::{Container, State, crash, tools};
 use crate::config::{ContainerPaths, OwnLayer};
 use crate::error::failed;
 use crate::images::LeasedImage;
+use crate::users::Users;
 use crate::{Error, Inner};
 
 /// A root that is mounted, and how the container is to be asked for on it.
@@ -42,11 +46,12 @@ pub(super) struct Root {
 
 impl Inner {
     /// Mounts what the container is to stand on.
-    pub(super) fn mount_root(&self, draft: &Draft, image: &LeasedImage) -> Result<Root, Error> {
+    pub(super) fn mount_root(&self, draft: &Draft, image: &LeasedImage, users: Option<&Users>) -> Result<Root, Error> {
         let paths = self.paths.container(&draft.id);
+        let layers = Layers { changed: None, image: &image.lease.lowerdirs, users, mapped: &paths.mapped_layers() };
         let borrowed = match RootOf::asked(&draft.config)? {
             RootOf::Image => {
-                mount_layers(&image.lease.lowerdirs, &paths.own_layer(), &paths.rootfs())?;
+                layers.mount(&paths.own_layer(), &paths.rootfs())?;
                 return Ok(Root {
                     image_files: paths.rootfs(),
                     config: draft.config.clone(),
@@ -54,26 +59,38 @@ impl Inner {
                     has_sandbox_files: false,
                 });
             }
-            RootOf::Running(id) => self.borrow_running(draft, &paths, &id)?,
-            RootOf::Ended(id) => self.borrow_ended(draft, &paths, &id)?,
+            RootOf::Running(id) => self.borrow_running(draft, &paths, &id, users.is_some())?,
+            RootOf::Ended(id) => self.borrow_ended(draft, &paths, &id, users)?,
         };
-        mount_layers(&image.lease.lowerdirs, &paths.tools_layer(), &paths.tools())?;
+        layers.mount(&paths.tools_layer(), &paths.tools())?;
         self.on_borrowed(draft, &paths, &image.config, &borrowed)
     }
 
     /// The same files under a second tree of mounts. What is written goes to the other container's files: that is what it is for.
-    fn borrow_running(&self, draft: &Draft, paths: &ContainerPaths, id: &str) -> Result<BorrowedRoot, Error> {
+    fn borrow_running(
+        &self,
+        draft: &Draft,
+        paths: &ContainerPaths,
+        id: &str,
+        own_users: bool,
+    ) -> Result<BorrowedRoot, Error> {
         let other = self.sibling(draft, id)?;
         let start = other.running().ok_or_else(|| other.cannot_be_target())?;
         let process = PidFd::open_same(start.pid, start.pid_start_time)?.ok_or_else(|| other.cannot_be_target())?;
-        let tree = Tree::of_process(&process, &OWN_FILE_SYSTEMS)?;
+        let tree = Tree::of_process(&process, &OWN_FILE_SYSTEMS, own_users)?;
         let rootfs = paths.rootfs();
         fs::create_dir_all(&rootfs).map_err(failed("create", &rootfs))?;
         tree.attach(&rootfs)?;
         Ok(BorrowedRoot { live: true, env: environment(&other)?, tools: paths.tools(), files: Vec::new() })
     }
 
-    fn borrow_ended(&self, draft: &Draft, paths: &ContainerPaths, id: &str) -> Result<BorrowedRoot, Error> {
+    fn borrow_ended(
+        &self,
+        draft: &Draft,
+        paths: &ContainerPaths,
+        id: &str,
+        users: Option<&Users>,
+    ) -> Result<BorrowedRoot, Error> {
         let other = self.sibling(draft, id)?;
         let State::Exited(_) = other.state() else {
             return Err(Error::Root(format!("container {id:?} is {}, not stopped", other.state().name())));
@@ -83,9 +100,13 @@ impl Inner {
         }
         // overlayfs does not like a folder to be the upper layer of one mount and a lower one of another.
         remora_sys::mount::unmount_below(&other.paths.rootfs())?;
-        let layers: Vec<PathBuf> =
-            std::iter::once(other.paths.own_layer().upper).chain(other.record().lease.lowerdirs.clone()).collect();
-        mount_layers(&layers, &paths.own_layer(), &paths.rootfs())?;
+        let layers = Layers {
+            changed: Some(other.paths.own_layer().upper),
+            image: &other.record().lease.lowerdirs,
+            users,
+            mapped: &paths.mapped_layers(),
+        };
+        layers.mount(&paths.own_layer(), &paths.rootfs())?;
         let report = paths.bundle().join(crash::FILE);
         write_json(&report, &CrashReport::from(other.status()))?;
         let files = vec![(crash::FILE, report)];
@@ -157,11 +178,46 @@ fn environment(container: &Container) -> Result<Vec<String>, Error> {
     Ok(first_process(&container.paths.spec())?.env().clone().unwrap_or_default())
 }
 
-/// Layers below, one for changes on top. The changes need not survive a crash of the machine: no container does.
-fn mount_layers(lower: &[PathBuf], own: &OwnLayer, target: &Path) -> Result<(), Error> {
-    for folder in [target, &own.upper, &own.work] {
-        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+/// What lies below a container's own layer.
+struct Layers<'a> {
+    /// The writable layer of an ended container.
+    changed: Option<PathBuf>,
+    /// An image's, the topmost first.
+    image: &'a [PathBuf],
+    users: Option<&'a Users>,
+    /// A folder that is there for as long as the mounting takes.
+    mapped: &'a Path,
+}
+
+impl Layers<'_> {
+    /// Mounts them, with one for changes on top. The changes need not survive a crash of the machine: no container does.
+    fn mount(&self, own: &OwnLayer, target: &Path) -> Result<(), Error> {
+        for folder in [target, &own.upper, &own.work] {
+            fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        }
+        let Some(users) = self.users else { return self.overlay(self.image, own, target) };
+        users.give(&own.upper)?;
+        let mapped = self.map(users)?;
+        self.overlay(&mapped, own, target)?;
+        // The overlay holds mounts of its own of them.
+        mapped.iter().try_for_each(|layer| remora_sys::mount::unmount(layer).map(drop))?;
+        remove_folder(self.mapped)
     }
-    let upper = UpperLayer { upper: &own.upper, work: &own.work, volatile: true };
-    Ok(remora_sys::mount::overlay(Overlay { lower, upper: Some(upper) }, target)?)
+
+    fn map(&self, users: &Users) -> Result<Vec<PathBuf>, Error> {
+        let numbered = self.image.iter().enumerate();
+        let mapped = numbered.map(|(number, layer)| {
+            let place = self.mapped.join(number.to_string());
+            fs::create_dir_all(&place).map_err(failed("create", &place))?;
+            users.mount(layer, &place, Propagation::Private)?;
+            Ok(place)
+        });
+        mapped.collect()
+    }
+
+    fn overlay(&self, image: &[PathBuf], own: &OwnLayer, target: &Path) -> Result<(), Error> {
+        let lower: Vec<PathBuf> = self.changed.iter().chain(image).cloned().collect();
+        let upper = UpperLayer { upper: &own.upper, work: &own.work, volatile: true };
+        Ok(remora_sys::mount::overlay(Overlay { lower: &lower, upper: Some(upper) }, target)?)
+    }
 }

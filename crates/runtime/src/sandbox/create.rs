@@ -11,13 +11,15 @@ use remora_shim_protocol::{CgroupPaths, ShimConfig, StartRecord, StdioConfig};
 use remora_sys::namespace::{Kind, NewNamespaces};
 
 use super::{Sandbox, SandboxState, files, linux, namespaces, options};
-use crate::config::SandboxPaths;
+use crate::config::{ContainerPaths, SandboxPaths};
 use crate::container::{pin_pid_namespace, write_json};
 use crate::error::failed;
 use crate::identity;
 use crate::record::SandboxRecord;
+use crate::recovery::make_private_folder;
 use crate::shim::{self, ShimFiles};
 use crate::task::blocking;
+use crate::users::Users;
 use crate::{Error, Inner};
 
 /// As containerd's.
@@ -30,10 +32,15 @@ impl Inner {
         let metadata = config.metadata.clone().ok_or(Error::Missing("sandbox metadata"))?;
         self.low_level(&request.runtime_handler)?;
         let id = identity::new_id()?;
+        let users = Users::of(&config, &self.paths.sandbox(&id))?;
+        if users.is_some() {
+            self.require_user_namespaces(&request.runtime_handler)?;
+        }
         let guard = self.table.reserve("sandbox", &identity::sandbox_name(&metadata), &id)?;
         let draft = Arc::new(Draft {
             paths: self.paths.sandbox(&id),
-            pins: Pins::wanted(&config, &self.paths.sandbox(&id))?,
+            pins: Pins::wanted(&config, &self.paths.sandbox(&id), users.as_ref())?,
+            users,
             cgroup_parent: cgroup_parent(&self.cgroup_root, &linux(&config).cgroup_parent, &id),
             hostname: files::hostname(&config)?,
             handler: request.runtime_handler,
@@ -56,7 +63,7 @@ impl Inner {
     }
 
     async fn set_up(self: Arc<Self>, draft: Arc<Draft>) -> Result<Arc<Sandbox>, Error> {
-        make_folders(&draft).await?;
+        self.clone().make_folders(draft.clone()).await?;
         // The network takes longest: everything that does not depend on it goes beside it.
         let (network, ()) = tokio::try_join!(self.connect(&draft), self.clone().make_place(draft.clone()))?;
         if draft.shares_processes() {
@@ -71,10 +78,23 @@ impl Inner {
         Ok(Arc::new(Sandbox::new(record, draft.paths.clone(), SandboxState::Ready)))
     }
 
+    async fn make_folders(self: Arc<Self>, draft: Arc<Draft>) -> Result<(), Error> {
+        blocking(move || {
+            for folder in [&draft.paths.durable, &draft.paths.volatile] {
+                make_private_folder(folder)?;
+            }
+            let Some(users) = &draft.users else { return Ok(()) };
+            self.open_way()?;
+            users.let_through(&draft.paths.volatile)
+        })
+        .await
+    }
+
     /// Namespaces, and the network in them.
     async fn connect(&self, draft: &Arc<Draft>) -> Result<Option<Attachment>, Error> {
         let made = draft.clone();
-        blocking(move || made.pins.make(&made.hostname)).await?;
+        let shim = self.shim.clone();
+        blocking(move || made.pins.make(&made.hostname, made.users.as_ref(), &shim)).await?;
         let Some(netns) = draft.pins.network() else { return Ok(None) };
         let request = AttachRequest {
             sandbox: draft.id.clone(),
@@ -94,6 +114,7 @@ impl Inner {
                 let shm = draft.paths.shm();
                 fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
                 remora_sys::mount::tmpfs(&shm, Some(SHM_SIZE), 0o1777)?;
+                draft.users.iter().try_for_each(|users| users.give(&shm))?;
             }
             Ok(())
         })
@@ -118,6 +139,9 @@ impl Inner {
         let address = network.as_ref().and_then(Attachment::ip);
         let dns = network.as_ref().map(|network| network.dns.clone()).unwrap_or_default();
         files::write(&draft.config, &draft.hostname, &draft.paths, address, &dns)?;
+        if let Some(users) = &draft.users {
+            files::ALL.iter().try_for_each(|name| users.give(&draft.paths.file(name)))?;
+        }
         let record = SandboxRecord {
             id: draft.id.clone(),
             boot: self.host.boot.clone(),
@@ -139,12 +163,13 @@ impl Inner {
         let cgroup = Path::new(&draft.cgroup_parent).join(&draft.id);
         let spec = pause_spec(&PauseRequest {
             rootfs: paths.rootfs(),
-            program: self.shim.clone(),
+            program: draft.pause_program(&self.shim),
             libraries: libraries(),
             args: vec!["pause".to_owned()],
             cgroups_path: cgroup.clone(),
             cgroup_version: self.host.cgroup_version(),
             namespaces: namespaces(&draft.config, &draft.paths),
+            user_namespace: draft.users.as_ref().map(|users| users.ids),
         });
         let shim_config = ShimConfig {
             container_id: draft.id.clone(),
@@ -165,9 +190,16 @@ impl Inner {
             log: paths.shim_log(),
             id: draft.id.clone(),
         };
+        let (users, shim) = (draft.users.clone(), self.shim.clone());
         blocking(move || {
             for folder in [paths.rootfs(), paths.durable.clone()] {
                 fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+            }
+            if let Some(users) = users {
+                users.give(&paths.rootfs())?;
+                let program = pause_program(&paths);
+                remora_sys::mount::make_file_target(&program)?;
+                remora_sys::mount::bind(&shim, &program)?;
             }
             write_json(&paths.spec(), &spec)?;
             write_json(&paths.shim_config(), &shim_config)
@@ -200,12 +232,25 @@ struct Draft {
     config: PodSandboxConfig,
     paths: SandboxPaths,
     pins: Pins,
+    users: Option<Users>,
 }
 
 impl Draft {
     fn shares_processes(&self) -> bool {
         options(&self.config).pid() == NamespaceMode::Pod
     }
+
+    /// Our programs may lie where a pod's root cannot come to.
+    fn pause_program(&self, shim: &Path) -> PathBuf {
+        match self.users {
+            Some(_) => pause_program(&self.paths.pause()),
+            None => shim.to_owned(),
+        }
+    }
+}
+
+fn pause_program(paths: &ContainerPaths) -> PathBuf {
+    paths.volatile.join("program")
 }
 
 /// Where the loader and the C library of this host are.
@@ -221,41 +266,35 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    fn wanted(config: &PodSandboxConfig, paths: &SandboxPaths) -> Result<Self, Error> {
+    fn wanted(config: &PodSandboxConfig, paths: &SandboxPaths, users: Option<&Users>) -> Result<Self, Error> {
         let options = options(config);
         let own_network = options.network() != NamespaceMode::Node;
         let own_ipc = options.ipc() != NamespaceMode::Node;
         let kinds = [(Kind::Net, own_network), (Kind::Uts, own_network), (Kind::Ipc, own_ipc)];
         let wanted = kinds.into_iter().filter(|(_, own)| *own);
+        let gids = users.map(|users| &users.ids.gids);
         Ok(Pins {
             pins: wanted.map(|(kind, _)| (kind, paths.pin(kind.name()))).collect(),
-            sysctls: sandbox_sysctls(config, own_network, own_ipc).map_err(Error::SandboxSpec)?,
+            sysctls: sandbox_sysctls(config, own_network, own_ipc, gids).map_err(Error::SandboxSpec)?,
         })
     }
 
-    fn make(&self, hostname: &str) -> Result<(), Error> {
+    fn make(&self, hostname: &str, users: Option<&Users>, shim: &Path) -> Result<(), Error> {
         if self.pins.is_empty() {
             return Ok(());
         }
         let own_name = self.pins.iter().any(|(kind, _)| *kind == Kind::Uts);
         let hostname = own_name.then_some(hostname);
-        Ok(remora_sys::namespace::create(&NewNamespaces { pins: self.pins.clone(), hostname, sysctls: &self.sysctls })?)
+        let new = NewNamespaces { pins: self.pins.clone(), hostname, sysctls: &self.sysctls };
+        match users {
+            Some(users) => users.create(&new, shim),
+            None => Ok(remora_sys::namespace::create(&new)?),
+        }
     }
 
     fn network(&self) -> Option<PathBuf> {
         self.pins.iter().find(|(kind, _)| *kind == Kind::Net).map(|(_, path)| path.clone())
     }
-}
-
-async fn make_folders(draft: &Arc<Draft>) -> Result<(), Error> {
-    let draft = draft.clone();
-    blocking(move || {
-        for folder in [&draft.paths.durable, &draft.paths.volatile] {
-            fs::create_dir_all(folder).map_err(failed("create", folder))?;
-        }
-        Ok(())
-    })
-    .await
 }
 
 /// Below the runtime's own cgroup, whatever the request says (it may name that itself); a sandbox that names none has one of its own.

@@ -14,6 +14,7 @@ use crate::error::failed;
 pub(super) const HOSTS: &str = "hosts";
 pub(super) const HOSTNAME: &str = "hostname";
 pub(super) const RESOLV_CONF: &str = "resolv.conf";
+pub(super) const ALL: [&str; 3] = [HOSTS, HOSTNAME, RESOLV_CONF];
 
 /// The pod's own name, or the host's in its network.
 pub(super) fn hostname(config: &PodSandboxConfig) -> Result<String, Error> {

@@ -12,7 +12,7 @@ mod stop;
 use std::path::PathBuf;
 
 use remora_cri::{
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig, UserNamespace,
 };
 use remora_oci_config::{EtcFiles, Join, NamespacePaths, SandboxFiles};
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::config::SandboxPaths;
 use crate::record::SandboxRecord;
+use crate::users::{USER, Users};
 
 pub(crate) use status::sandbox_matches;
 
@@ -104,6 +105,11 @@ impl Sandbox {
         namespaces(&self.record.config, &self.paths)
     }
 
+    /// Its user namespace; none is the host's.
+    pub(crate) fn users(&self) -> Result<Option<Users>, Error> {
+        Users::of(&self.record.config, &self.paths)
+    }
+
     /// Files that its containers see.
     pub(crate) fn files(&self) -> SandboxFiles {
         let shm = match options(&self.record.config).ipc() {
@@ -158,6 +164,10 @@ fn namespaces(config: &PodSandboxConfig, paths: &SandboxPaths) -> NamespacePaths
             NamespaceMode::Pod => Join::Path(paths.pin("pid")),
             NamespaceMode::Node => Join::Host,
             NamespaceMode::Container | NamespaceMode::Target => Join::New,
+        },
+        user: match options.userns_options.as_ref().map(UserNamespace::mode) {
+            Some(NamespaceMode::Pod) => Join::Path(paths.pin(USER)),
+            _ => Join::Host,
         },
     }
 }

@@ -11,10 +11,11 @@ use super::{Sandbox, SandboxState};
 use crate::config::SandboxPaths;
 use crate::container::exit_of;
 use crate::task::blocking;
+use crate::users::USER;
 use crate::{Error, Inner};
 
 /// Names of the files on which namespaces are pinned.
-const PINS: [&str; 4] = ["pid", "net", "uts", "ipc"];
+const PINS: [&str; 5] = ["pid", "net", "uts", "ipc", USER];
 
 impl Inner {
     /// Repeating it does no harm: what is stopped already stays so.

@@ -307,13 +307,13 @@ pub(crate) fn kill(pid: i32) {
 
 /// The configuration of a runtime below a folder.
 pub(crate) fn config(folder: &Path, cgroup_root: &str, network: Arc<dyn Network>) -> RuntimeConfig {
-    let handler = |path: PathBuf| Handler { path, args: Vec::new() };
+    let handler = |name: &str, path| Handler { path, args: Vec::new(), user_namespaces: name != "crun" };
     let handlers = [("", binary("remora-create")), ("runc", "/usr/sbin/runc".into()), ("crun", "/usr/bin/crun".into())];
     RuntimeConfig {
         root: folder.join("root"),
         run: folder.join("run"),
         shim: binary("remora-shim"),
-        handlers: handlers.map(|(name, path)| (name.to_owned(), handler(path))).into(),
+        handlers: handlers.map(|(name, path)| (name.to_owned(), handler(name, path))).into(),
         network,
         images: Arc::new(PlainImage { folder: folder.join("images") }),
         cgroup_root: cgroup_root.to_owned(),

@@ -58,6 +58,11 @@ impl FakeRuntime {
         self.lock().sandbox_error = why.map(str::to_owned);
     }
 
+    /// From now on it says that pods cannot have users of their own.
+    pub fn knows_no_user_namespaces(&self) {
+        self.lock().user_namespaces = false;
+    }
+
     /// Ends the newest container of this name, as if its program had ended.
     pub fn exit(&self, container: &str, code: i32) {
         let id = self.lock().newest(container);
@@ -108,6 +113,20 @@ impl FakeRuntime {
         let linux = state.containers.get(&id)?.config.linux.clone()?;
         let options = linux.security_context?.namespace_options?;
         Some((options.pid, options.target_id))
+    }
+
+    /// The first ids on the host that the newest container of this name is given: its own, its sandbox's and each of its mounts'. None is the
+    /// host's users.
+    pub fn first_ids(&self, container: &str) -> Option<Vec<Option<u32>>> {
+        let state = self.lock();
+        let container = state.containers.get(&state.newest(container)?)?;
+        let first = |ids: &[remora_cri::IDMapping]| ids.first().map(|ids| ids.host_id);
+        let of = |options: Option<remora_cri::NamespaceOption>| first(&options?.userns_options?.uids);
+        let own = container.config.linux.clone()?.security_context?.namespace_options;
+        let sandbox =
+            state.sandboxes.get(&container.sandbox)?.config.linux.clone()?.security_context?.namespace_options;
+        let mounts = container.config.mounts.iter().map(|mount| first(&mount.uid_mappings));
+        Some([of(own), of(sandbox)].into_iter().chain(mounts).collect())
     }
 
     /// The environment of the newest container of this name.

@@ -10,9 +10,9 @@ use remora_cri::{
     CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, ListContainersRequest,
     ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse, NamespaceMode, PodSandbox, PodSandboxState,
     PodSandboxStatusRequest, PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest,
-    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeService,
-    RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest,
-    VersionResponse,
+    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeHandler,
+    RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse,
+    StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
 
 use super::FakeRuntime;
@@ -34,7 +34,10 @@ impl RuntimeService for FakeRuntime {
         let fine =
             |kind: &str| RuntimeCondition { r#type: kind.to_owned(), status: true, ..RuntimeCondition::default() };
         let status = RuntimeStatus { conditions: vec![fine("RuntimeReady"), fine("NetworkReady")] };
-        Ok(StatusResponse { status: Some(status), ..StatusResponse::default() })
+        let user_namespaces = self.lock().user_namespaces;
+        let features = RuntimeHandlerFeatures { user_namespaces, ..RuntimeHandlerFeatures::default() };
+        let handler = RuntimeHandler { name: String::new(), features: Some(features) };
+        Ok(StatusResponse { status: Some(status), runtime_handlers: vec![handler], ..StatusResponse::default() })
     }
 
     async fn run_pod_sandbox(&self, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse, Error> {

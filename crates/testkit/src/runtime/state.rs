@@ -21,6 +21,7 @@ pub(super) struct State {
     pub(super) images: BTreeMap<String, Image>,
     pub(super) pull_takes: Duration,
     pub(super) sandbox_error: Option<String>,
+    pub(super) user_namespaces: bool,
     pub(super) sandboxes: BTreeMap<String, Sandbox>,
     pub(super) containers: BTreeMap<String, Container>,
     /// A container, and the code with which it exits once its state has been asked for.
@@ -58,6 +59,7 @@ impl State {
             images: BTreeMap::new(),
             pull_takes: Duration::ZERO,
             sandbox_error: None,
+            user_namespaces: true,
             sandboxes: BTreeMap::new(),
             containers: BTreeMap::new(),
             exits_once_seen: None,
