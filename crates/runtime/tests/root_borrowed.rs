@@ -125,6 +125,9 @@ fn the_root_of_a_read_only_target_without_a_shell_is_seen_with_tools_and_nothing
         assert_eq!((ended.exit_code, out.as_slice()), (0, expected.as_slice()), "{log:?}");
         assert!(log.iter().any(|line| line.contains("Read-only file system")), "{log:?}");
         assert!(log.iter().any(|line| line.contains("ls: /bin/sh: No such file or directory")), "{log:?}");
+        let left = remora_sys::mount::mounts().unwrap().into_iter().map(|mount| mount.target);
+        let left: Vec<PathBuf> = left.filter(|at| at.ends_with(format!("{debugger}/rootfs"))).collect();
+        assert!(left.is_empty(), "the target's root stays mounted: {left:?}");
         remove(&world, &debugger).await;
         assert_eq!(before, (changes(&world, &id), mounts_of(&world, &id).await));
         assert_eq!(world.status(&id).await.state(), ContainerState::Running);

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{Wish, initialized, passed, wish};
 use crate::Now;
 use crate::action::{Action, Plan, StopReason, Subject, Target};
+use crate::features::{Root, features};
 use crate::kinds::Starts;
 use crate::life::{active_deadline, with_grace};
 use crate::note::Happening;
@@ -182,10 +183,16 @@ impl Planner<'_> {
         self.act(Action::EnsureImage { container, image, pull: spec.pull });
     }
 
-    /// A start failed for want of its target, which runs now: no need to wait.
+    /// A start failed for want of its target, which has come since: it runs, or has ended where its crash is what is to be looked at. No need to
+    /// wait.
     fn target_came_after(&self, spec: &ContainerSpec<'_>, failure: &StartFailure) -> bool {
-        let target = spec.target.and_then(|name| self.observed.track(name)).and_then(|t| t.last());
-        target.is_some_and(|a| matches!(a.state, AttemptState::Running { since } if since > failure.at))
+        let is_for_crash = features(spec).is_ok_and(|features| features.root == Some(Root::Crashed));
+        let attempts = spec.target.and_then(|name| self.observed.track(name)).map(|t| t.attempts.as_slice());
+        attempts.unwrap_or_default().iter().any(|attempt| match &attempt.state {
+            AttemptState::Running { since } => !is_for_crash && *since > failure.at,
+            AttemptState::Exited(exit) => is_for_crash && exit.finished > failure.at,
+            AttemptState::Created => false,
+        })
     }
 
     fn target(&self, name: &str) -> Target {

@@ -229,8 +229,8 @@ fn the_root_of_a_crashed_container() {
         &[
             ("", STARTS),
             ("add d on crashed a", "image of d | start d in a"),
-            ("a exits 1", "image of a | start a #1"),
-            ("10 s pass", "image of d | start d in a"),
+            ("1 s pass", ""),
+            ("a exits 1", "image of a, image of d | start a #1, start d in a"),
             ("a exits 1", "say that a crashes"),
             ("10 s pass", "image of a | start a #2"),
             ("d exits 0", "remove old a"),

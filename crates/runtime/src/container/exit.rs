@@ -7,6 +7,7 @@ use remora_cri::ContainerEventType;
 use remora_shim_protocol::{ExitRecord, ProcessState, Reply, Request, StartRecord};
 use tokio::sync::watch;
 
+use super::asked::root_of;
 use super::{Container, Exit, State};
 use crate::config::ContainerPaths;
 use crate::identity;
@@ -26,6 +27,7 @@ impl Inner {
     }
 
     async fn ended(&self, container: &Container, seen: Result<ExitRecord, Error>) {
+        give_root_back(container).await;
         match seen {
             Ok(record) => self.exited(container, record),
             Err(error) => self.lost(container, &error).await,
@@ -114,6 +116,18 @@ async fn wait(runtime: Weak<Inner>, mut closing: watch::Receiver<()>, container:
     };
     if let Some(runtime) = runtime.upgrade() {
         runtime.ended(&container, seen).await;
+    }
+}
+
+/// Takes down the mounts of another container's root: for as long as they stand, so do that one's volumes. What cannot be done is logged; the
+/// pod's end takes them down too.
+async fn give_root_back(container: &Container) {
+    if root_of(&container.record().config).is_none() {
+        return;
+    }
+    let rootfs = container.paths.rootfs();
+    if let Err(error) = blocking(move || Ok(remora_sys::mount::unmount_below(&rootfs)?)).await {
+        tracing::warn!(container = container.id(), error = crate::error::chain(&error), "a borrowed root stays mounted");
     }
 }
 
