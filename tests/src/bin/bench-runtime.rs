@@ -141,7 +141,8 @@ fn pid_in(file: &Path) -> Result<Pid> {
 /// Waits for the end of a process that a runtime has left to us: `delete` waits in vain for one that nobody reaps.
 fn reap(file: &Path) -> Result<()> {
     let pid = pid_in(file)?;
-    waitpid(Some(pid), WaitOptions::empty()).with_context(|| format!("waiting for process {}", pid.as_raw_nonzero()))?;
+    waitpid(Some(pid), WaitOptions::empty())
+        .with_context(|| format!("waiting for process {}", pid.as_raw_nonzero()))?;
     Ok(())
 }
 

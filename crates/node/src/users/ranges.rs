@@ -103,6 +103,7 @@ fn range_of(line: &str) -> Option<(u32, u32)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
 mod tests {
     use super::*;
 

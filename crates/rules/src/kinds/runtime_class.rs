@@ -22,7 +22,7 @@ pub fn validate(class: &Value) -> FieldErrors {
     let scheduling = Path::new("scheduling");
     errors.extend(validate_labels(at(class, &["scheduling", "nodeSelector"]), &scheduling.child("nodeSelector")));
     errors.extend(validate_tolerations(
-        &typed(at(class, &["scheduling", "tolerations"])),
+        &typed::<Vec<_>>(at(class, &["scheduling", "tolerations"])),
         &scheduling.child("tolerations"),
     ));
     errors
@@ -37,7 +37,7 @@ pub fn validate_update(new: &Value, old: &Value) -> FieldErrors {
     errors
 }
 
-fn validate_tolerations(tolerations: &Vec<Toleration>, path: &Path<'_>) -> FieldErrors {
+fn validate_tolerations(tolerations: &[Toleration], path: &Path<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
     for (i, toleration) in tolerations.iter().enumerate() {
         let place = path.index(i);

@@ -127,7 +127,11 @@ async fn give_root_back(container: &Container) {
     }
     let rootfs = container.paths.rootfs();
     if let Err(error) = blocking(move || Ok(remora_sys::mount::unmount_below(&rootfs)?)).await {
-        tracing::warn!(container = container.id(), error = crate::error::chain(&error), "a borrowed root stays mounted");
+        tracing::warn!(
+            container = container.id(),
+            error = crate::error::chain(&error),
+            "a borrowed root stays mounted"
+        );
     }
 }
 
