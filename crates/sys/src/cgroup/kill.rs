@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Result;
@@ -16,10 +16,8 @@ use crate::process::PidFd;
 pub fn processes(folder: &Path) -> Result<Vec<i32>> {
     let mut all = match fs::read_to_string(folder.join("cgroup.procs")) {
         Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
-        // ENODEV: the folder is being removed; EOPNOTSUPP: a threaded v2 cgroup, whose processes are listed above it.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {
-            Vec::new()
-        }
+        // A threaded v2 cgroup: its processes are listed above it.
+        Err(error) if is_gone(&error) || error.raw_os_error() == Some(libc::EOPNOTSUPP) => Vec::new(),
         Err(error) => return Err(failed("list the processes of cgroup", folder.display())(error)),
     };
     for below in folders_below(folder) {
@@ -83,11 +81,22 @@ pub fn kill_round(folders: &[PathBuf]) -> Result<Vec<PidFd>> {
             handles.push(handle);
         }
     }
-    for kill in folders.iter().map(|folder| folder.join("cgroup.kill")).filter(|kill| kill.exists()) {
-        fs::write(&kill, "1").map_err(failed("write", kill.display()))?;
-    }
+    folders.iter().try_for_each(|folder| kill_in_one_step(&folder.join("cgroup.kill")))?;
     drop(freezer);
     Ok(handles)
+}
+
+/// A folder without that file is of v1, or of a kernel before 5.14; one that is gone holds nobody.
+fn kill_in_one_step(file: &Path) -> Result<()> {
+    match fs::OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(b"1")) {
+        Err(error) if !is_gone(&error) => Err(failed("write", file.display())(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The cgroup was removed before (ENOENT) or while (ENODEV) its file was open.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 fn listed(folders: &[PathBuf]) -> Result<BTreeSet<i32>> {
