@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use remora_cri::{
-    Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStatusRequest, ContainerStatusResponse,
-    CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, ListContainersRequest,
-    ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse, NamespaceMode, PodSandbox, PodSandboxState,
-    PodSandboxStatusRequest, PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest,
-    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeService,
+    CgroupDriver, Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStatusRequest,
+    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse,
+    LinuxRuntimeConfiguration, ListContainersRequest, ListContainersResponse, ListPodSandboxRequest,
+    ListPodSandboxResponse, NamespaceMode, PodSandbox, PodSandboxState, PodSandboxStatusRequest,
+    PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
+    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeService,
     RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest,
     VersionResponse,
 };
@@ -35,6 +36,11 @@ impl RuntimeService for FakeRuntime {
             |kind: &str| RuntimeCondition { r#type: kind.to_owned(), status: true, ..RuntimeCondition::default() };
         let status = RuntimeStatus { conditions: vec![fine("RuntimeReady"), fine("NetworkReady")] };
         Ok(StatusResponse { status: Some(status), ..StatusResponse::default() })
+    }
+
+    async fn runtime_config(&self) -> Result<RuntimeConfigResponse, Error> {
+        let cgroup_driver = CgroupDriver::Cgroupfs as i32;
+        Ok(RuntimeConfigResponse { linux: Some(LinuxRuntimeConfiguration { cgroup_driver }) })
     }
 
     async fn run_pod_sandbox(&self, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse, Error> {
