@@ -67,6 +67,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("etcd-client", &["store"]),
     ("tokio-tungstenite", &["streaming"]),
     ("rtnetlink", &["network"]),
+    ("zbus", &["runtime"]),
     ("nftables", &["network"]),
     ("oci-client", &["images"]),
     ("tonic", &["cri-grpc", "node"]),

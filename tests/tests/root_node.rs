@@ -82,8 +82,22 @@ fn cgroups(id: &str) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(mount)? {
         hierarchies.push(entry?.path());
     }
-    let folders = hierarchies.into_iter().map(|hierarchy| hierarchy.join(format!("remora-{id}")));
+    // As Remora makes them itself, and as systemd does.
+    let names = [format!("remora-{id}"), format!("remora_{id}.slice")];
+    let folders = hierarchies.iter().flat_map(|hierarchy| names.iter().map(|name| hierarchy.join(name)));
     Ok(folders.filter(|folder| folder.exists()).collect())
+}
+
+/// What systemd knows of a node, on a machine where it makes the cgroups.
+fn units(id: &str) -> Result<Vec<String>> {
+    let pattern = format!("remora_{id}*");
+    let list = ["list-units", "--all", "--plain", "--no-legend", &pattern];
+    let listed = String::from_utf8(Command::new("systemctl").args(list).output()?.stdout)?;
+    Ok(listed.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect())
+}
+
+fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").exists() && Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 #[test]
@@ -134,12 +148,25 @@ fn containers_survive_the_kill_of_the_daemon_and_down_leaves_nothing() -> Result
 
     let id = std::fs::read_to_string(node.dir.join("data/node-id"))?;
     ensure!(!cgroups(id.trim())?.is_empty(), "the check for cgroups would find none even while the node runs");
+    if has_systemd() {
+        let known = units(id.trim())?;
+        let is_there = |start: &str, end: &str| known.iter().any(|unit| unit.starts_with(start) && unit.ends_with(end));
+        let name = format!("remora_{}-", id.trim());
+        ensure!(
+            is_there(&format!("{name}kubepods-besteffort-pod"), ".slice") && is_there(&name, ".scope"),
+            "{known:?}"
+        );
+    }
     ensure!(!traces(&node.dir)?.is_empty(), "the check for traces would find none even while the node runs");
     node.ok("down")?;
     let left = traces(&node.dir)?;
     ensure!(left.is_empty(), "down left {left:#?}");
     let left = cgroups(id.trim())?;
     ensure!(left.is_empty(), "down left {left:#?}");
+    if has_systemd() {
+        let left = units(id.trim())?;
+        ensure!(left.is_empty(), "down left {left:#?}");
+    }
     let links = node.inside(&["ip", "-o", "link"])?.stdout;
     ensure!(links.lines().count() == 1, "down left interfaces: {links}");
     let rules = node.inside(&["nft", "list", "ruleset"])?.stdout;
@@ -288,6 +315,28 @@ fn without_root_up_says_so() -> Result<()> {
     ensure!(output.status.code() == Some(1), "{said}");
     ensure!(said.contains("a node needs root") && said.contains("hint: sudo remora up"), "{said}");
     ensure!(!Path::new("/tmp/remora-nobody").exists(), "something was left behind");
+    Ok(())
+}
+
+#[test]
+fn a_cgroup_driver_that_cannot_be_is_refused_in_one_sentence() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    if has_systemd() {
+        return Ok(());
+    }
+    let dir = std::env::temp_dir().join(format!("remora-driver-{}", std::process::id()));
+    let output = outer
+        .command(outer.remora_path())?
+        .args(["up", "--detach", "--cgroup-driver", "systemd", "--listen", "127.0.0.1:16443", "--data-dir"])
+        .arg(dir.join("data"))
+        .arg("--run-dir")
+        .arg(dir.join("run"))
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{said}");
+    ensure!(said.contains("the cgroup driver systemd cannot be used: "), "{said}");
+    ensure!(traces(&dir)?.is_empty());
+    std::fs::remove_dir_all(&dir)?;
     Ok(())
 }
 

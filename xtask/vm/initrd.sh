@@ -1,5 +1,7 @@
 #!/bin/busybox sh
-# The VM's first program: makes the root file system and hands over to `init.sh`. /settings, written by xtask, says:
+# The VM's first program: makes the root file system and hands over to `init.sh`, or to systemd, which starts that as its only service.
+# /settings, written by xtask, says:
+#   INIT      who is process 1: script or systemd
 #   RUN       the run's folder on the host: init.sh, job.sh
 #   LIBRARY   the folder on the host that holds lib/modules of the kernel
 #   DRIVERS   the kernel modules that this script needs
@@ -33,4 +35,29 @@ mount -t tmpfs -o mode=755 run /new/run
 mount --move /proc /new/proc
 mount --move /sys /new/sys
 mount --move /dev /new/dev
-exec switch_root /new /bin/sh "$RUN/init.sh"
+[ "$INIT" = systemd ] || exec switch_root /new /bin/sh "$RUN/init.sh"
+
+# None of what this host would start: the job needs only systemd itself.
+mkdir -p /new/run/systemd/system
+# The bus on which systemd is asked for units; without all that comes before it in a boot.
+for unit in dbus.socket dbus.service; do
+    mkdir "/new/run/systemd/system/$unit.d"
+    printf '[Unit]\nDefaultDependencies=no\n' > "/new/run/systemd/system/$unit.d/alone.conf"
+done
+cat > /new/run/systemd/system/job.service <<END
+[Unit]
+Description=The job of this virtual machine
+DefaultDependencies=no
+Wants=dbus.service
+After=dbus.service
+[Service]
+ExecStart=/bin/sh $RUN/init.sh systemd
+StandardOutput=null
+StandardError=kmsg
+KillMode=process
+Delegate=yes
+TasksMax=infinity
+OOMPolicy=continue
+LimitNOFILE=524288
+END
+exec switch_root /new /lib/systemd/systemd --unit=job.service

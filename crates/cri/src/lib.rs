@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 pub mod annotations;
+mod cgroup;
 mod error;
 pub mod labels;
 mod messages;
 mod services;
 
+pub use cgroup::{SLICE, expand_slice, slice_part, slice_path};
 pub use error::{Code, Error};
 pub use messages::*;
 pub use services::{ContainerEvents, ImageService, RuntimeService};

@@ -14,8 +14,8 @@ use crate::{
     ImageStatusResponse, ListContainersRequest, ListContainersResponse, ListImagesRequest, ListImagesResponse,
     ListPodSandboxRequest, ListPodSandboxResponse, PodSandboxStatusRequest, PodSandboxStatusResponse, PullImageRequest,
     PullImageResponse, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
-    RunPodSandboxRequest, RunPodSandboxResponse, StartContainerRequest, StatusRequest, StatusResponse,
-    StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeConfigResponse, StartContainerRequest, StatusRequest,
+    StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
 
 /// The stream of `GetContainerEvents`: container created, started, stopped, deleted. It ends when the runtime goes away.
@@ -30,6 +30,9 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn version(&self) -> Result<VersionResponse, Error>;
     /// Whether runtime and network are ready, and which handlers there are.
     async fn status(&self, request: StatusRequest) -> Result<StatusResponse, Error>;
+    /// What a kubelet must do as the runtime does: whose cgroups they are. [`Code::Unimplemented`](crate::Code::Unimplemented) for those who are
+    /// older than the call (containerd 1.7).
+    async fn runtime_config(&self) -> Result<RuntimeConfigResponse, Error>;
 
     /// Creates and starts a sandbox: namespaces, network, cgroup parent.
     async fn run_pod_sandbox(&self, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse, Error>;

@@ -27,7 +27,7 @@ pub struct Config {
     pub root: PathBuf,
     /// Container logs, usually `/var/log/pods`: `NAMESPACE_NAME_UID/CONTAINER/N.log`.
     pub logs: PathBuf,
-    /// The cgroup below which pods stand, `/remora`: `ROOT/kubepods/CLASS/podUID`.
+    /// The cgroup below which pods stand, `/remora`: `ROOT/kubepods/CLASS/podUID`, or the slices of these names if the runtime's cgroups are systemd's.
     pub cgroup_root: String,
     /// Containers without a seccomp profile get the runtime's default one, not none (kubelet's `--seccomp-default`).
     pub seccomp_default: bool,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use remora_cri::CgroupDriver;
 use remora_decide::{Happening, notes};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) runtime_name: String,
     /// Its name and version, `remora://0.1.0`.
     pub(crate) runtime_version: String,
+    /// Whose cgroups are: pods' are named accordingly.
+    pub(crate) cgroup_driver: CgroupDriver,
     /// Every task; shutdown waits for them.
     pub(crate) tasks: TaskTracker,
     /// Cancelled at shutdown: begin nothing new.

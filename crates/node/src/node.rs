@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use remora_cri::Error as CriError;
+use remora_cri::{CgroupDriver, Code, Error as CriError, RuntimeService};
 use remora_streaming::PodStreams;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,7 @@ impl Node {
         let folder = |source| NodeError::Folder { path: config.root.display().to_string(), source };
         std::fs::create_dir_all(config.root.join("pods")).map_err(folder)?;
         let version = config.runtime.version().await.map_err(NodeError::Runtime)?;
+        let cgroup_driver = cgroup_driver(&*config.runtime).await.map_err(NodeError::Runtime)?;
         let (recorder, writer) =
             Recorder::new(config.client.clone(), config.node_name.clone(), Arc::clone(&config.clock));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -85,6 +86,7 @@ impl Node {
             ranges: Mutex::new(()),
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             runtime_name: version.runtime_name,
+            cgroup_driver,
             tasks: tasks.clone(),
             stop: stop.clone(),
             config,
@@ -110,6 +112,16 @@ impl Node {
         if tokio::time::timeout(PATIENCE, self.context.tasks.wait()).await.is_err() {
             tracing::warn!("some work was not finished at the end of the node agent");
         }
+    }
+}
+
+/// The runtime says whose cgroups are. One that is too old to be asked has folders, which is containerd's default.
+async fn cgroup_driver(runtime: &dyn RuntimeService) -> Result<CgroupDriver, CriError> {
+    match runtime.runtime_config().await {
+        // CRI's first value is systemd, and an answer without one says so too.
+        Ok(config) => Ok(config.linux.map_or(CgroupDriver::Cgroupfs, |linux| linux.cgroup_driver())),
+        Err(error) if error.code == Code::Unimplemented => Ok(CgroupDriver::Cgroupfs),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,9 +10,12 @@ use crate::CgroupVersion;
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
 
+/// A file of a cgroup and what is written to it.
+pub type CgroupFile = (&'static str, String);
+
 /// File names and values, in the order of writing. Zero means "not limited" and is not written.
-pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVersion) -> Vec<(&'static str, String)> {
-    let mut files: Vec<(&'static str, String)> = Vec::new();
+pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVersion) -> Vec<CgroupFile> {
+    let mut files: Vec<CgroupFile> = Vec::new();
     let shares = resources.cpu_shares.clamp(MIN_SHARES, MAX_SHARES);
     let period = if resources.cpu_period > 0 { resources.cpu_period } else { 100_000 };
     let (has_shares, has_quota) = (resources.cpu_shares > 0, resources.cpu_quota > 0);
@@ -34,6 +37,52 @@ pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVers
     // CRI has no field for it; the file is the same in either hierarchy.
     files.extend(resources.unified.get("pids.max").map(|limit| ("pids.max", limit.clone())));
     files
+}
+
+/// The same as properties of a systemd unit (systemd.resource-control(5)), and what is no property. All of them are D-Bus's `t`.
+///
+/// systemd writes the files of its units from their properties, at every `daemon-reload` anew: what is only in a file does not stay there.
+pub fn unit_properties(files: Vec<CgroupFile>) -> (Vec<(&'static str, u64)>, Vec<CgroupFile>) {
+    let (mut properties, mut rest) = (Vec::new(), Vec::new());
+    for (name, value) in files {
+        match of_file(name, &value) {
+            Some(of_file) => properties.extend(of_file),
+            None => rest.push((name, value)),
+        }
+    }
+    (properties, rest)
+}
+
+fn of_file(name: &str, value: &str) -> Option<Vec<(&'static str, u64)>> {
+    let property = match name {
+        "cpu.max" => return of_cpu_max(value),
+        "cpu.weight" => "CPUWeight",
+        "memory.min" => "MemoryMin",
+        "memory.low" => "MemoryLow",
+        "memory.high" => "MemoryHigh",
+        "memory.max" => "MemoryMax",
+        "memory.swap.max" => "MemorySwapMax",
+        "pids.max" => "TasksMax",
+        _ => return None,
+    };
+    Some(vec![(property, amount(value)?)])
+}
+
+fn of_cpu_max(value: &str) -> Option<Vec<(&'static str, u64)>> {
+    /// systemd keeps a unit's quota as whole percents of a processor, and reads it anew from there.
+    const PERCENT_US: u64 = 10_000;
+    let (quota, period) = value.split_once(' ')?;
+    let (quota, period) = (amount(quota)?, amount(period)?);
+    let per_second = match quota {
+        u64::MAX => u64::MAX,
+        // Rounded up, as runc does: less than was asked for would slow the containers down.
+        quota => quota.saturating_mul(1_000_000).checked_div(period)?.div_ceil(PERCENT_US) * PERCENT_US,
+    };
+    Some(vec![("CPUQuotaPeriodUSec", period), ("CPUQuotaPerSecUSec", per_second)])
+}
+
+fn amount(text: &str) -> Option<u64> {
+    if text == "max" { Some(u64::MAX) } else { text.parse().ok() }
 }
 
 fn limit(bytes: i64) -> Option<String> {
@@ -81,5 +130,22 @@ mod tests {
             &[("cpu.weight", "39"), ("cpu.max", "50000 100000"), ("memory.max", "64"), ("pids.max", "7")],
         );
         check(&LinuxContainerResources::default(), CgroupVersion::V1, &[]);
+    }
+    #[test]
+    fn what_systemd_manages_becomes_a_property() {
+        let check = |file: (&'static str, &str), properties: &[(&str, u64)]| {
+            let file = (file.0, file.1.to_owned());
+            let (found, rest) = unit_properties(vec![file.clone()]);
+            assert_eq!(found, properties, "{file:?}");
+            assert_eq!(rest.contains(&file), properties.is_empty(), "{file:?}");
+        };
+        check(("cpu.weight", "39"), &[("CPUWeight", 39)]);
+        check(("cpu.max", "50000 100000"), &[("CPUQuotaPeriodUSec", 100_000), ("CPUQuotaPerSecUSec", 500_000)]);
+        check(("cpu.max", "1500 100000"), &[("CPUQuotaPeriodUSec", 100_000), ("CPUQuotaPerSecUSec", 20_000)]);
+        check(("cpu.max", "max 100000"), &[("CPUQuotaPeriodUSec", 100_000), ("CPUQuotaPerSecUSec", u64::MAX)]);
+        check(("memory.max", "67108864"), &[("MemoryMax", 64 << 20)]);
+        check(("pids.max", "max"), &[("TasksMax", u64::MAX)]);
+        check(("hugetlb.2MB.max", "0"), &[]);
+        check(("cpu.max", "5 0"), &[]);
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use remora_cli::control::client::ControlClient;
 use remora_cli::{CommandError, DownArgs, Kind, print_line};
+use remora_cri::CgroupDriver;
 use remora_sys::file::{FolderLock, lock_folder};
 use remora_sys::process::PidFd;
 
@@ -63,7 +64,8 @@ fn take_lock(place: &Place) -> Result<FolderLock, CommandError> {
 }
 
 async fn tear_down(place: &Place, libexec: &std::path::Path) -> Result<()> {
-    let options = MachineOptions { mirrors: &[], pod_cidr: None, oci_runtime: None };
+    let options =
+        MachineOptions { mirrors: &[], pod_cidr: None, oci_runtime: None, cgroup_driver: CgroupDriver::Cgroupfs };
     let machine = Machine::open_with(&options, place, libexec).await?;
     machine.tear_down().await?;
     remora_node::tear_down(&place.node()).context("removing volumes")?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use remora_cri::CgroupDriver;
 use remora_network::Network;
 
 use crate::Images;
@@ -27,6 +28,8 @@ pub struct RuntimeConfig {
     pub images: Arc<dyn Images>,
     /// One name below which all cgroups of this runtime lie, such as `remora-node1`. Pods' `cgroup_parent` is taken from there.
     pub cgroup_root: String,
+    /// Who makes cgroups from now on. What was made by the other is known by its path, and taken away all the same.
+    pub cgroup_driver: CgroupDriver,
     /// How many bytes of a container's latest output are kept for those who attach later.
     pub replay_bytes: usize,
 }

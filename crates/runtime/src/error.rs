@@ -161,6 +161,26 @@ pub enum Error {
     /// Bytes on a shim's socket.
     #[error("cannot understand the shim")]
     Frame(#[from] FrameError),
+    /// systemd, which keeps this machine's cgroups.
+    #[error("cannot {action} {unit}")]
+    Systemd {
+        /// What was tried.
+        action: &'static str,
+        /// On which unit.
+        unit: String,
+        /// Its answer.
+        #[source]
+        source: Box<zbus::Error>,
+    },
+    /// The cgroup driver `systemd` on a machine where it cannot work.
+    #[error("the cgroup driver systemd cannot be used: {missing}")]
+    CgroupDriver {
+        /// Why.
+        missing: &'static str,
+        /// What came instead of an answer.
+        #[source]
+        source: Option<Box<zbus::Error>>,
+    },
     /// A command took longer than the request allows.
     #[error("command {command:?} timed out after {seconds} s")]
     Timeout {

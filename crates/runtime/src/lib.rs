@@ -4,6 +4,7 @@
 //! node ── cri::RuntimeService, streaming::ContainerStreams ──▶ Runtime
 //!   sandbox/    namespaces pinned on files, network, cgroup, shared files        (network, sys)
 //!   container/  image layers → overlay → bundle → shim → exit                     (images, oci-config, sys)
+//!   cgroup/     who makes cgroups: folders of ours, or units of systemd's          (sys)
 //!   shim/       the other end of a shim's socket                                  (shim-protocol)
 //!   record      what is written down, so that the next daemon adopts what runs    (recovery, teardown)
 //! ```
@@ -16,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod config;
 mod container;
 #[cfg(feature = "contract")]
@@ -39,6 +41,7 @@ mod task;
 mod teardown;
 mod users;
 
+pub use cgroup::{detect_cgroup_driver, require_systemd};
 pub use config::{Handler, RuntimeConfig};
 pub use error::Error;
 pub use images::{Images, LeasedImage};

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use remora_cri::CgroupDriver;
 use remora_images::LayerLease;
 use remora_shim_protocol::{ExitRecord, Frame, ProcessState, Reply, Request, ShimConfig, StartRecord, encode};
 
@@ -73,6 +74,7 @@ pub(crate) async fn recover(runtime: &Arc<Inner>) -> Result<(), Error> {
         Ok(())
     })
     .await?;
+    runtime.prune_units().await;
     let attached: Vec<String> =
         runtime.table.sandboxes().iter().filter(|s| s.is_attached()).map(|s| s.id().to_owned()).collect();
     runtime.network.gc(&attached).await.map_err(|source| Error::Network { id: "all".to_owned(), source })
@@ -228,11 +230,11 @@ impl Inner {
         [&sandbox.volatile, &sandbox.durable].into_iter().try_for_each(|folder| remove_folder(folder))
     }
 
-    /// Cgroups of sandboxes that nobody knows. Those that hold processes stay: they are somebody's.
+    /// Folders of cgroups of sandboxes that nobody knows (for units, see [`Inner::prune_units`]). Those that hold processes stay: they are somebody's.
     fn prune_cgroups(&self) {
         let known: Vec<PathBuf> =
             self.table.sandboxes().iter().map(|sandbox| PathBuf::from(&sandbox.record().cgroup_parent)).collect();
-        let root = Path::new("/").join(&self.cgroup_root);
+        let root = crate::cgroup::root(CgroupDriver::Cgroupfs, &self.cgroup_root);
         let keep: Vec<PathBuf> = known.iter().flat_map(|path| self.host.cgroup_folders(path)).collect();
         for folder in self.host.cgroup_folders(&root) {
             prune(&folder, &keep);

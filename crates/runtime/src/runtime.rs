@@ -1,10 +1,10 @@
 //! The runtime itself: what it holds, and how it is opened and closed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use remora_cri::ContainerEventType;
+use remora_cri::{CgroupDriver, ContainerEventType};
 use remora_network::Network;
 use remora_sys::file::FolderLock;
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) images: Arc<dyn Images>,
     pub(crate) cgroup_root: String,
+    pub(crate) cgroup_driver: CgroupDriver,
     pub(crate) replay_bytes: usize,
     pub(crate) host: Host,
     pub(crate) table: Table,
@@ -89,6 +90,7 @@ impl Inner {
             network: config.network,
             images: config.images,
             cgroup_root: config.cgroup_root,
+            cgroup_driver: config.cgroup_driver,
             replay_bytes: config.replay_bytes,
             host: Host::detect()?,
             table: Table::default(),
@@ -104,12 +106,5 @@ impl Inner {
         let status = self.table.sandbox(sandbox).ok().map(|sandbox| sandbox.status());
         let siblings = self.table.containers_of(sandbox).iter().map(|sibling| sibling.status()).collect();
         self.events.send(event(container, kind, status, siblings));
-    }
-
-    /// A cgroup in every hierarchy, those of a hybrid system's second one too. Nothing may run in it any more.
-    pub(crate) fn remove_cgroup(&self, path: &Path) -> Result<(), Error> {
-        self.host.cgroups.remove(path)?;
-        // What low-level runtimes make beside the controllers' hierarchies.
-        self.host.cgroup_folders(path).iter().try_for_each(|folder| recovery::remove_empty_tree(folder))
     }
 }

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use remora_cri::{
     ContainerEventType, ContainerEvents, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
     CreateContainerResponse, Error as CriError, ExecSyncRequest, ExecSyncResponse, ImageFsInfoResponse, ImageService,
-    ImageStatusRequest, ImageStatusResponse, ListContainersRequest, ListContainersResponse, ListImagesRequest,
-    ListImagesResponse, ListPodSandboxRequest, ListPodSandboxResponse, PodSandboxStatusRequest,
+    ImageStatusRequest, ImageStatusResponse, LinuxRuntimeConfiguration, ListContainersRequest, ListContainersResponse,
+    ListImagesRequest, ListImagesResponse, ListPodSandboxRequest, ListPodSandboxResponse, PodSandboxStatusRequest,
     PodSandboxStatusResponse, PullImageRequest, PullImageResponse, RemoveContainerRequest, RemoveImageRequest,
     RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition,
-    RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest,
-    StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    RuntimeConfigResponse, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus,
+    StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
 use remora_shim_protocol::{Reply, Request};
 
@@ -51,6 +51,11 @@ impl RuntimeService for Runtime {
             runtime_handlers: self.inner.handlers.keys().map(handler).collect(),
             features: Some(RuntimeFeatures { supplemental_groups_policy: true }),
         })
+    }
+
+    async fn runtime_config(&self) -> Result<RuntimeConfigResponse, CriError> {
+        let cgroup_driver = self.inner.cgroup_driver as i32;
+        Ok(RuntimeConfigResponse { linux: Some(LinuxRuntimeConfiguration { cgroup_driver }) })
     }
 
     async fn run_pod_sandbox(&self, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse, CriError> {

@@ -1,10 +1,11 @@
 //! Taking everything away: `remora down`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use remora_cri::CgroupDriver;
 
+use crate::cgroup;
 use crate::container::remove_folder;
 use crate::task::blocking;
 use crate::{Error, Inner};
@@ -18,15 +19,23 @@ impl Inner {
         let orphaned = join_all(orphans.into_iter().map(|container| self.clone().remove_container(container))).await;
         let network = self.network.teardown().await;
         let network = network.map_err(|source| Error::Network { id: "all".to_owned(), source });
-        let runtime = self.clone();
-        let folders = blocking(move || runtime.remove_folders()).await;
+        let folders = self.remove_folders().await;
         removed.into_iter().chain(orphaned).chain([network, folders]).collect()
     }
 
-    fn remove_folders(&self) -> Result<(), Error> {
-        let cgroup = Path::new("/").join(&self.cgroup_root);
-        remora_sys::cgroup::kill_all(&self.host.cgroup_folders(&cgroup))?;
-        self.remove_cgroup(&cgroup)?;
+    async fn remove_folders(self: &Arc<Self>) -> Result<(), Error> {
+        // Whoever has made them: the daemons before may have been told otherwise.
+        for driver in [CgroupDriver::Cgroupfs, CgroupDriver::Systemd] {
+            let cgroup = cgroup::root(driver, &self.cgroup_root);
+            let folders = self.host.cgroup_folders(&cgroup);
+            blocking(move || Ok(remora_sys::cgroup::kill_all(&folders)?)).await?;
+            self.remove_cgroup(&cgroup).await?;
+        }
+        let runtime = self.clone();
+        blocking(move || runtime.remove_own_folders()).await
+    }
+
+    fn remove_own_folders(&self) -> Result<(), Error> {
         remora_sys::mount::unmount_below(self.paths.run())?;
         remora_sys::mount::unmount_below(&self.paths.containers())?;
         let low_level = self.paths.run().join("runtimes");

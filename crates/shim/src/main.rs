@@ -15,6 +15,7 @@ mod client;
 mod console;
 mod crun;
 mod exec;
+mod hold;
 mod life;
 mod limits;
 mod log;
@@ -48,6 +49,9 @@ const REPORT: i32 = 3;
 fn main() -> ExitCode {
     if std::env::args_os().skip(1).eq(["pause"]) {
         return pause::run();
+    }
+    if std::env::args_os().skip(1).eq(["hold"]) {
+        return hold::run();
     }
     let mut report = report_pipe();
     match start(&mut report) {

@@ -20,6 +20,31 @@ pub(crate) struct Job {
     pub(crate) script: String,
     /// Folders of the host that the script must find, also if they lie below `/tmp` or `/var/tmp`, which are the machine's own.
     pub(crate) shown: Vec<PathBuf>,
+    /// The machine's process 1.
+    pub(crate) init: Init,
+}
+
+/// What a machine's process 1 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Init {
+    /// A script that does the least that is needed.
+    Script,
+    /// Debian's systemd, with the job as its only service.
+    Systemd,
+}
+
+impl Init {
+    pub(crate) fn new(systemd: bool) -> Self {
+        if systemd { Self::Systemd } else { Self::Script }
+    }
+
+    /// As `initrd.sh` is told.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Script => "script",
+            Self::Systemd => "systemd",
+        }
+    }
 }
 
 /// Runs the job with our terminal or streams, and returns its exit status.
@@ -87,6 +112,7 @@ impl Run {
         let shown: Vec<_> = shown.map(|folder| folder.to_string_lossy()).collect();
         let setting = |name: &str, value: &str| format!("{name}={}\n", quoted(value));
         [
+            setting("INIT", job.init.name()),
             setting("RUN", &self.0.to_string_lossy()),
             setting("LIBRARY", &kernel.library().to_string_lossy()),
             setting("DRIVERS", &DRIVERS.join(" ")),

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
+use self::machine::{Init, Job};
 use crate::{host, setup};
 
 /// Tasks of `cargo xtask vm`.
@@ -27,6 +28,9 @@ pub(crate) enum VmTask {
     Test(tests::TestArgs),
     /// Run a command in a new virtual machine, in the current folder. What it writes is lost, except to the terminal.
     In {
+        /// With Debian's systemd as the machine's process 1.
+        #[arg(long)]
+        systemd: bool,
         /// The command, after `--`.
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -34,13 +38,15 @@ pub(crate) enum VmTask {
 }
 
 /// What the machine is made of, and what only its tests use.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("qemu-system-x86", "the machine"),
     ("kmod", "finds the kernel's modules"),
     ("busybox-static", "the first programs that run"),
     ("e2fsprogs", "the scratch disk"),
     ("crun", "a low-level runtime that needs cgroup v2"),
     ("util-linux", "setpriv, setsid"),
+    ("systemd", "process 1 of the machines that have it"),
+    ("dbus", "the bus on which systemd is asked"),
 ];
 
 pub(crate) fn run(task: VmTask) -> Result<ExitCode> {
@@ -50,15 +56,15 @@ pub(crate) fn run(task: VmTask) -> Result<ExitCode> {
     setup::install(&PACKAGES)?;
     match task {
         VmTask::Test(args) => tests::run(&args),
-        VmTask::In { command } => enter(&command),
+        VmTask::In { systemd, command } => enter(Init::new(systemd), &command),
     }
 }
 
-fn enter(command: &[String]) -> Result<ExitCode> {
+fn enter(init: Init, command: &[String]) -> Result<ExitCode> {
     let folder = std::env::current_dir()?;
     let script = format!("cd {}\nexec {}\n", quoted(&folder.to_string_lossy()), words(command));
     let shown = vec![folder, crate::binaries::target_folder()?];
-    let status = machine::run(&machine::Job { script, shown })?;
+    let status = machine::run(&Job { script, shown, init })?;
     Ok(ExitCode::from(status))
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use super::machine::{self, Job};
+use super::machine::{self, Init, Job};
 use super::{quoted, words};
 use crate::binaries::{self, Profile, TestProgram};
 use crate::images;
@@ -15,12 +15,15 @@ use crate::images;
 /// Arguments of `cargo xtask vm test`.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// The crates whose tests run, by their folders in `crates`.
-    #[arg(short, long = "crate", default_values = CRATES)]
+    /// The crates whose tests run, by their folders in `crates` [default: those whose work depends on the kernel].
+    #[arg(short, long = "crate")]
     crates: Vec<String>,
     /// A whole node instead: the suites of `tests`, with stock kubectl.
     #[arg(long)]
     node: bool,
+    /// With Debian's systemd as the machine's process 1 and as the cgroup driver.
+    #[arg(long)]
+    systemd: bool,
     /// Only these test programs, such as `root_life`.
     #[arg(long = "test")]
     programs: Vec<String>,
@@ -31,6 +34,9 @@ pub(crate) struct TestArgs {
 
 /// Those whose work depends on the kernel.
 const CRATES: [&str; 6] = ["sys", "network", "images", "shim", "create", "runtime"];
+
+/// Those that make cgroups for containers.
+const CRATES_ON_SYSTEMD: [&str; 1] = ["runtime"];
 
 /// The suites of `tests` that need a node.
 const SUITES: [&str; 2] = ["root_node", "root_session"];
@@ -43,6 +49,9 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let built = remora.parent().context("remora is in no folder")?;
     let target = binaries::target_folder()?;
     let mut script = include_str!("../../vm/tests.sh").to_owned();
+    if args.systemd {
+        export(&mut script, "REMORA_TEST_CGROUP_DRIVER", "systemd")?;
+    }
     let ending = if args.node { on_a_node(&mut script, built, &target)? } else { on_crates(&mut script, built)? };
     for test in tests {
         let (name, folder, program) = (&test.name, test.folder.to_string_lossy(), test.path.to_string_lossy());
@@ -50,15 +59,23 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         writeln!(script, "run_test {} {} {} {arguments}", quoted(name), quoted(&folder), quoted(&program))?;
     }
     writeln!(script, "{ending}\nend_tests")?;
-    Ok(ExitCode::from(machine::run(&Job { script, shown: vec![target] })?))
+    Ok(ExitCode::from(machine::run(&Job { script, shown: vec![target], init: Init::new(args.systemd) })?))
 }
 
 impl TestArgs {
+    fn crates(&self) -> Vec<&str> {
+        match (self.crates.as_slice(), self.systemd) {
+            ([], false) => CRATES.into(),
+            ([], true) => CRATES_ON_SYSTEMD.into(),
+            (named, _) => named.iter().map(String::as_str).collect(),
+        }
+    }
+
     fn wants(&self, test: &TestProgram) -> bool {
         let name = test.name.as_str();
         let default = match self.node {
             true => SUITES.contains(&name),
-            false => self.crates.iter().any(|of| test.folder.ends_with(of)),
+            false => self.crates().iter().any(|of| test.folder.ends_with(of)),
         };
         default && (self.programs.is_empty() || self.programs.iter().any(|wanted| wanted == name))
     }

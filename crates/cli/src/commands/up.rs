@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use remora_model::quantity::Quantity;
 
 use crate::NodeDirs;
@@ -36,6 +36,9 @@ pub struct UpArgs {
     /// What makes containers: `remora-create` (libcontainer) or an OCI runtime such as runc.
     #[arg(long, value_name = "PROGRAM")]
     pub oci_runtime: Option<PathBuf>,
+    /// Who makes cgroups: Remora itself (cgroupfs), or systemd, which then has a slice for each pod and a scope for each container.
+    #[arg(long, value_name = "DRIVER", default_value = "auto")]
+    pub cgroup_driver: CgroupDriverArg,
     /// Where `remora-shim` and `remora-create` are [default: beside this program].
     #[arg(long, value_name = "DIR", env = "REMORA_LIBEXEC_DIR")]
     pub libexec_dir: Option<PathBuf>,
@@ -57,6 +60,17 @@ pub struct UpArgs {
     /// What to log, as in RUST_LOG.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "REMORA_LOG")]
     pub log: String,
+}
+
+/// Who makes cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CgroupDriverArg {
+    /// systemd where it runs and cgroup v2 is the only hierarchy, else cgroupfs.
+    Auto,
+    /// Remora: folders in the hierarchies.
+    Cgroupfs,
+    /// systemd: slices and scopes.
+    Systemd,
 }
 
 /// A limit in Kubernetes' way of writing amounts; none for `0` and `none`.

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
-use remora_cri::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, labels};
+use remora_cri::{
+    CgroupDriver, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol, labels,
+    slice_path,
+};
 use remora_decide::{QosClass, qos_class};
 
 use crate::context::{Context, id_of};
@@ -70,7 +73,7 @@ pub(crate) fn config(context: &Context, pod: &Pod, attempt: u32) -> Result<PodSa
         labels: sandbox_labels(pod),
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: cgroup_parent(&context.config.cgroup_root, pod),
+            cgroup_parent: cgroup_parent(context.cgroup_driver, &context.config.cgroup_root, pod),
             security_context: Some(container::sandbox_security(context, pod, users::of_pod(context, pod)?)),
             sysctls: sysctls(pod),
             overhead: None,
@@ -79,14 +82,18 @@ pub(crate) fn config(context: &Context, pod: &Pod, attempt: u32) -> Result<PodSa
     })
 }
 
-/// The pod's cgroup, below the one of its class: `ROOT/kubepods/burstable/podUID`.
-pub(crate) fn cgroup_parent(root: &str, pod: &Pod) -> String {
+/// The pod's cgroup, below the one of its class: `ROOT/kubepods/burstable/podUID`; where cgroups are systemd's, the slice of that.
+fn cgroup_parent(driver: CgroupDriver, root: &str, pod: &Pod) -> String {
     let root = root.trim_end_matches('/');
     let uid = id_of(pod).uid;
-    match qos_class(pod) {
+    let cgroup = match qos_class(pod) {
         QosClass::Guaranteed => format!("{root}/kubepods/pod{uid}"),
         QosClass::Burstable => format!("{root}/kubepods/burstable/pod{uid}"),
         QosClass::BestEffort => format!("{root}/kubepods/besteffort/pod{uid}"),
+    };
+    match driver {
+        CgroupDriver::Cgroupfs => cgroup,
+        CgroupDriver::Systemd => slice_path(&cgroup),
     }
 }
 

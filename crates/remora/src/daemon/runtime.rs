@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use remora_cli::{MirrorArg, UpArgs};
-use remora_cri::{ImageService, RuntimeService};
+use remora_cli::{CgroupDriverArg, MirrorArg, UpArgs};
+use remora_cri::{CgroupDriver, ImageService, RuntimeService};
 use remora_images::{ImageStore, Mirror, Registries, RegistryHost, StoreConfig};
 use remora_network::{Bridge, BridgeConfig, Network, Subnet};
 use remora_runtime::{Handler, Runtime, RuntimeConfig};
@@ -31,6 +31,8 @@ pub(crate) struct MachineOptions<'a> {
     pub(crate) mirrors: &'a [MirrorArg],
     pub(crate) pod_cidr: Option<&'a str>,
     pub(crate) oci_runtime: Option<&'a Path>,
+    /// For what is made from now on.
+    pub(crate) cgroup_driver: CgroupDriver,
 }
 
 impl Machine {
@@ -40,6 +42,7 @@ impl Machine {
             mirrors: &args.mirrors,
             pod_cidr: args.pod_cidr.as_deref(),
             oci_runtime: args.oci_runtime.as_deref(),
+            cgroup_driver: cgroup_driver(args.cgroup_driver).await?,
         };
         Machine::open_with(&options, place, libexec).await
     }
@@ -67,6 +70,7 @@ impl Machine {
             network: Arc::clone(&network),
             images: images.clone(),
             cgroup_root: cgroup_root.clone(),
+            cgroup_driver: options.cgroup_driver,
             replay_bytes: REPLAY_BYTES,
         };
         let runtime = Runtime::open(config).await.context("opening the container runtime")?;
@@ -107,6 +111,18 @@ impl Machine {
     pub(crate) async fn tear_down(self) -> Result<()> {
         self.runtime.teardown().await.context("ending containers")?;
         self.network.teardown().await.context("removing the pod network")
+    }
+}
+
+/// As asked for, if that can be.
+async fn cgroup_driver(asked: CgroupDriverArg) -> Result<CgroupDriver> {
+    match asked {
+        CgroupDriverArg::Auto => Ok(remora_runtime::detect_cgroup_driver().await),
+        CgroupDriverArg::Cgroupfs => Ok(CgroupDriver::Cgroupfs),
+        CgroupDriverArg::Systemd => {
+            remora_runtime::require_systemd().await?;
+            Ok(CgroupDriver::Systemd)
+        }
     }
 }
 

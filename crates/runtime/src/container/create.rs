@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::root::Root;
 use super::{Container, State, asked, facts, namespace_options};
+use crate::cgroup;
 use crate::config::ContainerPaths;
 use crate::error::failed;
 use crate::identity;
@@ -43,12 +44,13 @@ impl Inner {
         let guard = self.table.reserve("container", &name, &id)?;
 
         let draft = Draft { id: id.clone(), sandbox: sandbox.clone(), pod, config };
-        let runtime = self.clone();
-        let prepared = blocking(move || runtime.prepare(draft)).await;
-        let record = match prepared {
+        let (runtime, cgroup, about) = (self.clone(), draft.cgroup(), draft.about());
+        let prepared = blocking(move || runtime.prepare(draft));
+        let (room, prepared) = tokio::join!(self.make_room_for(&cgroup, &about), prepared);
+        let record = match room.and(prepared) {
             Ok(record) => record,
             Err(error) => {
-                self.discard(&id).await;
+                self.discard(&id, &cgroup).await;
                 return Err(error);
             }
         };
@@ -197,9 +199,10 @@ impl Inner {
     }
 
     /// Takes back what a failed create has made. What cannot be taken back is found when the runtime opens again.
-    async fn discard(&self, id: &str) {
+    async fn discard(self: &Arc<Self>, id: &str, cgroup: &Path) {
         let paths = self.paths.container(id);
-        let cleared = blocking(move || clear(&paths)).await;
+        let removed = self.remove_cgroup(cgroup).await;
+        let cleared = blocking(move || clear(&paths)).await.and(removed);
         if let Err(error) = cleared {
             tracing::warn!(container = id, error = crate::error::chain(&error), "leftovers of a failed create stay");
         }
@@ -219,7 +222,14 @@ pub(super) struct Draft {
 
 impl Draft {
     fn cgroup(&self) -> PathBuf {
-        Path::new(&self.sandbox.record().cgroup_parent).join(&self.id)
+        cgroup::container(self.sandbox.record().cgroup_parent.as_ref(), &self.id)
+    }
+
+    /// In words, for who looks at a list of units.
+    fn about(&self) -> String {
+        let pod = self.pod.metadata.clone().unwrap_or_default();
+        let name = self.config.metadata.clone().unwrap_or_default().name;
+        format!("Container {name} of pod {}/{}", pod.namespace, pod.name)
     }
 
     fn log_path(&self) -> Option<PathBuf> {

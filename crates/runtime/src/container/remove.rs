@@ -1,6 +1,5 @@
 //! RemoveContainer: everything of it goes but its log.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use remora_cri::ContainerEventType;
@@ -40,13 +39,9 @@ impl Inner {
     }
 
     async fn take_away(self: Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
-        let (runtime, paths) = (self.clone(), container.paths.clone());
-        let cgroup = PathBuf::from(&container.record().cgroup);
-        blocking(move || {
-            runtime.remove_cgroup(&cgroup)?;
-            clear(&paths)
-        })
-        .await?;
+        self.remove_cgroup(container.record().cgroup.as_ref()).await?;
+        let paths = container.paths.clone();
+        blocking(move || clear(&paths)).await?;
         self.images.release(container.id()).await.map_err(Error::Image)?;
         self.table.remove_container(container.id());
         Ok(())

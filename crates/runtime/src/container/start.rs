@@ -45,6 +45,9 @@ impl Inner {
     async fn launch(&self, container: &Container) -> Result<StartRecord, Error> {
         self.require_target(container)?;
         let paths = &container.paths;
+        let (record, about) = (container.record(), format!("Container {}", container.id()));
+        // Made with the container, and still there unless somebody has ended it.
+        self.make_room_for(record.cgroup.as_ref(), &about).await?;
         shim::spawn(ShimFiles {
             program: self.shim.clone(),
             config: paths.shim_config(),

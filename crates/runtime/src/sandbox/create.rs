@@ -1,16 +1,17 @@
 //! RunPodSandbox: namespaces, network, files, cgroup, and a pause process where one is needed.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use remora_cri::{NamespaceMode, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest};
 use remora_network::{AttachRequest, Attachment};
-use remora_oci_config::{PauseRequest, pause_spec, pod_cgroup_files, sandbox_sysctls};
+use remora_oci_config::{PauseRequest, pause_spec, sandbox_sysctls};
 use remora_shim_protocol::{CgroupPaths, ShimConfig, StartRecord, StdioConfig};
 use remora_sys::namespace::{Kind, NewNamespaces};
 
 use super::{Sandbox, SandboxState, files, linux, namespaces, options};
+use crate::cgroup;
 use crate::config::{ContainerPaths, SandboxPaths};
 use crate::container::{pin_pid_namespace, write_json};
 use crate::error::failed;
@@ -41,7 +42,7 @@ impl Inner {
             paths: self.paths.sandbox(&id),
             pins: Pins::wanted(&config, &self.paths.sandbox(&id), users.as_ref())?,
             users,
-            cgroup_parent: cgroup_parent(&self.cgroup_root, &linux(&config).cgroup_parent, &id),
+            cgroup_parent: cgroup::pod(self.cgroup_driver, &self.cgroup_root, &linux(&config).cgroup_parent, &id),
             hostname: files::hostname(&config)?,
             handler: request.runtime_handler,
             id: id.clone(),
@@ -108,8 +109,10 @@ impl Inner {
 
     /// The pod's cgroup and its shared memory.
     async fn make_place(self: Arc<Self>, draft: Arc<Draft>) -> Result<(), Error> {
+        let (metadata, resources) = (&draft.metadata, linux(&draft.config).resources);
+        let about = format!("Pod {}/{}", metadata.namespace, metadata.name);
+        self.make_pod_cgroup(&draft.cgroup_parent, &about, resources.as_ref()).await?;
         blocking(move || {
-            self.make_cgroup(&draft)?;
             if options(&draft.config).ipc() != NamespaceMode::Node {
                 let shm = draft.paths.shm();
                 fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
@@ -119,20 +122,6 @@ impl Inner {
             Ok(())
         })
         .await
-    }
-
-    fn make_cgroup(&self, draft: &Draft) -> Result<(), Error> {
-        let path = Path::new(&draft.cgroup_parent);
-        self.host.cgroups.create(path)?;
-        let Some(resources) = linux(&draft.config).resources else { return Ok(()) };
-        let folders = self.host.cgroups.folders(path);
-        for (name, value) in pod_cgroup_files(&resources, self.host.cgroup_version()) {
-            // Each file is in the folder of its controller only.
-            for file in folders.iter().map(|folder| folder.join(name)).filter(|file| file.exists()) {
-                fs::write(&file, &value).map_err(failed("write", &file))?;
-            }
-        }
-        Ok(())
     }
 
     fn write_down(&self, draft: &Draft, network: Option<Attachment>) -> Result<SandboxRecord, Error> {
@@ -148,7 +137,7 @@ impl Inner {
             created_at: identity::now(),
             handler: draft.handler.clone(),
             hostname: draft.hostname.clone(),
-            cgroup_parent: draft.cgroup_parent.clone(),
+            cgroup_parent: draft.cgroup_parent.to_string_lossy().into_owned(),
             network,
             stopped: false,
             config: draft.config.clone(),
@@ -160,7 +149,7 @@ impl Inner {
     /// A container like any other, whose program is `remora-shim pause` in an otherwise empty root.
     async fn start_pause(&self, draft: &Draft) -> Result<StartRecord, Error> {
         let paths = draft.paths.pause();
-        let cgroup = Path::new(&draft.cgroup_parent).join(&draft.id);
+        let cgroup = cgroup::container(&draft.cgroup_parent, &draft.id);
         let spec = pause_spec(&PauseRequest {
             rootfs: paths.rootfs(),
             program: draft.pause_program(&self.shim),
@@ -205,6 +194,7 @@ impl Inner {
             write_json(&paths.shim_config(), &shim_config)
         })
         .await?;
+        self.make_room_for(&cgroup, &format!("Sandbox {}", draft.id)).await?;
         shim::spawn(files).await
     }
 
@@ -227,7 +217,7 @@ struct Draft {
     id: String,
     handler: String,
     hostname: String,
-    cgroup_parent: String,
+    cgroup_parent: PathBuf,
     metadata: PodSandboxMetadata,
     config: PodSandboxConfig,
     paths: SandboxPaths,
@@ -294,35 +284,5 @@ impl Pins {
 
     fn network(&self) -> Option<PathBuf> {
         self.pins.iter().find(|(kind, _)| *kind == Kind::Net).map(|(_, path)| path.clone())
-    }
-}
-
-/// Below the runtime's own cgroup, whatever the request says (it may name that itself); a sandbox that names none has one of its own.
-fn cgroup_parent(root: &str, asked: &str, id: &str) -> String {
-    let own = Path::new("/").join(root);
-    let parts = Path::new(asked).components().filter_map(|component| match component {
-        Component::Normal(part) => Some(part),
-        _ => None,
-    });
-    let asked: PathBuf = Path::new("/").join(parts.collect::<PathBuf>());
-    let below = asked.strip_prefix(&own).or(asked.strip_prefix("/")).unwrap_or(&asked);
-    let below = if below.as_os_str().is_empty() { Path::new(id) } else { below };
-    own.join(below).to_string_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pods_cgroup_is_always_below_the_runtimes_own() {
-        let check = |asked, expected| assert_eq!(cgroup_parent("remora-n", asked, "s1"), expected);
-        check("/kubepods/podu1", "/remora-n/kubepods/podu1");
-        check("kubepods", "/remora-n/kubepods");
-        check("/../../x", "/remora-n/x");
-        check("/remora-n/kubepods", "/remora-n/kubepods");
-        check("remora-n", "/remora-n/s1");
-        check("", "/remora-n/s1");
-        check("/", "/remora-n/s1");
     }
 }

@@ -1,11 +1,12 @@
 //! RemovePodSandbox: the sandbox and every container in it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 
 use super::{Sandbox, SandboxState};
+use crate::cgroup;
 use crate::config::SandboxPaths;
 use crate::task::blocking;
 use crate::{Error, Inner};
@@ -20,7 +21,7 @@ impl Inner {
         self.stop_owned(&sandbox).await?;
         let containers = self.table.containers_of(sandbox.id());
         try_join_all(containers.into_iter().map(|container| self.clone().remove_container(container))).await?;
-        self.clear_sandbox(&sandbox.paths, &sandbox.record().cgroup_parent, sandbox.id()).await?;
+        self.clear_sandbox(&sandbox.paths, sandbox.record().cgroup_parent.as_ref(), sandbox.id()).await?;
         self.table.remove_sandbox(sandbox.id());
         sandbox.set_state(SandboxState::Removed);
         drop(owned);
@@ -31,19 +32,19 @@ impl Inner {
     pub(super) async fn clear_sandbox(
         self: &Arc<Self>,
         paths: &SandboxPaths,
-        cgroup_parent: &str,
+        cgroup_parent: &Path,
         id: &str,
     ) -> Result<(), Error> {
-        let (runtime, paths, cgroup) = (self.clone(), paths.clone(), PathBuf::from(cgroup_parent));
         // The next attempt at the same pod shares its cgroup.
         let shared = self
             .table
             .sandboxes()
             .iter()
-            .any(|other| other.id() != id && Path::new(&other.record().cgroup_parent).starts_with(&cgroup));
-        let pause_cgroup = cgroup.join(id);
+            .any(|other| other.id() != id && Path::new(&other.record().cgroup_parent).starts_with(cgroup_parent));
+        let pause_cgroup = cgroup::container(cgroup_parent, id);
+        self.remove_cgroup(if shared { &pause_cgroup } else { cgroup_parent }).await?;
+        let paths = paths.clone();
         blocking(move || {
-            runtime.remove_cgroup(if shared { &pause_cgroup } else { &cgroup })?;
             remora_sys::mount::unmount_below(&paths.volatile)?;
             for folder in [&paths.volatile, &paths.durable] {
                 crate::container::remove_folder(folder)?;

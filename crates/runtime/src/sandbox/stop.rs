@@ -8,6 +8,7 @@ use remora_cri::ContainerEventType;
 
 use super::status::sandbox_event;
 use super::{Sandbox, SandboxState};
+use crate::cgroup;
 use crate::config::SandboxPaths;
 use crate::container::exit_of;
 use crate::task::blocking;
@@ -36,7 +37,7 @@ impl Inner {
         let containers = self.table.containers_of(sandbox.id());
         try_join_all(containers.into_iter().map(|container| self.clone().stop_container(container, 0))).await?;
         let record = sandbox.record();
-        self.take_down(sandbox.id(), &record.handler, &sandbox.paths, &record.cgroup_parent).await?;
+        self.take_down(sandbox.id(), &record.handler, &sandbox.paths, record.cgroup_parent.as_ref()).await?;
         let (places, mut record) = (sandbox.paths.record(), record.clone());
         record.stopped = true;
         if let Err(error) = blocking(move || places.write(&record)).await {
@@ -54,7 +55,7 @@ impl Inner {
         id: &str,
         handler: &str,
         paths: &SandboxPaths,
-        cgroup_parent: &str,
+        cgroup_parent: &Path,
     ) -> Result<(), Error> {
         self.end_pause(id, handler, paths, cgroup_parent).await?;
         let detached = self.network.detach(id).await;
@@ -63,12 +64,18 @@ impl Inner {
         blocking(move || pins.iter().try_for_each(|pin| Ok(remora_sys::namespace::unpin(pin)?))).await
     }
 
-    async fn end_pause(&self, id: &str, handler: &str, paths: &SandboxPaths, cgroup_parent: &str) -> Result<(), Error> {
+    async fn end_pause(
+        &self,
+        id: &str,
+        handler: &str,
+        paths: &SandboxPaths,
+        cgroup_parent: &Path,
+    ) -> Result<(), Error> {
         let pause = paths.pause();
         if !pause.shim_config().exists() {
             return Ok(());
         }
-        let folders = self.host.cgroup_folders(&Path::new(cgroup_parent).join(id));
+        let folders = self.host.cgroup_folders(&cgroup::container(cgroup_parent, id));
         blocking(move || Ok(remora_sys::cgroup::kill_all(&folders)?)).await?;
         // Its shim cleans up when it sees the end. One that is gone leaves that to us.
         if exit_of(&pause.socket(), id).await.is_err() {
@@ -109,7 +116,7 @@ impl Inner {
         let id = sandbox.id();
         tracing::warn!(sandbox = id, "the pause process of the sandbox has ended");
         sandbox.set_state(SandboxState::Broken);
-        let folders = self.host.cgroup_folders(&Path::new(&sandbox.record().cgroup_parent).join(id));
+        let folders = self.host.cgroup_folders(&cgroup::container(sandbox.record().cgroup_parent.as_ref(), id));
         if let Err(error) = blocking(move || Ok(remora_sys::cgroup::kill_all(&folders)?)).await {
             tracing::error!(sandbox = id, error = crate::error::chain(&error), "a lost pause process may be left");
         }

@@ -11,14 +11,15 @@ mod image;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use remora_cri::{
-    ContainerConfig, ContainerEventType, ContainerEvents, ContainerStatus, ContainerStatusRequest,
+    CgroupDriver, ContainerConfig, ContainerEventType, ContainerEvents, ContainerStatus, ContainerStatusRequest,
     CreateContainerRequest, ExecSyncRequest, PodSandboxConfig, RemovePodSandboxRequest, RunPodSandboxRequest,
-    RuntimeService, StartContainerRequest,
+    RuntimeService, StartContainerRequest, slice_part, slice_path,
 };
 use remora_network::{FakeNetwork, Network};
 use remora_runtime::contract::{Environment, event};
@@ -255,10 +256,38 @@ impl World {
         self.runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id.into() }).await.unwrap();
     }
 
-    /// Folders of a cgroup below this runtime's own that exist.
+    /// Folders of a cgroup below this runtime's own that exist: of all cgroups, of a pod's (`kubepods/pod-NAME`), or of a container's in that.
     pub(crate) fn cgroups(&self, below: &str) -> Vec<PathBuf> {
-        let folders = hierarchies().into_iter().map(|mount| mount.join(&self.cgroup_root).join(below));
+        let path = match driver() {
+            CgroupDriver::Cgroupfs => format!("{}/{below}", self.cgroup_root),
+            CgroupDriver::Systemd => self.unit_path(below),
+        };
+        let folders = hierarchies().into_iter().map(|mount| mount.join(path.trim_start_matches('/')));
         folders.filter(|folder| folder.exists()).collect()
+    }
+
+    fn unit_path(&self, below: &str) -> String {
+        let mut parts = below.splitn(3, '/');
+        let pod = [&self.cgroup_root, parts.next().unwrap_or(""), parts.next().unwrap_or("")].join("/");
+        let slice = slice_path(&pod);
+        match parts.next() {
+            Some(id) => format!("{slice}/{}-{id}.scope/container", self.unit_root()),
+            None => slice,
+        }
+    }
+
+    /// What the names of all of this runtime's units begin with.
+    pub(crate) fn unit_root(&self) -> String {
+        slice_part(&self.cgroup_root)
+    }
+
+    /// This runtime's units that systemd knows.
+    pub(crate) fn units(&self) -> Vec<String> {
+        let pattern = format!("{}*", self.unit_root());
+        let listed =
+            Command::new("systemctl").args(["list-units", "--all", "--plain", "--no-legend", &pattern]).output();
+        let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+        listed.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 
     /// What a file of a cgroup below this runtime's own holds, by its names on v2 and on v1.
@@ -283,6 +312,9 @@ impl World {
         self.runtime.clone().teardown().await.unwrap();
         assert!(self.mounts().is_empty(), "mounts are left: {:?}", self.mounts());
         assert!(self.cgroups("").is_empty(), "cgroups are left: {:?}", self.cgroups(""));
+        if driver() == CgroupDriver::Systemd {
+            assert!(self.units().is_empty(), "units are left: {:?}", self.units());
+        }
         let attached = self.network.attached();
         assert!(attached.is_empty(), "sandboxes are left in the network: {attached:?}");
         for folder in ["run", "root/sandboxes", "root/containers"] {
@@ -317,7 +349,16 @@ pub(crate) fn config(folder: &Path, cgroup_root: &str, network: Arc<dyn Network>
         network,
         images: Arc::new(PlainImage { folder: folder.join("images") }),
         cgroup_root: cgroup_root.to_owned(),
+        cgroup_driver: driver(),
         replay_bytes: 64 << 10,
+    }
+}
+
+/// Who makes cgroups in this run.
+pub(crate) fn driver() -> CgroupDriver {
+    match std::env::var("REMORA_TEST_CGROUP_DRIVER").as_deref() {
+        Ok("systemd") => CgroupDriver::Systemd,
+        _ => CgroupDriver::Cgroupfs,
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use remora_cri::{
-    Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStatusRequest, ContainerStatusResponse,
-    CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, ListContainersRequest,
-    ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse, NamespaceMode, PodSandbox, PodSandboxState,
-    PodSandboxStatusRequest, PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest,
-    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeHandler,
+    CgroupDriver, Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStatusRequest,
+    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse,
+    LinuxRuntimeConfiguration, ListContainersRequest, ListContainersResponse, ListPodSandboxRequest,
+    ListPodSandboxResponse, NamespaceMode, PodSandbox, PodSandboxState, PodSandboxStatusRequest,
+    PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
+    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeHandler,
     RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse,
     StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
@@ -38,6 +39,11 @@ impl RuntimeService for FakeRuntime {
         let features = RuntimeHandlerFeatures { user_namespaces, ..RuntimeHandlerFeatures::default() };
         let handler = RuntimeHandler { name: String::new(), features: Some(features) };
         Ok(StatusResponse { status: Some(status), runtime_handlers: vec![handler], ..StatusResponse::default() })
+    }
+
+    async fn runtime_config(&self) -> Result<RuntimeConfigResponse, Error> {
+        let cgroup_driver = CgroupDriver::Cgroupfs as i32;
+        Ok(RuntimeConfigResponse { linux: Some(LinuxRuntimeConfiguration { cgroup_driver }) })
     }
 
     async fn run_pod_sandbox(&self, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse, Error> {
