@@ -29,9 +29,10 @@ impl Screen {
         self.or_blank(|parser| parser.process(output));
     }
 
-    /// The terminal has another size now. One of nothing is none.
+    /// The terminal has another size now. One of nothing is none; nor is one cell: kubectl attach first says a size that is one larger than its
+    /// terminal's, so that programs draw anew, and a terminal without a size has nothing. What is on the screen would be lost.
     pub(crate) fn resize(&mut self, size: TerminalSize) {
-        let limited = |cells: u16, most: u16| NonZeroU16::new(cells.min(most));
+        let limited = |cells: u16, most: u16| NonZeroU16::new(cells.min(most)).filter(|cells| cells.get() > 1);
         let (rows, columns) = (limited(size.height, LARGEST.height), limited(size.width, LARGEST.width));
         if let (Some(rows), Some(columns)) = (rows, columns) {
             self.or_blank(|parser| parser.screen_mut().set_size(rows, columns));
@@ -122,7 +123,8 @@ mod tests {
         };
         check(132, 43, (132, 43));
         check(0, 0, (80, 24));
-        check(1, 1, (1, 1));
+        check(1, 1, (80, 24));
+        check(2, 2, (2, 2));
         check(u16::MAX, u16::MAX, (LARGEST.width, LARGEST.height));
     }
 
