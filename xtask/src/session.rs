@@ -67,11 +67,13 @@ impl Client<'_> {
         Ok(seen)
     }
 
-    /// Waits until the pod shows as running, by a watch.
+    /// Waits until the pod shows as running, by a watch of all pods. Of one pod alone, kubectl shows it as it is and then hides the first that
+    /// the watch says: a pod that starts in between would never be seen running.
     pub(crate) fn wait_running(&self, pod: &str) -> Result<()> {
-        let mut watch = self.command(&format!("get pod {pod} -w"))?.stdout(Stdio::piped()).spawn()?;
+        let mut watch = self.command("get pods -w")?.stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(watch.stdout.take().context("no output")?).lines();
-        let running = lines.map_while(Result::ok).any(|line| line.contains("Running"));
+        let is_meant = |line: &str| line.split_whitespace().next() == Some(pod) && line.contains("Running");
+        let running = lines.map_while(Result::ok).any(|line| is_meant(&line));
         watch.kill()?;
         watch.wait()?;
         if !running {
