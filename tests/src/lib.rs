@@ -8,4 +8,4 @@
 pub mod mask;
 mod node;
 
-pub use node::{Client, Done, TestNode};
+pub use node::{Client, Done, TestNode, say};

@@ -177,8 +177,9 @@ impl<'a> Client<'a> {
     }
 }
 
+/// Says what is skipped, and why.
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn say(line: &str) {
+pub fn say(line: &str) {
     eprintln!("{line}");
 }
 

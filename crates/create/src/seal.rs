@@ -42,34 +42,7 @@ fn read_only_mount(binary: &Path) -> Result<OwnedFd, Error> {
     let binary = rustix::fs::open(binary, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(wrong("open"))?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = rustix::mount::open_tree(&binary, c"", flags).map_err(wrong("clone the mount of"))?;
-    make_read_only(&mount)
+    remora_sys::mount::make_detached_read_only(&mount)
         .map_err(|error| Error::new(format!("cannot make a read-only mount of {OWN_BINARY}: {error}")))?;
     Ok(mount)
-}
-
-/// `struct mount_attr` of mount_setattr(2).
-#[repr(C)]
-struct MountAttributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    user_namespace: u64,
-}
-
-#[expect(unsafe_code, reason = "mount_setattr has no wrapper in rustix")]
-fn make_read_only(mount: &OwnedFd) -> std::io::Result<()> {
-    const MOUNT_ATTR_RDONLY: u64 = 1;
-    let attributes = MountAttributes { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
-    // SAFETY: the descriptor is open, the path is a C string, and the structure lives through the call and has the size that is told.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<MountAttributes>(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

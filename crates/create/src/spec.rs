@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::oci_spec::runtime::{PosixRlimitType, Spec};
 use remora_sys::cgroup::{Hierarchy, Layout};
 use remora_sys::process::{may_raise_limits, possible_oom_score_adj};
+use remora_sys::user_namespace::IdMap;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
@@ -104,11 +105,12 @@ fn has_user_namespace(config: &Value) -> bool {
 /// Who a container's user is outside: another one, if its ids are mapped.
 pub(crate) fn host_user(spec: &Spec, user: u32) -> u32 {
     let mappings = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_ref()).into_iter().flatten();
-    let mut outside = mappings.filter_map(|mapping| {
-        let above = user.checked_sub(mapping.container_id()).filter(|above| *above < mapping.size())?;
-        mapping.host_id().checked_add(above)
+    let mut maps = mappings.map(|mapping| IdMap {
+        inside: mapping.container_id(),
+        outside: mapping.host_id(),
+        length: mapping.size(),
     });
-    outside.next().unwrap_or(user)
+    maps.find_map(|map| map.to_outside(user)).unwrap_or(user)
 }
 
 /// Whether there was such a mount, in place of which there are others now.

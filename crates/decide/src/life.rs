@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn the_grace_of_a_deletion_counts_from_when_the_node_hears_of_it() {
         let now: Timestamp = "2026-01-01T00:00:00.95Z".parse().unwrap();
-        // What the API server wrote: cut to the second, and half a second late by the node's clock.
+        // What the API server wrote is past already by the node's clock.
         for (grace, kill_by) in
             [(1, "2026-01-01T00:00:01.95Z"), (30, "2026-01-01T00:00:30.95Z"), (0, "2026-01-01T00:00:01.95Z")]
         {

@@ -131,6 +131,7 @@ mod tests {
         );
         check(&LinuxContainerResources::default(), CgroupVersion::V1, &[]);
     }
+
     #[test]
     fn what_systemd_manages_becomes_a_property() {
         let check = |file: (&'static str, &str), properties: &[(&str, u64)]| {

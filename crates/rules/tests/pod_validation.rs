@@ -337,7 +337,7 @@ fn the_rest_of_the_spec() {
         (json!({"schedulingGates": [{"name": "a"}, {"name": "a"}]}), "spec.schedulingGates[1]: Duplicate value: \"a\""),
         (
             json!({"overhead": {"cpu": "-1"}}),
-            "spec.overhead[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
+            "spec.overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
         ),
         (
             json!({"os": {"name": "plan9"}}),

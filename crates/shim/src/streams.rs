@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use remora_shim_protocol::{Frame, encode};
+use remora_sys::user_namespace::IdMap;
 use rustix::fs::{Gid, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -62,10 +63,9 @@ pub(crate) fn host_user(spec: &[u8], user: u32) -> u32 {
     let document: serde_json::Value = serde_json::from_slice(spec).unwrap_or_default();
     let mappings = document.pointer("/linux/uidMappings").and_then(serde_json::Value::as_array);
     let mapped = mappings.into_iter().flatten().find_map(|mapping| {
-        let number = |name| mapping[name].as_u64();
-        let above =
-            u64::from(user).checked_sub(number("containerID")?).filter(|above| Some(*above) < number("size"))?;
-        u32::try_from(number("hostID")?.checked_add(above)?).ok()
+        let number = |name| u32::try_from(mapping[name].as_u64()?).ok();
+        let map = IdMap { inside: number("containerID")?, outside: number("hostID")?, length: number("size")? };
+        map.to_outside(user)
     });
     mapped.unwrap_or(user)
 }

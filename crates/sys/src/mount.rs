@@ -93,6 +93,43 @@ pub fn bind_as(source: &Path, target: &Path, propagation: Propagation) -> Result
     set_propagation(target, propagation)
 }
 
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Makes a mount read-only that is attached nowhere, by its descriptor (as of open_tree(2)).
+///
+/// # Errors
+/// The kernel is older than 5.12, or refuses.
+pub fn make_detached_read_only(mount: &OwnedFd) -> io::Result<()> {
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    set_attributes(mount, MOUNT_ATTR_RDONLY, 0)
+}
+
+/// Sets attributes of one mount; `user_namespace` is a descriptor where they name one, else 0.
+#[expect(unsafe_code, reason = "mount_setattr has no wrapper in rustix")]
+pub(crate) fn set_attributes(mount: &OwnedFd, set: u64, user_namespace: u64) -> io::Result<()> {
+    let attributes = MountAttributes { set, clear: 0, propagation: 0, user_namespace };
+    // SAFETY: the descriptor is open, the path is a C string, and the structure lives through the call and has the size that is told. The kernel
+    // answers EBADF to a namespace's descriptor that is none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Makes an existing bind mount read-only (only this mount, not those below it).
 ///
 /// # Errors

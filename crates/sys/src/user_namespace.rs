@@ -16,7 +16,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use crate::error::failed;
-use crate::mount::{Propagation, set_propagation, unmount};
+use crate::mount::{Propagation, set_attributes, set_propagation, unmount};
 use crate::namespace::{Kind, NewNamespaces, on_own_thread, set_sysctl, unpin};
 use crate::process::PidFd;
 use crate::{Result, mount};
@@ -33,6 +33,15 @@ pub struct IdMap {
     pub outside: u32,
     /// How many, from there on.
     pub length: u32,
+}
+
+impl IdMap {
+    /// What an id inside is outside; none beyond the range.
+    #[must_use]
+    pub fn to_outside(self, id: u32) -> Option<u32> {
+        let above = id.checked_sub(self.inside).filter(|above| *above < self.length)?;
+        self.outside.checked_add(above)
+    }
 }
 
 /// A user namespace to be made.
@@ -187,32 +196,10 @@ pub fn is_unmappable(error: &crate::Error) -> bool {
     error.action == "map the owners of the files of" && matches!(error.errno(), Some(libc::EINVAL | libc::ENOSYS))
 }
 
-/// `struct mount_attr` of mount_setattr(2).
-#[repr(C)]
-struct MountAttributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    user_namespace: u64,
-}
-
-#[expect(unsafe_code, reason = "mount_setattr has no wrapper in rustix")]
 fn map_owners(tree: &OwnedFd, namespace: &File) -> io::Result<()> {
     const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
     let user_namespace = u64::try_from(namespace.as_raw_fd()).map_err(io::Error::other)?;
-    let attributes = MountAttributes { set: MOUNT_ATTR_IDMAP, clear: 0, propagation: 0, user_namespace };
-    // SAFETY: both descriptors are open, the path is a C string, and the structure lives through the call and has the size that is told.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<MountAttributes>(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set_attributes(tree, MOUNT_ATTR_IDMAP, user_namespace)
 }
 
 /// Whether this kernel has user namespaces, and mounts below overlays whose owners they map (Linux 5.19).
@@ -247,6 +234,17 @@ pub fn give(path: &Path, uid: u32, gid: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_inside_are_ids_outside_further_up() {
+        let map = IdMap { inside: 1, outside: 65536, length: 9 };
+        let check = |id, expected| assert_eq!(map.to_outside(id), expected, "{id}");
+        check(0, None);
+        check(1, Some(65536));
+        check(9, Some(65544));
+        check(10, None);
+        assert_eq!(IdMap { inside: 0, outside: u32::MAX, length: 9 }.to_outside(8), None);
+    }
 
     #[test]
     fn a_kernels_version_is_read_from_its_release() {

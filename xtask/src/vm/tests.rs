@@ -52,7 +52,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     if args.systemd {
         export(&mut script, "REMORA_TEST_CGROUP_DRIVER", "systemd")?;
     }
-    let ending = if args.node { on_a_node(&mut script, built, &target)? } else { on_crates(&mut script, built)? };
+    let ending =
+        if args.node { on_a_node(&mut script, built, &target, args.systemd)? } else { on_crates(&mut script, built)? };
     for test in tests {
         let (name, folder, program) = (&test.name, test.folder.to_string_lossy(), test.path.to_string_lossy());
         let arguments = words(&args.arguments);
@@ -89,7 +90,7 @@ fn on_crates(script: &mut String, built: &Path) -> Result<&'static str> {
 }
 
 /// A node for the suites, started by xtask in the machine from programs that are built here. What follows them stops it.
-fn on_a_node(script: &mut String, built: &Path, target: &Path) -> Result<&'static str> {
+fn on_a_node(script: &mut String, built: &Path, target: &Path, systemd: bool) -> Result<&'static str> {
     const DIR: &str = "/var/tmp/remora-vm-node";
     let programs = target.join("vm");
     gather_programs(built, &programs)?;
@@ -100,7 +101,8 @@ fn on_a_node(script: &mut String, built: &Path, target: &Path) -> Result<&'stati
     export(script, "REMORA_TEST_BINARY", &text(programs.join("remora")))?;
     export(script, "REMORA_TEST_XTASK", &text(programs.join("xtask")))?;
     export(script, "REMORA_TEST_KUBECTLS", &crate::test::kubectls().unwrap_or_default())?;
-    writeln!(script, "\"$REMORA_TEST_XTASK\" node start --dir {DIR} || exit 1")?;
+    let driver = if systemd { "-- --cgroup-driver systemd" } else { "" };
+    writeln!(script, "\"$REMORA_TEST_XTASK\" node start --dir {DIR} {driver} || exit 1")?;
     Ok("\"$REMORA_TEST_XTASK\" node stop --dir \"$REMORA_TEST_NODE\" || failed=\"$failed stop\"")
 }
 

@@ -17,8 +17,7 @@ const HANDLER: Path<'static> = Path::new("handler");
 pub fn validate(class: &Value) -> FieldErrors {
     let mut errors = invalid(&HANDLER, text(class, &["handler"]), names::dns_label);
     let overhead = Path::new("overhead");
-    errors
-        .extend(resources::validate_amounts(&typed(at(class, &["overhead", "podFixed"])), &overhead.child("podFixed")));
+    errors.extend(resources::validate_overhead(&typed(at(class, &["overhead", "podFixed"])), &overhead));
     let scheduling = Path::new("scheduling");
     errors.extend(validate_labels(at(class, &["scheduling", "nodeSelector"]), &scheduling.child("nodeSelector")));
     errors.extend(validate_tolerations(
@@ -38,11 +37,13 @@ pub fn validate_update(new: &Value, old: &Value) -> FieldErrors {
 }
 
 fn validate_tolerations(tolerations: &[Toleration], path: &Path<'_>) -> FieldErrors {
+    // How long it tolerates does not tell one from another.
+    let key = |of: &Toleration| Toleration { toleration_seconds: None, ..of.clone() };
     let mut errors = FieldErrors::new();
     for (i, toleration) in tolerations.iter().enumerate() {
         let place = path.index(i);
         errors.extend(scheduling::validate_toleration(toleration, &place));
-        if tolerations[..i].contains(toleration) {
+        if tolerations[..i].iter().any(|before| key(before) == key(toleration)) {
             errors.push(FieldError::duplicate(&place, serde_json::to_value(toleration).unwrap_or_default()));
         }
     }
@@ -74,9 +75,11 @@ mod tests {
         check(&json!({"handler": "a/b"}), &["handler: Invalid value: \"a/b\""]);
         check(
             &json!({"handler": "a", "overhead": {"podFixed": {"cpu": "-1"}}}),
-            &["overhead.podFixed[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"],
+            &["overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"],
         );
-        let tolerations = json!([{"key": "a", "operator": "Exists"}, {"key": "a", "operator": "Exists"}]);
+        let one =
+            |seconds| json!({"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
+        let tolerations = [one(1), one(2)];
         check(
             &json!({"handler": "a", "scheduling": {"nodeSelector": {"a b": "c"}, "tolerations": tolerations}}),
             &["scheduling.nodeSelector: Invalid value: \"a b\"", "scheduling.tolerations[1]: Duplicate value"],

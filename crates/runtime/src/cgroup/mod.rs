@@ -160,8 +160,11 @@ impl Inner {
         let root = root(CgroupDriver::Systemd, &self.cgroup_root);
         let Layout::Unified(mount) = &self.host.cgroups else { return };
         let known = self.known_units().iter().map(|cgroup| in_mount(mount, cgroup)).collect();
-        let (top, work) = (in_mount(mount, &root), move |top: PathBuf| unknown_units(&top, &known));
-        let unknown = blocking(move || Ok(work(top))).await.unwrap_or_default();
+        let top = in_mount(mount, &root);
+        let unknown = match blocking(move || Ok(unknown_units(&top, &known))).await {
+            Ok(unknown) => unknown,
+            Err(error) => return tracing::warn!(error = chain(&error), "units that nobody knows may be left"),
+        };
         for folder in unknown {
             let unit = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let stopped = async { systemd().await?.stop(unit).await }.await;
@@ -205,7 +208,10 @@ fn unknown_units(folder: &Path, known: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
 
 /// Whether any process but a scope's holder is in it. What cannot be told counts as yes.
 fn is_used(unit: &Path) -> bool {
-    let holds = |folder: &Path| fs::read_to_string(folder.join("cgroup.procs")).is_ok_and(|text| !text.is_empty());
+    let holds = |folder: &Path| match fs::read_to_string(folder.join("cgroup.procs")) {
+        Ok(text) => !text.is_empty(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    };
     let below = fs::read_dir(unit).into_iter().flatten().flatten();
     let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path());
     holds(unit) || below.filter(|folder| *folder != names::holder(unit)).any(|folder| is_used(&folder))

@@ -136,7 +136,7 @@ fn validate_policies(pod: &Spec<'_>, path: &Path<'_>) -> FieldErrors {
         errors.extend(one_of(&path.child("preemptionPolicy"), pod.spec.preemption_policy.as_deref(), &known));
     }
     if let Some(overhead) = &pod.spec.overhead {
-        errors.extend(resources::validate_amounts(overhead, &path.child("overhead")));
+        errors.extend(resources::validate_overhead(overhead, &path.child("overhead")));
     }
     if let Some(os) = &pod.spec.os {
         errors.extend(one_of(&path.child("os").child("name"), Some(&os.name), &["linux", "windows"]));

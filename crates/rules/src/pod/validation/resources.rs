@@ -35,8 +35,13 @@ pub(super) fn validate(resources: Option<&ResourceRequirements>, path: &Path<'_>
     errors
 }
 
+/// What a pod needs beside its containers is judged, and named, as if it were limits (upstream: `validateOverhead`).
+pub(crate) fn validate_overhead(amounts: &Amounts, path: &Path<'_>) -> FieldErrors {
+    validate_amounts(amounts, &path.child("limits"))
+}
+
 /// Each amount alone: its name and that it is not negative.
-pub(crate) fn validate_amounts(amounts: &Amounts, path: &Path<'_>) -> FieldErrors {
+fn validate_amounts(amounts: &Amounts, path: &Path<'_>) -> FieldErrors {
     amounts.iter().flat_map(|(name, amount)| validate_amount(name, amount, path)).collect()
 }
 
