@@ -386,11 +386,17 @@ impl World {
 
     /// Waits until a log has a line.
     pub(crate) async fn until_logged(&self, pod: &str, container: &str, line: &str) {
+        self.until_log(pod, container, |have| have == line).await;
+    }
+
+    /// Waits until a log has a line like this.
+    pub(crate) async fn until_log(&self, pod: &str, container: &str, is_meant: impl Fn(&str) -> bool) {
         let logged = async {
-            while !self.log(pod, container).iter().any(|have| have == line) {
+            while !self.log(pod, container).iter().any(|line| is_meant(line)) {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(HANGS, logged).await.unwrap_or_else(|_| panic!("{line:?} was not logged"));
+        let hangs = |_| panic!("what is waited for was not logged: {:?}", self.log(pod, container));
+        tokio::time::timeout(HANGS, logged).await.unwrap_or_else(hangs);
     }
 }
