@@ -46,10 +46,15 @@ pub(crate) fn handlers(name: &str) -> Vec<&'static str> {
 /// Runs a test on each low-level runtime, each on a runtime of its own that is torn down and looked through afterwards. Without
 /// root it skips aloud, or fails under `REMORA_REQUIRE_ROOT=1`.
 pub(crate) fn on_each<F: Future<Output = World>>(name: &str, test: impl Fn(World) -> F) {
+    on(&handlers(name), name, test);
+}
+
+/// Likewise, on those of the low-level runtimes.
+pub(crate) fn on<F: Future<Output = World>>(handlers: &[&str], name: &str, test: impl Fn(World) -> F) {
     if !ready(name) {
         return;
     }
-    for handler in handlers(name) {
+    for handler in handlers {
         eprintln!("== {name} on {}", if handler.is_empty() { "remora-create" } else { handler });
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         tokio.block_on(async {
