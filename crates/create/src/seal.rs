@@ -2,16 +2,16 @@
 //!
 //! A process inside a container that can see us, as init or as an exec'd process before its `execve`, could open `/proc/PID/exe` and write to
 //! it once we are gone, and so replace what root runs next. So we run from a detached, read-only mount of the binary: it belongs to no mount
-//! namespace, hence nobody can remount it writable, and opening it for writing fails with EROFS.
+//! namespace, hence nobody can remount it writable, and opening it for writing fails with EROFS. `remora-shim` starts us from one; who else does not
+//! pays for a second start.
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
-use rustix::mount::OpenTreeFlags;
+use rustix::fs::StatVfsMountFlags;
 
 use crate::error::Error;
 
@@ -27,7 +27,7 @@ pub(crate) fn protect_own_binary() -> Result<(), Error> {
     if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());
     }
-    let mount = read_only_mount(Path::new(OWN_BINARY))?;
+    let mount = remora_sys::mount::read_only_view(Path::new(OWN_BINARY))?;
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_else(|| OsString::from("remora-create"));
     let error = Command::new(format!("/proc/self/fd/{}", mount.as_raw_fd())).arg0(name).args(words).exec();
@@ -36,13 +36,4 @@ pub(crate) fn protect_own_binary() -> Result<(), Error> {
 
 fn wrong(what: &str) -> impl Fn(rustix::io::Errno) -> Error {
     move |errno| Error::new(format!("cannot {what} {OWN_BINARY}: {errno}"))
-}
-
-fn read_only_mount(binary: &Path) -> Result<OwnedFd, Error> {
-    let binary = rustix::fs::open(binary, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(wrong("open"))?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = rustix::mount::open_tree(&binary, c"", flags).map_err(wrong("clone the mount of"))?;
-    remora_sys::mount::make_detached_read_only(&mount)
-        .map_err(|error| Error::new(format!("cannot make a read-only mount of {OWN_BINARY}: {error}")))?;
-    Ok(mount)
 }

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -100,7 +102,8 @@ fn spawn(
     streams: Streams,
 ) -> io::Result<Running> {
     let runtime = &config.runtime;
-    let mut command = Command::new(&runtime.path);
+    let program = Program::of(&runtime.path);
+    let mut command = program.command();
     command
         .args(&runtime.args)
         .arg("--root")
@@ -122,6 +125,30 @@ fn spawn(
     // The shim's loop waits for every child, whoever's it was; this one's handle is not needed.
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     Ok(Running { pid, purpose, files })
+}
+
+/// The runtime's binary, through a read-only mount where the kernel can: no container that it passes through can write to it. `remora-create` asks
+/// for this of itself, by starting a second time, if it was not started so; runc has its own way.
+struct Program<'a> {
+    path: &'a Path,
+    view: Option<OwnedFd>,
+}
+
+impl<'a> Program<'a> {
+    fn of(path: &'a Path) -> Self {
+        Self { path, view: remora_sys::mount::read_only_view(path).ok() }
+    }
+
+    fn command(&self) -> Command {
+        match &self.view {
+            Some(view) => {
+                let mut command = Command::new(format!("/proc/self/fd/{}", view.as_raw_fd()));
+                command.arg0(self.path);
+                command
+            }
+            None => Command::new(self.path),
+        }
+    }
 }
 
 impl Running {

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::Result;
 use crate::error::failed;
@@ -102,13 +102,21 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// Makes a mount read-only that is attached nowhere, by its descriptor (as of open_tree(2)).
+/// A file or folder through a read-only mount of its own, which is attached nowhere: nobody can make it writable again, and it ends with the
+/// last use of it. The descriptor (`O_PATH`, close-on-exec) can be executed by `/proc/self/fd/N`: the program's `/proc/PID/exe` then cannot be
+/// opened for writing (EROFS), whoever tries.
 ///
 /// # Errors
-/// The kernel is older than 5.12, or refuses.
-pub fn make_detached_read_only(mount: &OwnedFd) -> io::Result<()> {
+/// `path` is not there; the kernel is older than 5.12, or refuses.
+pub fn read_only_view(path: &Path) -> Result<OwnedFd> {
     const MOUNT_ATTR_RDONLY: u64 = 1;
-    set_attributes(mount, MOUNT_ATTR_RDONLY, 0)
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let view = || -> io::Result<OwnedFd> {
+        let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let mount = rustix::mount::open_tree(&file, c"", flags)?;
+        set_attributes(&mount, MOUNT_ATTR_RDONLY, 0).map(|()| mount)
+    };
+    view().map_err(failed("make a read-only mount of", path.display()))
 }
 
 /// Sets attributes of one mount; `user_namespace` is a descriptor where they name one, else 0.
