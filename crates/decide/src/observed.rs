@@ -60,8 +60,21 @@ pub struct Sandbox {
     pub attempt: u32,
     /// Containers can start in it.
     pub ready: bool,
-    /// Its addresses; none with the node's network.
+    /// The addresses that it holds; none with the node's network, or once it is stopped.
     pub ips: Vec<String>,
+}
+
+impl Sandbox {
+    /// Whether it must be stopped before it may be left alone: one that has broken still holds what the network gave it.
+    pub fn wants_stop(&self) -> bool {
+        self.ready || !self.ips.is_empty()
+    }
+
+    /// What is left of it once it is stopped.
+    pub fn stopped(&mut self) {
+        self.ready = false;
+        self.ips.clear();
+    }
 }
 
 /// What is known of one container name.

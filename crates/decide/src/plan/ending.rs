@@ -41,8 +41,7 @@ pub(super) fn terminating(desired: &Desired<'_>, observed: &Observed, kill_by: T
         stop(&mut plan, name, attempt, kill_by);
     }
     if plan.actions.is_empty() && !observed.is_busy() && observed.attempts().all(|(_, a)| !is_live(a)) {
-        let ready = observed.sandboxes.iter().filter(|s| s.ready);
-        plan.actions.extend(ready.map(|s| Action::StopSandbox { id: s.id.clone() }));
+        stop_sandboxes(&mut plan, observed);
     }
     plan
 }
@@ -50,6 +49,10 @@ pub(super) fn terminating(desired: &Desired<'_>, observed: &Observed, kill_by: T
 /// Takes down what is left. A pod that is still in the API keeps its ended containers, for their logs.
 pub(super) fn terminated(desired: &Desired<'_>, observed: &Observed, removed: bool) -> Plan {
     let mut plan = Plan::default();
+    // One that an agent before has left standing: it was killed, or could not.
+    if !removed {
+        stop_sandboxes(&mut plan, observed);
+    }
     if observed.volumes != Volumes::Absent {
         plan.actions.push(Action::TearDownVolumes);
     } else if !removed && desired.pod.metadata.deletion_timestamp.is_some() && observed.status_written {
@@ -62,6 +65,11 @@ pub(super) fn terminated(desired: &Desired<'_>, observed: &Observed, removed: bo
         }
     }
     plan
+}
+
+fn stop_sandboxes(plan: &mut Plan, observed: &Observed) {
+    let standing = observed.sandboxes.iter().filter(|s| s.wants_stop());
+    plan.actions.extend(standing.map(|s| Action::StopSandbox { id: s.id.clone() }));
 }
 
 fn live<'a>(observed: &'a Observed, name: &str) -> impl Iterator<Item = &'a Attempt> {

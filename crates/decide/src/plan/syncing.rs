@@ -59,6 +59,10 @@ impl Planner<'_> {
         if old.is_some() && self.stop_all() {
             return;
         }
+        // Also when no other follows: its address is somebody else's to have.
+        if let Some(broken) = old.filter(|s| s.wants_stop()) {
+            return self.act(Action::StopSandbox { id: broken.id.clone() });
+        }
         if !self.wants_sandbox() {
             return;
         }
@@ -242,7 +246,7 @@ impl Planner<'_> {
         for old in self.observed.sandboxes.iter().skip(1) {
             if self.observed.attempts().all(|(_, a)| a.sandbox != old.id) {
                 let id = old.id.clone();
-                self.act(if old.ready { Action::StopSandbox { id } } else { Action::RemoveSandbox { id } });
+                self.act(if old.wants_stop() { Action::StopSandbox { id } } else { Action::RemoveSandbox { id } });
             }
         }
     }

@@ -196,7 +196,7 @@ fn ephemeral_containers() {
         &[
             ("", STARTS),
             ("add d", "image of d | start d"),
-            ("the sandbox dies", "sandbox #1 | image of a | start a #1"),
+            ("the sandbox dies", "stop sandbox | sandbox #1 | image of a | start a #1"),
         ],
     );
     check(
@@ -286,7 +286,7 @@ fn a_sandbox_that_dies() {
     check(
         "Always: a new one, and its containers again",
         json!({"containers": ["a"]}),
-        &[("", STARTS), ("the sandbox dies", "sandbox #1 | image of a | start a #1")],
+        &[("", STARTS), ("the sandbox dies", "stop sandbox | sandbox #1 | image of a | start a #1")],
     );
     check(
         "init containers run again in the new one",
@@ -294,14 +294,14 @@ fn a_sandbox_that_dies() {
         &[
             ("", "volumes, sandbox | image of i | start i"),
             ("i exits 0", "image of a | start a"),
-            ("the sandbox dies", "sandbox #1 | image of i | start i #1"),
+            ("the sandbox dies", "stop sandbox | sandbox #1 | image of i | start i #1"),
             ("i exits 0", "image of a | start a #1"),
         ],
     );
     check(
-        "Never: the pod has failed",
+        "Never: the pod has failed, and its address is free",
         json!({"restartPolicy": "Never", "containers": ["a"]}),
-        &[("", STARTS), ("the sandbox dies", "take volumes down")],
+        &[("", STARTS), ("the sandbox dies", "stop sandbox, take volumes down")],
     );
     check(
         "a runtime that starts from nothing: all of it again, ephemeral containers never",

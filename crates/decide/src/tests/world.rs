@@ -142,7 +142,7 @@ impl World {
                 self.seen.sandboxes.insert(0, Sandbox { id, attempt, ready: true, ips: vec!["10.1.0.2".into()] });
             }
             Action::StopSandbox { id } => {
-                self.seen.sandboxes.iter_mut().filter(|s| s.id == id).for_each(|s| s.ready = false);
+                self.seen.sandboxes.iter_mut().filter(|s| s.id == id).for_each(Sandbox::stopped);
             }
             Action::RemoveSandbox { id } => {
                 self.seen.sandboxes.retain(|s| s.id != id);

@@ -106,7 +106,7 @@ impl Actor {
             Outcome::SandboxCreated(result) => self.sandbox_created(result),
             Outcome::SandboxStopped { id, result } => {
                 if self.settle(Subject::Sandbox, result) {
-                    self.observed.sandboxes.iter_mut().filter(|s| s.id == id).for_each(|s| s.ready = false);
+                    self.observed.sandboxes.iter_mut().filter(|s| s.id == id).for_each(Sandbox::stopped);
                 }
             }
             Outcome::SandboxRemoved { id, result } => {
