@@ -74,13 +74,24 @@ pub enum Error {
         /// The store's folder.
         path: PathBuf,
     },
-    /// A file of the store that is not what was written.
-    #[error("image store: {}: {problem}", path.display())]
+    /// A file of the store that is not what was written, as its copy is not.
+    #[error(
+        "image store: {} is damaged, as is its copy: {problem}; move both away to start without images: containers go on, and images can be pulled or imported again",
+        path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
+    },
+    /// A file of the store whose form this program does not know.
+    #[error("image store: {} was written by a newer program (version {version})", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Of its form.
+        version: u32,
     },
     /// The store's file system.
     #[error("image store: {}", path.display())]

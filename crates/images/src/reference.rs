@@ -3,6 +3,7 @@
 //! Source of the grammar, the defaults and the error texts: github.com/distribution/reference v0.6 (`regexp.go`,
 //! `normalize.go`), which Docker, containerd and kubelet share.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,7 +17,8 @@ const MAX_TAG: usize = 128;
 const MAX_TEXT: usize = 1024;
 
 /// A full image name: registry, repository, and either a tag or a digest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Reference {
     registry: String,
     repository: String,
@@ -85,6 +87,19 @@ impl FromStr for Reference {
     type Err = InvalidReference;
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
         Reference::parse(text)
+    }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = InvalidReference;
+    fn try_from(text: String) -> Result<Self, InvalidReference> {
+        Reference::parse(&text)
+    }
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> String {
+        reference.to_string()
     }
 }
 

@@ -180,7 +180,8 @@ async fn after_a_power_cut_only_what_is_on_the_disk_counts() {
             record["unsettled"] = "another boot".into();
         }
     }
-    fs::write(config.root.join("images.json"), books.to_string()).unwrap();
+    let first_form = serde_json::json!({"version": 1, "images": books["images"]});
+    fs::write(config.root.join("images.json"), first_form.to_string()).unwrap();
     fs::write(config.root.join("boot"), "another boot").unwrap();
     let store = ImageStore::open(config, vec![lease]).await.unwrap();
     let test = TestStore { folder, store };
@@ -189,19 +190,72 @@ async fn after_a_power_cut_only_what_is_on_the_disk_counts() {
 }
 
 #[tokio::test]
-async fn damaged_books_are_refused_and_left_alone() {
+async fn damaged_books_are_set_aside_and_their_copy_takes_their_place() {
+    let Some(()) = need_root() else { return };
+    let test = TestStore::new().await;
+    test.import(docker_archive("x", &[Layer::new().file("a", "").bytes()])).await.unwrap();
+    let config = store_config(&test);
+    let (books, copy) = (config.root.join("images.json"), config.root.join("copy-images.json"));
+    let whole = fs::read_to_string(&books).unwrap();
+    let TestStore { folder, store } = test;
+    drop(store);
+    // The third still parses.
+    for damage in ["", "{", &whole.replace(":latest", ":latesu")] {
+        assert_ne!(damage, whole);
+        fs::write(&books, damage).unwrap();
+        let store = ImageStore::open(config.clone(), vec![]).await.unwrap();
+        assert!(store.image("x").is_ok(), "{damage}");
+        drop(store);
+        assert_eq!(fs::read_to_string(&books).unwrap(), whole, "{damage}");
+        assert_eq!(fs::read_to_string(config.root.join("damaged-images.json")).unwrap(), damage);
+        fs::write(&copy, damage).unwrap();
+        let store = ImageStore::open(config.clone(), vec![]).await.unwrap();
+        assert!(store.image("x").is_ok(), "the copy may be spoiled: {damage}");
+        drop(store);
+        fs::write(&copy, &whole).unwrap();
+    }
+    fs::remove_file(&books).unwrap();
+    assert!(ImageStore::open(config.clone(), vec![]).await.unwrap().image("x").is_ok());
+    drop(folder);
+}
+
+#[tokio::test]
+async fn books_that_are_spoiled_twice_or_of_another_time_are_refused_and_left_alone() {
     let Some(()) = need_root() else { return };
     let test = TestStore::new().await;
     test.import(docker_archive("x", &[Layer::new().file("a", "").bytes()])).await.unwrap();
     let config = store_config(&test);
     let TestStore { folder, store } = test;
     drop(store);
-    for text in ["{", "{\"version\": 2, \"images\": []}"] {
-        fs::write(config.root.join("images.json"), text).unwrap();
-        assert!(matches!(ImageStore::open(config.clone(), vec![]).await, Err(Error::Damaged { .. })), "{text}");
+    for (text, expected) in [
+        ("{", "is damaged, as is its copy"),
+        ("{\"version\": 2, \"images\": []}", "move both away to start without images"),
+        ("{\"version\": 3, \"images\": []}", "was written by a newer program (version 3)"),
+    ] {
+        for file in ["images.json", "copy-images.json"] {
+            fs::write(config.root.join(file), text).unwrap();
+        }
+        let error = ImageStore::open(config.clone(), vec![]).await.err().unwrap().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
         assert_eq!(fs::read_to_string(config.root.join("images.json")).unwrap(), text);
         assert_eq!(fs::read_dir(config.root.join("layers")).unwrap().count(), 1);
     }
+    drop(folder);
+}
+
+#[tokio::test]
+async fn books_of_the_first_form_are_read() {
+    let Some(()) = need_root() else { return };
+    let test = TestStore::new().await;
+    test.import(docker_archive("x", &[Layer::new().file("a", "").bytes()])).await.unwrap();
+    let config = store_config(&test);
+    let TestStore { folder, store } = test;
+    drop(store);
+    let now: serde_json::Value = serde_json::from_slice(&fs::read(config.root.join("images.json")).unwrap()).unwrap();
+    let first = serde_json::json!({"version": 1, "images": now["images"]});
+    fs::write(config.root.join("images.json"), first.to_string()).unwrap();
+    fs::remove_file(config.root.join("copy-images.json")).unwrap();
+    assert!(ImageStore::open(config, vec![]).await.unwrap().image("x").is_ok());
     drop(folder);
 }
 

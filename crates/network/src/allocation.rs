@@ -59,6 +59,17 @@ impl Allocations {
         Ok(address)
     }
 
+    /// This sandbox has this address, whatever was written down; its number. Where new ones go on stays.
+    pub(crate) fn claim(&mut self, sandbox: &str, address: Ipv4Addr) -> u64 {
+        self.serial += 1;
+        self.owners.insert(sandbox.to_owned(), address);
+        self.serial
+    }
+
+    pub(crate) fn address(&self, sandbox: &str) -> Option<Ipv4Addr> {
+        self.owners.get(sandbox).copied()
+    }
+
     pub(crate) fn release(&mut self, sandbox: &str) -> Option<Ipv4Addr> {
         self.owners.remove(sandbox)
     }

@@ -3,7 +3,7 @@
 //! Only words: no IO. The runtime stores an [`Attachment`] in the sandbox's record and reads addresses and DNS from it.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,11 @@ impl Attachment {
     /// The pod's IP.
     pub fn ip(&self) -> Option<Ipv4Addr> {
         self.ips.first().map(|ip| ip.address)
+    }
+
+    /// The network namespace that has that IP.
+    pub(crate) fn netns(&self) -> Option<&Path> {
+        self.interfaces.get(self.ips.first()?.interface)?.sandbox.as_deref()
     }
 }
 

@@ -75,9 +75,14 @@ impl Network for FakeNetwork {
         NetworkStatus { ready: true, reason: String::new(), message: String::new() }
     }
 
-    async fn gc(&self, known: &[String]) -> Result<(), Error> {
+    async fn gc(&self, known: &BTreeMap<String, Attachment>) -> Result<(), Error> {
         let mut state = self.state();
-        let gone: Vec<String> = state.attached.keys().filter(|id| !known.contains(id)).cloned().collect();
+        for (sandbox, attachment) in known {
+            let Some(address) = attachment.ip() else { continue };
+            state.allocations.claim(sandbox, address);
+            state.attached.insert(sandbox.clone(), attachment.clone());
+        }
+        let gone: Vec<String> = state.attached.keys().filter(|id| !known.contains_key(*id)).cloned().collect();
         for sandbox in gone {
             state.allocations.release(&sandbox);
             state.attached.remove(&sandbox);
@@ -86,6 +91,6 @@ impl Network for FakeNetwork {
     }
 
     async fn teardown(&self) -> Result<(), Error> {
-        self.gc(&[]).await
+        self.gc(&BTreeMap::new()).await
     }
 }

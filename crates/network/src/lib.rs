@@ -22,6 +22,8 @@ pub use error::Error;
 pub use fake::FakeNetwork;
 pub use subnet::Subnet;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 /// Whether sandboxes can be attached now, as CRI's `NetworkReady` condition wants it.
@@ -64,8 +66,10 @@ pub trait Network: Send + Sync + 'static {
     /// Whether sandboxes can be attached.
     async fn status(&self) -> NetworkStatus;
 
-    /// Detaches every sandbox that is not among `known`: what an earlier run left behind. CNI's `GC`.
-    async fn gc(&self, known: &[String]) -> Result<(), Error>;
+    /// Detaches every sandbox that is not among `known`, by id: what an earlier run left behind. CNI's `GC`. Those that are known come with
+    /// what [`attach`](Network::attach) gave them: a network that has lost or spoiled its own notes of one takes them up from here, so
+    /// that nobody else is given its address.
+    async fn gc(&self, known: &BTreeMap<String, Attachment>) -> Result<(), Error>;
 
     /// Removes everything that this network ever made: interfaces, addresses, rules, files.
     async fn teardown(&self) -> Result<(), Error>;

@@ -18,6 +18,14 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// The subnet of this size that an address lies in.
+    ///
+    /// # Errors
+    /// [`Error::Subnet`]: there are none of this size.
+    pub(crate) fn around(address: Ipv4Addr, prefix: u8) -> Result<Self, Error> {
+        format!("{}/{prefix}", Ipv4Addr::from(mask(address.into(), prefix.min(32)))).parse()
+    }
+
     /// The first address of the subnet: its name.
     pub fn network(self) -> Ipv4Addr {
         self.base.into()

@@ -5,6 +5,7 @@
 mod contract;
 mod machine;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -103,7 +104,7 @@ fn a_new_run_finds_what_a_killed_one_left() {
         assert_eq!(second.attach(attach_request(&machine, "a")).await.unwrap(), a);
         let c = network_attach(&second, &machine, "c").await;
         assert!(u32::from(ip(&c)) > u32::from(ip(&b)), "no address is given twice, and a free one rests");
-        second.gc(&["a".into()]).await.unwrap();
+        second.gc(&BTreeMap::from([("a".to_owned(), a.clone())])).await.unwrap();
         second.check("a").await.unwrap();
         assert_eq!(machine.ip(&["-o", "link", "show", "type", "veth"]).lines().count(), 1);
         second.teardown().await.unwrap();
@@ -153,6 +154,45 @@ fn a_lost_bridge_or_state_folder_is_made_again() {
             (machine.nft_ruleset().as_str(), machine.ip(&["link", "show", "type", "bridge"]).as_str()),
             ("", "")
         );
+    });
+}
+
+#[test]
+fn damaged_records_are_set_aside_and_what_they_said_is_taken_up_again() {
+    let Some(()) = need_root() else { return };
+    Machine::run(|machine| async move {
+        let state = machine.folder().join("state");
+        for (files, damage) in [
+            (&["network.json"][..], "{"),
+            (&["sandboxes/s-a.json"], ""),
+            (&["network.json", "sandboxes/s-a.json"], "{\"sandbox\": 7}"),
+        ] {
+            let network = Bridge::open(config(&machine, Some("10.3.0.0/24"))).await.unwrap();
+            let mut known = BTreeMap::new();
+            for id in ["a", "b"] {
+                known.insert(id.to_owned(), network_attach(&network, &machine, id).await);
+            }
+            network_attach(&network, &machine, "gone").await;
+            drop(network);
+            for file in files {
+                std::fs::write(state.join(file), damage).unwrap();
+            }
+            let network = Bridge::open(config(&machine, None)).await.unwrap();
+            network.gc(&known).await.unwrap();
+            assert!(!state.join("sandboxes/s-gone.json").exists());
+            let evidence = state.join("damaged").join(Path::new(files[0]).file_name().unwrap());
+            assert_eq!(std::fs::read_to_string(evidence).unwrap(), damage);
+            for id in known.keys() {
+                network.check(id).await.unwrap();
+            }
+            let c = network_attach(&network, &machine, "c").await;
+            assert!(
+                c.ips[0].gateway == Ipv4Addr::new(10, 3, 0, 1) && known.values().all(|k| k.ip() != c.ip()),
+                "{c:?}"
+            );
+            network.teardown().await.unwrap();
+            assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
+        }
     });
 }
 

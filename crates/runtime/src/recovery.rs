@@ -16,6 +16,7 @@
 //! that is damaged together with its copy: what was there can no longer be told from a leftover. The damaged file itself is kept below
 //! `damaged`, and the rest of the node starts.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use remora_cri::CgroupDriver;
 use remora_images::LayerLease;
+use remora_network::Attachment;
 use remora_shim_protocol::{ExitRecord, Frame, ProcessState, Reply, Request, ShimConfig, StartRecord, encode};
 
 use crate::config::{ContainerPaths, Paths};
@@ -75,8 +77,7 @@ pub(crate) async fn recover(runtime: &Arc<Inner>) -> Result<(), Error> {
     })
     .await?;
     runtime.prune_units().await;
-    let attached: Vec<String> =
-        runtime.table.sandboxes().iter().filter(|s| s.is_attached()).map(|s| s.id().to_owned()).collect();
+    let attached = runtime.attachments();
     runtime.network.gc(&attached).await.map_err(|source| Error::Network { id: "all".to_owned(), source })
 }
 
@@ -103,6 +104,15 @@ impl Inner {
         let mut containers: Vec<ContainerRecord> = containers.collect::<Result<_, _>>()?;
         containers.retain(|container| sandboxes.iter().any(|sandbox| sandbox.id == container.sandbox_id));
         Ok((sandboxes, containers))
+    }
+
+    /// What sandboxes of this boot have of the network: of an earlier one there is nothing any more.
+    fn attachments(&self) -> BTreeMap<String, Attachment> {
+        let attached = |sandbox: Arc<Sandbox>| {
+            let of_this_boot = sandbox.record().boot == self.host.boot && sandbox.is_attached();
+            Some((sandbox.id().to_owned(), sandbox.record().network.clone().filter(|_| of_this_boot)?))
+        };
+        self.table.sandboxes().into_iter().filter_map(attached).collect()
     }
 
     fn adopt_sandbox(self: &Arc<Self>, record: SandboxRecord) -> Result<(), Error> {

@@ -1,4 +1,7 @@
 //! The books: which images are here and what they are called. `images.json` on disk, a map in memory.
+//!
+//! The file bears the digest of what it says, and `copy-images.json` says the same: books that the disk has spoiled are set aside, and the copy
+//! takes their place. Images come from afar, and names stand nowhere else: when both are spoiled the store is not opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,12 +12,17 @@ use std::sync::Arc;
 use oci_spec::image::ImageConfiguration;
 use remora_sys::file;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::layers::LayerMeta;
 use crate::reference::Version;
 use crate::{Digest, Error, Image, Reference};
 
 const FILE: &str = "images.json";
+const COPY: &str = "copy-images.json";
+const SET_ASIDE: &str = "damaged-images.json";
+/// Of the file's form. The first had no digest.
+const VERSION: u32 = 2;
 /// Shorter beginnings of ids are more likely a mistyped name.
 const SHORTEST_ID: usize = 6;
 
@@ -64,7 +72,11 @@ pub(crate) struct Books {
 #[serde(deny_unknown_fields)]
 struct BooksFile {
     version: u32,
-    images: Vec<RecordFile>,
+    /// Of the bytes of `images` as they stand here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    /// [`RecordFile`]s.
+    images: Box<RawValue>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,7 +84,7 @@ struct BooksFile {
 struct RecordFile {
     id: Digest,
     targets: BTreeSet<Digest>,
-    names: Vec<String>,
+    names: BTreeSet<Reference>,
     layers: Vec<Digest>,
     size: u64,
     blob_bytes: u64,
@@ -82,22 +94,11 @@ struct RecordFile {
 }
 
 impl Books {
-    /// Reads the books. An image whose layers or config are gone is left out, as if it had been removed: it can be pulled
+    /// Reads the books, or their copy. An image whose layers or config are gone is left out, as if it had been removed: it can be pulled
     /// again. So is one of an earlier boot that may not have reached the disk.
     pub(crate) fn read(root: &Path, layers: &BTreeMap<Digest, LayerMeta>, boot: Option<&str>) -> Result<Self, Error> {
-        let path = root.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Books::default()),
-            Err(error) => return Err(Error::io(path)(error)),
-        };
-        let damaged = |problem: String| Error::Damaged { path: path.clone(), problem };
-        let file: BooksFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-        if file.version != 1 {
-            return Err(damaged(format!("version {} was written by a newer program", file.version)));
-        }
-        let mut images = BTreeMap::new();
-        for record in file.images {
+        let mut books = Books::default();
+        for record in read_either(root)? {
             let id = record.id;
             if record.unsettled.as_deref().is_some_and(|came_in| Some(came_in) != boot) {
                 tracing::warn!(image = %id, "image left out: the machine stopped before it was on the disk");
@@ -105,22 +106,19 @@ impl Books {
             }
             match record.layers.iter().find(|layer| !layers.contains_key(layer)) {
                 Some(layer) => tracing::warn!(image = %id, %layer, "image left out: its layer is gone"),
-                None => match load(root, record).map_err(|error| damaged(error.to_string()))? {
-                    Some(record) => drop(images.insert(id, record)),
+                None => match load(root, record) {
+                    Some(record) => drop(books.images.insert(id, record)),
                     None => tracing::warn!(image = %id, "image left out: its config is gone"),
                 },
             }
         }
-        Ok(Books { images })
+        Ok(books)
     }
 
-    /// Writes the books durably. Blocking.
+    /// Writes the books durably, then their copy. Blocking.
     pub(crate) fn write(&self, root: &Path) -> Result<(), Error> {
-        let path = root.join(FILE);
-        let images = self.images.values().map(to_file).collect();
-        let bytes = serde_json::to_vec(&BooksFile { version: 1, images });
-        let bytes = bytes.map_err(|error| Error::io(&path)(error.into()))?;
-        file::write_durably(&path, &bytes, 0o600).map_err(|error| Error::io(&path)(error.source))
+        let records: Vec<RecordFile> = self.images.values().map(to_file).collect();
+        write(root, &records)
     }
 
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
@@ -207,7 +205,7 @@ fn to_file(record: &Record) -> RecordFile {
     RecordFile {
         id: record.id,
         targets: record.targets.clone(),
-        names: record.names.iter().map(Reference::to_string).collect(),
+        names: record.names.clone(),
         layers: record.layers.clone(),
         size: record.size,
         blob_bytes: record.blob_bytes,
@@ -216,23 +214,79 @@ fn to_file(record: &Record) -> RecordFile {
     }
 }
 
+/// The records of the books. Those of the copy are written back.
+fn read_either(root: &Path) -> Result<Vec<RecordFile>, Error> {
+    let damage = match read(&root.join(FILE)) {
+        Ok(Some(records)) => return Ok(records),
+        Ok(None) => None,
+        Err(error @ Error::Damaged { .. }) => Some(error),
+        Err(error) => return Err(error),
+    };
+    match (read(&root.join(COPY)), damage) {
+        (Ok(Some(records)), damage) => {
+            if let Some(error) = damage {
+                let (path, kept) = (root.join(FILE), root.join(SET_ASIDE));
+                tracing::error!(%error, kept = %kept.display(), "damaged books were set aside: their copy takes their place");
+                fs::rename(&path, &kept).map_err(Error::io(&path))?;
+            }
+            write(root, &records)?;
+            Ok(records)
+        }
+        (Ok(None) | Err(Error::Damaged { .. }), Some(error)) => Err(error),
+        (Ok(None), None) => Ok(Vec::new()),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// None if there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<RecordFile>>, Error> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(path)(error)),
+    };
+    let damaged = |problem: String| Error::Damaged { path: path.to_owned(), problem };
+    let file: BooksFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if file.version > VERSION {
+        let path = path.to_owned();
+        return Err(Error::Newer { path, version: file.version });
+    }
+    let digest = Digest::of(file.images.get().as_bytes());
+    if file.digest.is_some_and(|written| written != digest) || file.digest.is_none() && file.version > 1 {
+        return Err(damaged("it is not what was written".to_owned()));
+    }
+    let records = serde_json::from_str(file.images.get());
+    records.map(Some).map_err(|error| damaged(error.to_string()))
+}
+
+fn write(root: &Path, records: &[RecordFile]) -> Result<(), Error> {
+    let path = root.join(FILE);
+    let bytes = to_raw_value(records).and_then(|images| {
+        let digest = Some(Digest::of(images.get().as_bytes()));
+        serde_json::to_vec(&BooksFile { version: VERSION, digest, images })
+    });
+    let bytes = bytes.map_err(|error| Error::io(&path)(error.into()))?;
+    file::write_durably(&path, &bytes, 0o600).map_err(|error| Error::io(&path)(error.source))?;
+    let copy = root.join(COPY);
+    file::write_durably(&copy, &bytes, 0o600).map_err(|error| Error::io(&copy)(error.source))
+}
+
 /// None if the config is not there, or is not what its name says.
-fn load(root: &Path, file: RecordFile) -> Result<Option<Record>, crate::reference::InvalidReference> {
-    let names: Result<BTreeSet<Reference>, _> = file.names.iter().map(|name| Reference::parse(name)).collect();
+fn load(root: &Path, file: RecordFile) -> Option<Record> {
     let bytes = fs::read(blob_path(root, &file.id)).unwrap_or_default();
     if Digest::of(&bytes) != file.id {
-        return Ok(None);
+        return None;
     }
-    let Ok(config) = serde_json::from_slice(&bytes) else { return Ok(None) };
-    Ok(Some(Record {
+    let config = serde_json::from_slice(&bytes).ok()?;
+    Some(Record {
         id: file.id,
         targets: file.targets,
-        names: names?,
+        names: file.names,
         layers: file.layers,
         size: file.size,
         blob_bytes: file.blob_bytes,
         blobs: file.blobs,
         unsettled: file.unsettled,
         config: Arc::new(config),
-    }))
+    })
 }

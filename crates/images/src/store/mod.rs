@@ -6,6 +6,7 @@
 //! empty              what an image without layers stands on
 //! boot               the boot of the machine in which it was last open
 //! images.json        the books: images and their names  (written whole, renamed into place)
+//! copy-images.json   the same once more, for when the disk has spoiled them  (damaged-images.json: what it made of them)
 //! ingest/, tmp/      what is on its way in or out; emptied when the store is opened
 //! ```
 //!
@@ -82,7 +83,7 @@ impl ImageStore {
     /// lease needs, and leftovers of interrupted pulls, are removed.
     ///
     /// # Errors
-    /// [`Error::Locked`], [`Error::Damaged`] (nothing is changed then), [`Error::Io`].
+    /// [`Error::Locked`], [`Error::Damaged`], [`Error::Newer`] (nothing is changed then), [`Error::Io`].
     pub async fn open(config: StoreConfig, leases: Vec<LayerLease>) -> Result<Self, Error> {
         let store = blocking(move || Self::open_now(config, leases)).await?;
         store.collect_garbage().await?;

@@ -9,8 +9,9 @@ use super::Bridge;
 use super::links::{Links, VethPair};
 use super::names::{display_hardware_address, hardware_address};
 use super::prepare::Prepared;
-use super::records::SandboxRecord;
-use crate::{AttachRequest, Attachment, Dns, Error, Interface, IpConfig, Route};
+use super::records::{NetworkRecord, SandboxRecord};
+use crate::allocation::Allocations;
+use crate::{AttachRequest, Attachment, Dns, Error, Interface, IpConfig, Route, Subnet};
 
 /// The interface that every pod expects.
 const PEER: &str = "eth0";
@@ -40,6 +41,24 @@ impl Bridge {
             allocations.release(&request.sandbox);
         }
         written.map(|()| (record, true))
+    }
+
+    /// Writes down again what the records should say of a sandbox and do not.
+    pub(super) fn take_up(&self, sandbox: &str, attachment: &Attachment) -> Result<(), Error> {
+        let (Some(ip), Some(netns)) = (attachment.ips.first(), attachment.netns()) else { return Ok(()) };
+        let has = |allocations: &Option<Allocations>| allocations.as_ref().and_then(|all| all.address(sandbox));
+        if has(&self.allocations()) == Some(ip.address) {
+            return Ok(());
+        }
+        tracing::warn!(sandbox, address = %ip.address, "the network had lost the record of a sandbox");
+        let subnet = Subnet::around(ip.address, ip.prefix)?;
+        if self.records.network()?.is_none() {
+            // Whether the machine forwarded before us is lost: it goes on to. A table that is not there is no error when it is removed.
+            self.records.set_network(&NetworkRecord { subnet, forwarded_before: true, nat: true })?;
+        }
+        let serial = self.allocations().get_or_insert_with(|| Allocations::new(subnet)).claim(sandbox, ip.address);
+        let (sandbox, netns) = (sandbox.to_owned(), netns.to_owned());
+        self.records.set_sandbox(&SandboxRecord { sandbox, netns, address: ip.address, serial })
     }
 
     /// Makes what the record says, as far as it is not there.

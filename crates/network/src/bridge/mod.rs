@@ -16,6 +16,7 @@ mod nat;
 mod prepare;
 mod records;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -83,12 +84,9 @@ impl Bridge {
     }
 
     async fn detach_all(&self, is_doomed: impl Fn(&str) -> bool) -> Result<(), Error> {
-        let doomed: Vec<String> = match self.allocations().as_ref() {
-            Some(allocations) => allocations.sandboxes().filter(|id| is_doomed(id)).map(str::to_owned).collect(),
-            None => Vec::new(),
-        };
-        for sandbox in doomed {
-            self.detach(&sandbox).await?;
+        // By the records: what stands there without the network's own is in no allocation.
+        for record in self.records.sandboxes()?.iter().filter(|record| is_doomed(&record.sandbox)) {
+            self.detach(&record.sandbox).await?;
         }
         Ok(())
     }
@@ -153,8 +151,11 @@ impl Network for Bridge {
         }
     }
 
-    async fn gc(&self, known: &[String]) -> Result<(), Error> {
-        self.detach_all(|id| !known.iter().any(|known| known == id)).await?;
+    async fn gc(&self, known: &BTreeMap<String, Attachment>) -> Result<(), Error> {
+        for (sandbox, attachment) in known {
+            self.take_up(sandbox, attachment)?;
+        }
+        self.detach_all(|id| !known.contains_key(id)).await?;
         self.remove_strays().await
     }
 

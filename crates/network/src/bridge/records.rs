@@ -1,4 +1,7 @@
 //! What the network has made, on disk: `network.json` and one `sandboxes/<id>.json` each.
+//!
+//! A record that cannot be read is as good as none: it is set aside, in `damaged`, and the runtime, which keeps every attachment too, says what it
+//! said ([`Network::gc`](crate::Network::gc)).
 
 use std::fs;
 use std::io;
@@ -11,6 +14,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::allocation::Allocations;
 use crate::{Error, Subnet};
+
+/// Where records go that cannot be read.
+const DAMAGED: &str = "damaged";
 
 /// The network as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +54,7 @@ impl Records {
     }
 
     pub(crate) fn network(&self) -> Result<Option<NetworkRecord>, Error> {
-        read(&self.network_path())
+        self.read(&self.network_path())
     }
 
     pub(crate) fn set_network(&self, record: &NetworkRecord) -> Result<(), Error> {
@@ -58,6 +64,11 @@ impl Records {
     /// Removes the files; the folder itself belongs to the caller.
     pub(crate) fn remove_network(&self) -> Result<(), Error> {
         remove(&self.network_path())?;
+        let damaged = self.folder.join(DAMAGED);
+        match fs::remove_dir_all(&damaged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&damaged)(error)),
+            _ => {}
+        }
         let sandboxes = self.folder.join("sandboxes");
         remove_unfinished(&sandboxes)?;
         match fs::remove_dir(&sandboxes) {
@@ -67,7 +78,7 @@ impl Records {
     }
 
     pub(crate) fn sandbox(&self, id: &str) -> Result<Option<SandboxRecord>, Error> {
-        read(&self.sandbox_path(id))
+        self.read(&self.sandbox_path(id))
     }
 
     pub(crate) fn set_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
@@ -81,18 +92,50 @@ impl Records {
     /// Who has which address, as the files say. None before a subnet was chosen.
     pub(crate) fn allocations(&self) -> Result<Option<Allocations>, Error> {
         let Some(network) = self.network()? else { return Ok(None) };
-        let folder = self.folder.join("sandboxes");
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(at(&folder))? {
-            let path = entry.map_err(at(&folder))?.path();
-            // Files that are being written are hidden and have another ending; a crash may leave one.
-            if path.extension().is_some_and(|extension| extension == "json") {
-                records.extend(read::<SandboxRecord>(&path)?);
-            }
-        }
+        let mut records = self.sandboxes()?;
         records.sort_by_key(|record| record.serial);
         let owners = records.into_iter().map(|record| (record.sandbox, record.address, record.serial));
         Ok(Some(Allocations::restore(network.subnet, owners)))
+    }
+
+    /// Those of all sandboxes, in no order.
+    pub(crate) fn sandboxes(&self) -> Result<Vec<SandboxRecord>, Error> {
+        let folder = self.folder.join("sandboxes");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            // After a teardown.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(at(&folder)(error)),
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(at(&folder))?.path();
+            // Files that are being written are hidden and have another ending; a crash may leave one.
+            if path.extension().is_some_and(|extension| extension == "json") {
+                records.extend(self.read::<SandboxRecord>(&path)?);
+            }
+        }
+        Ok(records)
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, Error> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at(path)(error)),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(record) => Ok(Some(record)),
+            Err(problem) => self.set_aside(path, &problem).map(|()| None),
+        }
+    }
+
+    /// Keeps it as evidence, out of the way of what is done next.
+    fn set_aside(&self, path: &Path, problem: &serde_json::Error) -> Result<(), Error> {
+        let evidence = self.folder.join(DAMAGED).join(path.file_name().unwrap_or_default());
+        tracing::error!(record = %path.display(), %problem, kept = %evidence.display(), "a damaged record was set aside");
+        let moved = fs::create_dir_all(self.folder.join(DAMAGED)).and_then(|()| fs::rename(path, &evidence));
+        moved.map_err(at(path))
     }
 
     fn network_path(&self) -> PathBuf {
@@ -104,16 +147,6 @@ impl Records {
         let name: String = id.chars().take(200).collect();
         self.folder.join("sandboxes").join(format!("s-{name}.json"))
     }
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(path)(error)),
-    };
-    let record = serde_json::from_slice(&bytes);
-    record.map(Some).map_err(|source| Error::Damaged { path: path.to_owned(), source })
 }
 
 fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), Error> {

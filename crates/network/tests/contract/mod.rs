@@ -1,9 +1,9 @@
 //! What every [`Network`] promises, played on the fake and on the real one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use remora_network::{AttachRequest, Error, Network};
+use remora_network::{AttachRequest, Attachment, Error, Network};
 
 /// Makes a network namespace for a sandbox and returns its path. The fake's needs none.
 pub(crate) type MakeNamespace<'a> = &'a dyn Fn(&str) -> PathBuf;
@@ -60,12 +60,33 @@ async fn a_full_subnet_says_so_and_leaves_nothing(network: &dyn Network, make: M
 }
 
 async fn gc_keeps_the_known_and_teardown_nothing(network: &dyn Network, make: MakeNamespace<'_>) {
-    network.gc(&["full-1".into(), "full-5".into()]).await.unwrap();
+    let mut known = BTreeMap::new();
+    for (id, netns) in [("full-1", "full-1"), ("full-5", "full-6")] {
+        known.insert(id.to_owned(), network.attach(request(id, make(netns))).await.unwrap());
+    }
+    network.gc(&known).await.unwrap();
     for (id, stays) in [("full-0", false), ("full-1", true), ("full-3", false), ("full-5", true)] {
         assert_eq!(network.check(id).await.is_ok(), stays, "{id}");
     }
+    what_was_lost_is_taken_up(network, make, &known).await;
     network.teardown().await.unwrap();
     assert!(network.check("full-1").await.is_err());
     network.teardown().await.unwrap();
-    let _ = make;
+}
+
+/// Of a sandbox that the caller knows and the network does not, the address is given to nobody else.
+async fn what_was_lost_is_taken_up(
+    network: &dyn Network,
+    make: MakeNamespace<'_>,
+    known: &BTreeMap<String, Attachment>,
+) {
+    network.detach("full-1").await.unwrap();
+    network.gc(known).await.unwrap();
+    for id in ["new-1", "new-2", "new-3"] {
+        let new = network.attach(request(id, make(id))).await.unwrap();
+        assert!(known.values().all(|known| known.ip() != new.ip()), "{id}");
+    }
+    assert!(matches!(network.attach(request("new-4", make("new-4"))).await, Err(Error::Exhausted { .. })));
+    let again = network.attach(request("full-1", make("full-1"))).await.unwrap();
+    assert_eq!(again, known["full-1"]);
 }

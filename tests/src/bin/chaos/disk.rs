@@ -44,7 +44,19 @@ pub(crate) struct Damaged {
 /// Damages one record of its kind; none if there is no such file.
 pub(crate) fn damage(machine: &Machine, record: Record, pick: u64) -> Result<Option<Damaged>> {
     let durable = machine.data.join("containers");
+    let one_file = |path: PathBuf| -> Result<Option<Damaged>> {
+        spoil(&path, &mut Random::new(pick))?;
+        Ok(Some(Damaged { files: vec![path], id: String::new() }))
+    };
     let (folder, name) = match record {
+        Record::Images => return one_file(machine.data.join("images/images.json")),
+        Record::Network => return one_file(machine.run.join("network/network.json")),
+        Record::Address => {
+            let mut files: Vec<PathBuf> =
+                fs::read_dir(machine.run.join("network/sandboxes"))?.flatten().map(|entry| entry.path()).collect();
+            files.sort();
+            return if files.is_empty() { Ok(None) } else { one_file(files.swap_remove(chosen(pick, files.len()))) };
+        }
         Record::Container | Record::ContainerTwice => (durable.join("containers"), "container.json"),
         Record::Start => (durable.join("containers"), "start.json"),
         Record::Exit => (durable.join("containers"), "exit.json"),

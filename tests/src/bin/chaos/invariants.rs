@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::snapshot::{ContainerView, Ended, PodView, Snapshot, State};
-use crate::workload::{EphemeralPlan, MAIN, NO_MEMORY, NO_TOKEN, Role, Shape};
+use crate::workload::{EphemeralPlan, INIT, INIT_LINES, MAIN, NO_MEMORY, NO_TOKEN, Role, Shape};
 use crate::world::{Answer, HitKind, PodModel, World};
 
 /// Killed with its shim or its target.
@@ -81,7 +81,8 @@ fn same_container(world: &World, seen: &Snapshot) -> Vec<String> {
             continue;
         };
         // One that ends by itself may have ended, and another may have come after it: then it is the last one.
-        let ends = world.pods.get(pod).is_some_and(|model| container == MAIN && model.plan.shape == Shape::Crasher);
+        let crasher = world.pods.get(pod).is_some_and(|model| model.plan.shape == Shape::Crasher);
+        let ends = container == INIT || container == MAIN && crasher;
         let same = now.id == before.id && now.restart_count == before.restart_count;
         if !same && !ends {
             wrong.push(format!("{pod}/{container}: {before:?} became {now:?}"));
@@ -144,6 +145,7 @@ fn is_true(world: &World, seen: &Snapshot, model: &PodModel, view: &PodView, nam
         return true;
     }
     let told = match (name == MAIN, ephemeral(model, name).map(|plan| plan.role)) {
+        _ if name == INIT => Some(0),
         (true, _) if !model.runs_on() => Some(model.plan.code),
         (_, Some(Role::Tool { code, .. })) => Some(code),
         (_, Some(Role::Shell)) => Some(0),
@@ -152,7 +154,8 @@ fn is_true(world: &World, seen: &Snapshot, model: &PodModel, view: &PodView, nam
     let going = view.going || model.deleted.is_some();
     let began = seen.starts.get(&format!("{}.{name}", model.plan.name)).is_some_and(|starts| *starts > 0);
     let full = world.on_full_disk.contains(&model.plan.name);
-    let by_target = ephemeral(model, name).is_some_and(|plan| plan.targets) && pod_is_hit(world, view);
+    // Its target may go just as it starts.
+    let by_target = ephemeral(model, name).is_some_and(|plan| plan.targets) && (pod_is_hit(world, view) || going);
     // Of a run that was forgotten there is no id to know it by.
     let forgotten = ended.id.is_empty() && ended.reason == "ContainerStatusUnknown" && world.has_unheard();
     told == Some(ended.code)
@@ -160,7 +163,7 @@ fn is_true(world: &World, seen: &Snapshot, model: &PodModel, view: &PodView, nam
         || world.is_hit(&ended.id) && matches!(ended.code, KILLED | UNKNOWN | NOT_STARTED)
         || by_target && matches!(ended.code, KILLED | NOT_STARTED)
         || going && matches!(ended.code, 0 | KILLED | 143)
-        || full && ended.code == NOT_STARTED && (!began || name == MAIN && !model.plan.never_again())
+        || full && ended.code == NOT_STARTED && (!began || name == INIT || name == MAIN && !model.plan.never_again())
 }
 
 fn pod_is_hit(world: &World, view: &PodView) -> bool {
@@ -173,9 +176,10 @@ fn restarts(world: &World, seen: &Snapshot) -> Vec<String> {
     let mut wrong = Vec::new();
     for (model, view) in known(world, seen) {
         for (name, container) in &view.containers {
-            let may = name == MAIN && !model.plan.never_again();
+            let may = name == INIT || name == MAIN && !model.plan.never_again();
             let forgotten = |ended: &Ended| ended.id.is_empty() && world.has_unheard();
-            let explained = |ended: &Ended| world.is_hit(&ended.id) || forgotten(ended) || !model.runs_on();
+            let ends = name == MAIN && !model.runs_on();
+            let explained = |ended: &Ended| world.is_hit(&ended.id) || forgotten(ended) || ends;
             let unexplained = container.last.as_ref().filter(|last| !explained(last));
             let on_full_disk = world.on_full_disk.contains(&model.plan.name) || world.broken.contains(&view.uid);
             if container.restart_count > 0 && (!may || unexplained.is_some() && !on_full_disk) {
@@ -220,8 +224,16 @@ fn settled(world: &World, seen: &Snapshot) -> Vec<String> {
 }
 
 fn main_is_settled(model: &PodModel, main: &ContainerView, view: &PodView) -> bool {
-    let backs_off = matches!(&main.state, State::Waiting(reason) if reason == "CrashLoopBackOff");
+    let waits_to_try_again = |state: &State| matches!(state, State::Waiting(why) if why == "CrashLoopBackOff");
+    let backs_off = waits_to_try_again(&main.state);
+    // What began it was hit: it is tried again, or the pod has failed.
+    let init = view.containers.get(INIT).map(|init| &init.state);
+    let not_begun = match init {
+        Some(State::Ended(ended)) => ended.code != 0 && view.phase == "Failed",
+        init => init.is_some_and(waits_to_try_again),
+    };
     match (model.plan.shape, &main.state) {
+        (_, State::Waiting(_)) if not_begun => true,
         (Shape::Counter | Shape::Idle, State::Running) => view.ready,
         (Shape::Finite, State::Ended(_)) => matches!(view.phase.as_str(), "Succeeded" | "Failed"),
         (Shape::Crasher, State::Ended(_) | State::Running) => true,
@@ -399,6 +411,7 @@ pub(crate) fn expected_log(
         if ended && !world.is_hit(&container.id) { (lines, lines) } else { (0, lines) }
     };
     let (at_least, at_most) = match ephemeral(model, name).map(|plan| plan.role) {
+        _ if name == INIT => whole(INIT_LINES),
         Some(Role::Tool { lines, .. }) => whole(lines),
         Some(Role::Shell) => return None,
         None => match model.plan.shape {
@@ -409,6 +422,20 @@ pub(crate) fn expected_log(
         },
     };
     Some(LogExpectation { at_least, at_most, may_lose: world.on_full_disk.contains(&model.plan.name) })
+}
+
+/// What the log of the run before must hold; none if nothing is known of it.
+pub(crate) fn expected_previous_log(
+    world: &World,
+    model: &PodModel,
+    name: &str,
+    container: &ContainerView,
+) -> Option<LogExpectation> {
+    let last = container.last.as_ref().filter(|last| !last.id.is_empty() && !world.is_hit(&last.id))?;
+    let lines = (name == MAIN && model.plan.shape == Shape::Crasher && last.code == model.plan.code)
+        .then_some(model.plan.lines)?;
+    let may_lose = world.on_full_disk.contains(&model.plan.name);
+    Some(LogExpectation { at_least: lines, at_most: lines, may_lose })
 }
 
 /// Whether a terminal may have ended by what was done.
@@ -444,7 +471,7 @@ mod tests {
 
     /// One pod that ends with 7, with an ephemeral container that ends with 3.
     fn world() -> World {
-        let mut plan = PodPlan::new("p".into(), Shape::Finite, &mut Random::new(1));
+        let mut plan = PodPlan::new("p".into(), Shape::Finite, &[], &mut Random::new(1));
         plan.code = 7;
         let tool = EphemeralPlan { name: "tool".into(), role: Role::Tool { lines: 1, code: 3 }, targets: false };
         let mut world = World::default();

@@ -58,7 +58,9 @@ async fn main() -> Result<ExitCode> {
     let mut tally = Tally::default();
     let mut runner = Runner::new(machine).await?;
     let until = Instant::now() + Duration::from_secs_f64(arguments.minutes * 60.0);
-    for round in Schedule::new(arguments.seed) {
+    let classes = runner.runtime_classes().await?;
+    show(&format!("runtime classes beside the default: {classes:?}"));
+    for round in Schedule::new(arguments.seed, classes) {
         if Instant::now() >= until {
             break;
         }

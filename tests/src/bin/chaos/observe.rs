@@ -41,7 +41,8 @@ fn starts(marks: &Path) -> Result<BTreeMap<String, u32>> {
 pub(crate) fn view(pod: &Value) -> PodView {
     let list = |path: &str| pod.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let statuses = list("/status/containerStatuses").into_iter().chain(list("/status/ephemeralContainerStatuses"));
+    let statuses = ["/status/initContainerStatuses", "/status/containerStatuses", "/status/ephemeralContainerStatuses"];
+    let statuses = statuses.iter().flat_map(|path| list(path));
     PodView {
         uid: text("/metadata/uid"),
         going: pod.pointer("/metadata/deletionTimestamp").is_some(),

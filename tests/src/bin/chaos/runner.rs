@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, LogParams};
 use tokio::time::{sleep, timeout};
 
 use crate::faults::{Struck, strike};
-use crate::invariants::{INVARIANTS, Invariant, When, expected_log, log, terminal_may_be_lost};
+use crate::invariants::{
+    INVARIANTS, Invariant, LogExpectation, When, expected_log, expected_previous_log, log, terminal_may_be_lost,
+};
 use crate::load::{Done, carry_out};
 use crate::machine::{Machine, kill};
 use crate::observe::look;
@@ -45,6 +48,16 @@ impl Runner {
         let daemon = machine.daemon().await?;
         let machine = Arc::new(machine);
         Ok(Runner { machine, pods, world: World::default(), terminals: Vec::new(), daemon, begun: Instant::now() })
+    }
+
+    /// What pods may ask for beside the default. crun is not among them: it refuses hybrid cgroups.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub(crate) async fn runtime_classes(&self) -> Result<&'static [&'static str]> {
+        let classes: Api<RuntimeClass> = Api::all(self.pods.clone().into_client());
+        let offered = classes.get_opt("runc").await.context("looking for runtime class runc")?;
+        Ok(if offered.is_some() { &["runc"] } else { &[] })
     }
 
     /// One round; what was wrong after it.
@@ -188,26 +201,34 @@ impl Runner {
             let pod = &model.plan.name;
             let Some(view) = seen.pods.get(pod).filter(|view| !view.going) else { continue };
             for (name, container) in view.containers.iter().filter(|(_, container)| !container.id.is_empty()) {
-                let said = self.said(pod, name);
-                let Some(expected) = expected_log(&self.world, model, name, container, said) else { continue };
-                let began = Instant::now();
-                let verdict = loop {
-                    let params = LogParams { container: Some(name.clone()), ..LogParams::default() };
-                    let verdict = match self.pods.logs(pod, &params).await {
-                        Ok(text) => log(&text, &expected),
-                        Err(error) => Err(format!("{error:#}")),
-                    };
-                    if verdict.is_ok() || began.elapsed() > LOG_CATCHES_UP {
-                        break verdict;
+                let now = expected_log(&self.world, model, name, container, self.said(pod, name));
+                let before = expected_previous_log(&self.world, model, name, container);
+                for (expected, previous) in [(now, false), (before, true)] {
+                    let Some(expected) = expected else { continue };
+                    if let Err(why) = self.log(pod, name, previous, &expected).await {
+                        let which = if previous { " --previous" } else { "" };
+                        wrong.push(format!("logs have no hole and no double line: {pod}/{name}{which}: {why}"));
                     }
-                    sleep(AGAIN).await;
-                };
-                wrong.extend(
-                    verdict.err().map(|why| format!("logs have no hole and no double line: {pod}/{name}: {why}")),
-                );
+                }
             }
         }
         wrong
+    }
+
+    /// What is wrong with one, after it had the time to catch up.
+    async fn log(&self, pod: &str, container: &str, previous: bool, expected: &LogExpectation) -> Result<(), String> {
+        let began = Instant::now();
+        let params = LogParams { container: Some(container.to_owned()), previous, ..LogParams::default() };
+        loop {
+            let verdict = match self.pods.logs(pod, &params).await {
+                Ok(text) => log(&text, expected),
+                Err(error) => Err(format!("{error:#}")),
+            };
+            if verdict.is_ok() || began.elapsed() > LOG_CATCHES_UP {
+                return verdict;
+            }
+            sleep(AGAIN).await;
+        }
     }
 
     /// The number that a counter has last printed.

@@ -98,9 +98,14 @@ pub(crate) enum Record {
     Start,
     Exit,
     ShimConfig,
+    /// The network's of all pods, or of one.
+    Network,
+    Address,
+    /// The image store's.
+    Images,
 }
 
-const FAULTS: [Fault; 17] = [
+const FAULTS: [Fault; 20] = [
     Fault::Daemon,
     Fault::Daemon,
     Fault::Shim,
@@ -118,6 +123,9 @@ const FAULTS: [Fault; 17] = [
     Fault::Damage(Record::Exit),
     Fault::Damage(Record::ShimConfig),
     Fault::Damage(Record::Start),
+    Fault::Damage(Record::Network),
+    Fault::Damage(Record::Address),
+    Fault::Damage(Record::Images),
 ];
 
 impl Fault {
@@ -151,6 +159,9 @@ impl fmt::Display for Fault {
             Fault::Damage(Record::Start) => "damaged start.json",
             Fault::Damage(Record::Exit) => "damaged exit.json",
             Fault::Damage(Record::ShimConfig) => "damaged shim.json",
+            Fault::Damage(Record::Network) => "damaged network.json",
+            Fault::Damage(Record::Address) => "damaged record of an address",
+            Fault::Damage(Record::Images) => "damaged images.json",
         })
     }
 }
@@ -162,11 +173,13 @@ pub(crate) struct Schedule {
     bag: Vec<Fault>,
     round: u32,
     names: u32,
+    classes: &'static [&'static str],
 }
 
 impl Schedule {
-    pub(crate) fn new(seed: u64) -> Self {
-        Schedule { random: Random::new(seed), bag: Vec::new(), round: 0, names: 0 }
+    /// `classes`: see [`PodPlan::new`].
+    pub(crate) fn new(seed: u64, classes: &'static [&'static str]) -> Self {
+        Schedule { random: Random::new(seed), bag: Vec::new(), round: 0, names: 0, classes }
     }
 
     fn fault(&mut self) -> Fault {
@@ -198,7 +211,7 @@ impl Schedule {
 
     fn create(&mut self, shape: Shape) -> Step {
         let name = self.name("p");
-        Step::Create(PodPlan::new(name, shape, &mut self.random))
+        Step::Create(PodPlan::new(name, shape, self.classes, &mut self.random))
     }
 
     fn step(&mut self) -> Step {
@@ -252,14 +265,14 @@ mod tests {
 
     #[test]
     fn the_rounds_of_a_seed_are_always_the_same_and_those_of_another_are_not() {
-        let rounds = |seed| format!("{:?}", Schedule::new(seed).take(40).collect::<Vec<_>>());
+        let rounds = |seed| format!("{:?}", Schedule::new(seed, &["runc"]).take(40).collect::<Vec<_>>());
         assert_eq!(rounds(1), rounds(1));
         assert_ne!(rounds(1), rounds(2));
     }
 
     #[test]
     fn every_fault_comes_before_any_comes_again() {
-        let mut seen: Vec<Fault> = Schedule::new(7).skip(1).take(FAULTS.len()).map(|round| round.fault).collect();
+        let mut seen: Vec<Fault> = Schedule::new(7, &[]).skip(1).take(FAULTS.len()).map(|round| round.fault).collect();
         for fault in FAULTS {
             let at = seen.iter().position(|have| *have == fault).unwrap_or_else(|| panic!("{fault} is missing"));
             seen.swap_remove(at);

@@ -8,6 +8,10 @@ use crate::random::Random;
 
 /// The container that every pod has.
 pub(crate) const MAIN: &str = "main";
+/// The container that some pods begin with.
+pub(crate) const INIT: &str = "init";
+/// How many numbers it prints, before it ends with 0.
+pub(crate) const INIT_LINES: u32 = 3;
 /// Where the folder of marks is seen in containers.
 const MARKS: &str = "/marks";
 
@@ -35,13 +39,20 @@ pub(crate) struct PodPlan {
     pub(crate) code: i32,
     /// Its containers share their processes: a pause process holds them.
     shares_processes: bool,
+    /// An init container comes first.
+    pub(crate) begins: bool,
+    /// On which low-level runtime; the node's default if none.
+    class: Option<&'static str>,
 }
 
 impl PodPlan {
-    pub(crate) fn new(name: String, shape: Shape, random: &mut Random) -> Self {
+    /// `classes`: runtime classes that the machine offers beside its default.
+    pub(crate) fn new(name: String, shape: Shape, classes: &[&'static str], random: &mut Random) -> Self {
         let (lines, code) = (random.between(1, 80) as u32, random.pick(&[0, 1, 3, 7, 42, 99, 200]));
         let shares_processes = shape == Shape::Idle && random.percent(40);
-        PodPlan { name, shape, lines, code, shares_processes }
+        let begins = random.percent(30);
+        let class = (!classes.is_empty() && random.percent(30)).then(|| random.pick(classes));
+        PodPlan { name, shape, lines, code, shares_processes, begins, class }
     }
 
     /// Once ended it stays so.
@@ -57,24 +68,35 @@ impl PodPlan {
             Shape::Idle => "sleep 100000 & wait".to_owned(),
         };
         let policy = if self.never_again() { "Never" } else { "Always" };
-        json!({
+        let mut pod = json!({
             "metadata": {"name": self.name, "labels": {"chaos": "yes"}},
             "spec": {
                 "terminationGracePeriodSeconds": 1,
                 "restartPolicy": policy,
                 "shareProcessNamespace": self.shares_processes,
-                "containers": [{
-                    "name": MAIN,
-                    "image": "busybox",
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["sh", "-c", script(&self.name, MAIN, &body)],
-                    "volumeMounts": [{"name": "marks", "mountPath": MARKS}, {"name": "memory", "mountPath": "/memory"}],
-                }],
+                "containers": [self.container(MAIN, &body)],
                 "volumes": [
                     {"name": "marks", "hostPath": {"path": marks, "type": "Directory"}},
                     {"name": "memory", "emptyDir": {"medium": "Memory"}},
                 ],
             },
+        });
+        if self.begins {
+            pod["spec"]["initContainers"] = json!([self.container(INIT, &finite(INIT_LINES, 0))]);
+        }
+        if let Some(class) = self.class {
+            pod["spec"]["runtimeClassName"] = class.into();
+        }
+        pod
+    }
+
+    fn container(&self, name: &str, body: &str) -> Value {
+        json!({
+            "name": name,
+            "image": "busybox",
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", script(&self.name, name, body)],
+            "volumeMounts": [{"name": "marks", "mountPath": MARKS}, {"name": "memory", "mountPath": "/memory"}],
         })
     }
 }
