@@ -3,11 +3,12 @@
 mod world;
 
 use std::fs;
+use std::path::Path;
 
 use remora_cri::{
     Int64Value, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, NamespaceMode,
     NamespaceOption, ProfileType, RemoveContainerRequest, ReopenContainerLogRequest, RuntimeService, SecurityProfile,
-    StopContainerRequest,
+    StartContainerRequest, StopContainerRequest,
 };
 use remora_runtime::contract::own_processes;
 use world::{World, on_each};
@@ -140,6 +141,43 @@ fn the_user_and_the_root_are_as_asked_for() {
         assert_eq!(stdout, expected);
         let user = world.status(&id).await.user.unwrap().linux.unwrap();
         assert_eq!((user.uid, user.gid, user.supplemental_groups), (33, 34, vec![34, 50, 2000]));
+        world
+    });
+}
+
+#[test]
+fn a_working_directory_that_is_not_there_is_made_in_the_root_or_the_volume() {
+    on_each("a working directory", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let (open, fixed) = (world.folder.path().join("open"), world.folder.path().join("fixed"));
+        [&open, &fixed].iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        let mount = |source: &Path, place: &str, readonly| remora_cri::Mount {
+            container_path: place.into(),
+            host_path: source.to_string_lossy().into_owned(),
+            readonly,
+            ..Default::default()
+        };
+        let with = |world: &World, dir: &str, readonly_rootfs| {
+            let security = LinuxContainerSecurityContext {
+                run_as_user: Some(Int64Value { value: 33 }),
+                readonly_rootfs,
+                ..Default::default()
+            };
+            let command = ["sh", "-c", "pwd; busybox stat -c '%u %a' ."];
+            let config = secured(world, &dir.replace('/', "-"), &command, security);
+            let mounts = vec![mount(&open, "/open", false), mount(&fixed, "/fixed", true)];
+            remora_cri::ContainerConfig { working_dir: dir.into(), mounts, ..config }
+        };
+        for (dir, readonly) in [("/made/for/me", false), ("/made/here", true), ("/open/new/er", false)] {
+            let id = world.start(&sandbox, with(&world, dir, readonly)).await;
+            assert_eq!(world.ended(&id).await.exit_code, 0, "{dir}");
+            let log = world.log("web", &dir.replace('/', "-"));
+            assert_eq!(log, [format!("stdout F {dir}"), "stdout F 0 755".to_owned()], "{dir}");
+        }
+        assert!(open.join("new/er").is_dir());
+        let id = world.create(&sandbox, with(&world, "/fixed/new", false)).await;
+        assert!(world.runtime.start_container(StartContainerRequest { container_id: id }).await.is_err());
+        assert!(!fixed.join("new").exists(), "what is read-only stays as it is");
         world
     });
 }
@@ -323,7 +361,7 @@ fn a_target_that_has_ended_meanwhile_fails_the_start_with_a_clear_sentence() {
         let security = LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() };
         let id = world.create(&sandbox, secured(&world, "debugger", &["true"], security)).await;
         world.runtime.stop_container(StopContainerRequest { container_id: target.clone(), timeout: 0 }).await.unwrap();
-        let start = remora_cri::StartContainerRequest { container_id: id.clone() };
+        let start = StartContainerRequest { container_id: id.clone() };
         let refused = world.runtime.start_container(start).await.unwrap_err();
         let expected = format!("invalid target container: container {target:?} is not running: it is stopped");
         assert_eq!(refused.message, expected);

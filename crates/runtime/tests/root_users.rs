@@ -349,6 +349,15 @@ fn read_only_files_are_mapped_and_what_cannot_be_is_told() {
         world.ended(&id).await;
         assert_eq!(out(&world, "c"), ["of the volume", "read-only"], "{:?}", world.log("web", "c"));
 
+        for (name, dir) in [("root", "/made/for/me"), ("in", "/data/made/for/me")] {
+            let config = container(&world, name, &["sh", "-c", "busybox stat -c '%u %g' ."], 33);
+            let mounts = vec![mapped(&data, "/data")];
+            let id = world.start(&sandbox, ContainerConfig { working_dir: dir.into(), mounts, ..config }).await;
+            assert_eq!(world.ended(&id).await.exit_code, 0, "{:?}", world.status(&id).await);
+            assert_eq!(out(&world, name), ["0 0"], "{dir} is the pod's root's");
+        }
+        assert_eq!(owner(&data.join("made/for/me")), (0, 0));
+
         let asked = |mount: Mount| ContainerConfig { mounts: vec![mount], ..container(&world, "d", &["true"], 0) };
         let said = refusal(&world, &sandbox, asked(mapped(Path::new("/proc/sys"), "/data"))).await;
         assert_eq!(

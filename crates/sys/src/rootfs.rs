@@ -1,11 +1,12 @@
-//! Reading inside a container's root file system without being led out of it by its symbolic links.
+//! Reading, and making folders, inside a container's root file system without being led out of it by its symbolic links.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::Result;
 use crate::error::failed;
@@ -61,6 +62,59 @@ fn look(folder: &Path, path: &Path, resolve: ResolveFlags) -> Result<Option<Meta
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EXDEV)) => Ok(None),
         Err(error) => Err(failed("look in the root file system at", path.display())(error)),
     }
+}
+
+/// Makes a folder, and those above it, as a process chrooted to `rootfs` would; those that are there stay as they are. New ones have mode 0755,
+/// less the umask, and belong to `owner`, a user and a group: they are made in its name, as far as its rights go.
+///
+/// # Errors
+/// Something else is in the way, or `owner` may not.
+pub fn make_folders_inside(rootfs: &Path, path: &Path, owner: (u32, u32)) -> Result<()> {
+    let made = root(rootfs).and_then(|root| {
+        let _as_owner = FileSystemUser::become_for_now(owner);
+        let mut above = PathBuf::from("/");
+        for name in path.components().filter(|part| matches!(part, Component::Normal(_))) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let folder = rustix::fs::openat2(&root, &above, flags, Mode::empty(), resolve)?;
+            match rustix::fs::mkdirat(&folder, name.as_os_str(), Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => above.push(name),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    });
+    made.map_err(failed("make the folder", path.display()))
+}
+
+/// This thread looks at files as another user until it is dropped: setfsuid(2). For root nothing changes.
+struct FileSystemUser {
+    before: Option<(u32, u32)>,
+}
+
+impl FileSystemUser {
+    fn become_for_now(user: (u32, u32)) -> Self {
+        // The calls cannot fail for root, and else change nothing: then what follows fails, or is made as who we are.
+        Self { before: (user != (0, 0)).then(|| set_file_system_user(user)) }
+    }
+}
+
+impl Drop for FileSystemUser {
+    fn drop(&mut self) {
+        if let Some(before) = self.before {
+            set_file_system_user(before);
+        }
+    }
+}
+
+/// The user and group that there were before. The group first: it takes a right that the change of the user takes away.
+#[expect(unsafe_code, reason = "setfsuid and setfsgid have no wrapper in rustix")]
+fn set_file_system_user((user, group): (u32, u32)) -> (u32, u32) {
+    // SAFETY: numbers in, a number out; it concerns this thread alone.
+    let group = unsafe { libc::setfsgid(group) };
+    // SAFETY: as above.
+    let user = unsafe { libc::setfsuid(user) };
+    (user.cast_unsigned(), group.cast_unsigned())
 }
 
 fn root(rootfs: &Path) -> io::Result<OwnedFd> {

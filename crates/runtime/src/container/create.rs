@@ -14,8 +14,9 @@ use remora_shim_protocol::{CgroupPaths, ShimConfig, StdioConfig};
 use remora_sys::process::PidFd;
 use serde::Deserialize;
 
+use super::asked::RootOf;
 use super::root::Root;
-use super::{Container, State, asked, facts, namespace_options};
+use super::{Container, State, asked, facts, namespace_options, working_dir};
 use crate::cgroup;
 use crate::config::ContainerPaths;
 use crate::error::failed;
@@ -122,6 +123,10 @@ impl Inner {
         }
         let request = SpecRequest { sandbox: &draft.pod, container: &root.config, image: &root.image, facts: &facts };
         let spec = container_spec(&request).map_err(|source| Error::Spec { id: draft.id.clone(), source })?;
+        if let (RootOf::Image, Some(process)) = (RootOf::asked(&draft.config)?, spec.process()) {
+            let users = draft.sandbox.users()?;
+            working_dir::make(process.cwd(), &root.config.mounts, &paths.rootfs(), users.as_ref())?;
+        }
         write_json(&paths.spec(), &spec)?;
         write_json(
             &paths.shim_config(),

@@ -22,6 +22,7 @@ mod start;
 mod status;
 mod stop;
 mod tools;
+mod working_dir;
 
 use remora_cri::{ContainerConfig, NamespaceOption};
 use remora_shim_protocol::{ExitRecord, StartRecord};
