@@ -17,10 +17,10 @@ use crate::invariants::{
 };
 use crate::load::{Done, carry_out};
 use crate::machine::{Machine, kill};
-use crate::observe::look;
+use crate::observe::{look, view};
 use crate::schedule::{Fault, Round};
 use crate::show;
-use crate::snapshot::{Snapshot, State};
+use crate::snapshot::{ContainerView, Snapshot, State};
 use crate::terminal::Terminal;
 use crate::world::{Answer, Before, Hit, HitKind, World};
 
@@ -205,7 +205,12 @@ impl Runner {
                 let before = expected_previous_log(&self.world, model, name, container);
                 for (expected, previous) in [(now, false), (before, true)] {
                     let Some(expected) = expected else { continue };
-                    if let Err(why) = self.log(pod, name, previous, &expected).await {
+                    let verdict = self.log(pod, name, previous, &expected).await;
+                    if previous && self.has_restarted(pod, name, container).await {
+                        // Another run is the previous one by now.
+                        continue;
+                    }
+                    if let Err(why) = verdict {
                         let which = if previous { " --previous" } else { "" };
                         wrong.push(format!("logs have no hole and no double line: {pod}/{name}{which}: {why}"));
                     }
@@ -229,6 +234,13 @@ impl Runner {
             }
             sleep(AGAIN).await;
         }
+    }
+
+    /// Whether a container has begun anew since it was looked at. One of which nothing can be learned has not.
+    async fn has_restarted(&self, pod: &str, container: &str, before: &ContainerView) -> bool {
+        let Ok(now) = self.pods.get(pod).await else { return false };
+        let now = serde_json::to_value(now).map(|pod| view(&pod)).unwrap_or_default();
+        now.containers.get(container).is_some_and(|now| now.id != before.id)
     }
 
     /// The number that a counter has last printed.
