@@ -15,6 +15,7 @@ mod output;
 mod resource;
 mod table;
 mod terminal;
+mod yaml;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

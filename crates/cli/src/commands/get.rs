@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::output::{print_line, print_note};
 use crate::resource::{self, Resource};
-use crate::{ClusterArgs, CommandError, table};
+use crate::{ClusterArgs, CommandError, table, yaml};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
@@ -213,9 +213,7 @@ async fn objects(cluster: &Cluster, output: Output, resource: &Resource, paths: 
                 if i > 0 {
                     print_line("---");
                 }
-                let yaml = serde_norway::to_string(&object);
-                let yaml = yaml.map_err(|error| CommandError::caused("writing YAML", &error))?;
-                print_line(yaml.trim_end());
+                print_line(yaml::render(&object));
             }
         }
     }
