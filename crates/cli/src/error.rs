@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use remora_debug::SessionError;
+use remora_debug::{Refused, SessionError};
 
 /// What kind of failure; each has an exit status of its own where scripts want to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,22 @@ pub enum Kind {
     Failed,
     /// No node runs on this machine, or no cluster answers: 3.
     Unreachable,
+    /// Admission, a policy or a quota refused: 240. What a tool of a debug session ends with stays below these.
+    Refused,
+    /// The user may not do this: 241.
+    NoRight,
+    /// An image cannot be pulled: 242.
+    Image,
+    /// The node cannot create or start the container: 243.
+    CannotStart,
+    /// The node is not ready, or the pod has none: 244.
+    NodeNotReady,
+    /// The pod has ended or is gone: 245.
+    PodEnded,
+    /// It took longer than allowed: 246.
+    TimedOut,
+    /// The connection is lost and could not be made again: 247.
+    Lost,
 }
 
 /// A failed command. Printed once, by the binary.
@@ -44,6 +60,11 @@ impl CommandError {
         CommandError { kind: Kind::Unreachable, ..CommandError::failed(message) }
     }
 
+    /// A failure of this kind.
+    pub fn of(kind: Kind, message: impl Display) -> Self {
+        CommandError { kind, ..CommandError::failed(message) }
+    }
+
     /// The same with a remedy.
     #[must_use]
     pub fn hint(self, hint: impl Display) -> Self {
@@ -61,6 +82,14 @@ impl CommandError {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Unreachable => 3,
+            Kind::Refused => 240,
+            Kind::NoRight => 241,
+            Kind::Image => 242,
+            Kind::CannotStart => 243,
+            Kind::NodeNotReady => 244,
+            Kind::PodEnded => 245,
+            Kind::TimedOut => 246,
+            Kind::Lost => 247,
         })
     }
 }
@@ -100,8 +129,22 @@ impl From<SessionError> for CommandError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Api(error) => error.into(),
+            SessionError::Refused(refused) => none_admitted(&refused),
             other => CommandError::failed(other),
         }
+    }
+}
+
+/// Every rung was refused: the last one is the one that should have passed.
+fn none_admitted(refused: &[Refused]) -> CommandError {
+    let lines: Vec<String> = refused.iter().map(|r| format!("  {}: {}", r.profile.name(), r.refusal)).collect();
+    let error = CommandError::of(
+        Kind::Refused,
+        format!("the cluster admits no debug container to this pod\n{}", lines.join("\n")),
+    );
+    match refused.last() {
+        Some(last) if !last.refusal.remedy.is_empty() => error.hint(&last.refusal.remedy),
+        _ => error,
     }
 }
 

@@ -22,6 +22,11 @@ pub(crate) fn print_note(line: impl std::fmt::Display) {
     write_or_leave(&mut io::stderr().lock(), format_args!("{line}\n"));
 }
 
+/// Talk that waits for an answer on the same line.
+pub(crate) fn print_part(text: impl std::fmt::Display) {
+    write_or_leave(&mut io::stderr().lock(), format_args!("{text}"));
+}
+
 /// A failure and its remedy.
 pub fn print_error(error: &CommandError) {
     // What the API server says carries its own prefix, as kubectl shows it.

@@ -3,18 +3,46 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use futures::SinkExt;
+use futures::{AsyncReadExt, SinkExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachedProcess, TerminalSize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::CommandError;
-use crate::output::print_note;
+use crate::output::{print_note, print_raw};
 
 /// Whether standard input is a terminal.
 pub(crate) fn stdin_is_terminal() -> bool {
     std::io::stdin().is_terminal()
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn stdout_is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Until the process is told to end. A terminal in raw mode sends its Ctrl-C to the tool instead.
+pub(crate) async fn told_to_end() {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+    if signals.is_empty() {
+        return std::future::pending().await;
+    }
+    futures::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+}
+
+/// Prints a log as it comes, to its end.
+pub(crate) async fn print_log(log: impl futures::AsyncBufRead) -> Result<(), CommandError> {
+    let mut log = std::pin::pin!(log);
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = log.read(&mut buffer).await.map_err(|error| CommandError::caused("reading the log", &error))?;
+        if read == 0 {
+            return Ok(());
+        }
+        print_raw(&buffer[..read]);
+    }
 }
 
 /// A terminal is asked for: it is one only if standard input is one. Says so where it is not, as kubectl does.

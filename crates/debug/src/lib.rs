@@ -1,13 +1,32 @@
 //! What a debug session is, on any cluster: an ephemeral container, planned, added, awaited and attached to.
 //!
 //! [`plan`](plan()) decides and is pure; [`Session`] carries it out through a `kube::Client`. The command line parses and prints.
+//!
+//! | to see | look at |
+//! |---|---|
+//! | what a user can ask for | [`DebugRequest`] |
+//! | what is asked of the server, from most to least | [`plan()`] and its [`Rung`]s |
+//! | a copy, a node's pod | [`copy()`], [`node_pod`] |
+//! | what a refusal means | [`refusal`](refusal()) |
 
 #![forbid(unsafe_code)]
 
+mod choose;
+mod copy;
+mod custom;
+mod mirror;
 mod plan;
+mod profile;
 mod progress;
+mod refusal;
+mod request;
 mod session;
 
-pub use plan::{DebugPlan, DebugRequest, EnvVar, PlanError, Profile, default_container, plan};
+pub use choose::{DEFAULT_IMAGE, Image, ImageChoice, default_container, image, images_of};
+pub use copy::{CopyRequest, Keep, PodPlan, copy, node_pod};
+pub use plan::{DebugPlan, Facts, PlanError, Rung, plan};
+pub use profile::Profile;
 pub use progress::{Progress, Waiting, progress};
-pub use session::{Session, SessionError};
+pub use refusal::{Refusal, Refuser, refusal};
+pub use request::{DebugRequest, Mirror, Root, TargetChoice, User};
+pub use session::{Admitted, Refused, Session, SessionError, Trial, admit};

@@ -1,59 +1,22 @@
-//! From arguments and the pod as it is to what will be asked of the API server. Pure.
+//! From arguments, the pod as it is, and what is known of its node, to a ladder of entries: the most capable first. Pure.
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EphemeralContainer, Pod};
 use serde_json::{Value, json};
 
-/// The annotation by which a pod names the container that tools mean when none is given (kubectl's convention).
-const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
+use crate::choose::{self, Image, ImageChoice};
+use crate::mirror::{self, Mirrored};
+use crate::profile::LEGACY_WARNING;
+use crate::{DebugRequest, Mirror, Profile, Root, TargetChoice, custom};
 
-/// What the user asked for.
+/// What is known beside the pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DebugRequest {
-    /// The tool container's image.
-    pub image: String,
-    /// Its name; none is `debugger-` and five random characters.
-    pub name: Option<String>,
-    /// The container whose processes it shall see.
-    pub target: Option<String>,
-    /// What to run instead of the image's own entrypoint (with `as_arguments`: its arguments).
-    pub command: Vec<String>,
-    /// `command` holds arguments for the image's entrypoint.
-    pub as_arguments: bool,
-    /// Keep standard input open.
-    pub stdin: bool,
-    /// A terminal.
-    pub tty: bool,
-    /// Environment variables.
-    pub env: Vec<EnvVar>,
-    /// `Always`, `IfNotPresent` or `Never`; none leaves it to the server's default.
-    pub image_pull_policy: Option<String>,
-    /// What the container may do.
-    pub profile: Profile,
-}
-
-/// One environment variable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvVar {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-}
-
-/// What the tool container may do, in the words of `kubectl debug --profile`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// Sees and traces the target's processes: adds `SYS_PTRACE`.
-    #[default]
-    General,
-    /// What the image and the namespace give; nothing is set.
-    Legacy,
-    /// May change the pod's network: adds `NET_ADMIN` and `NET_RAW`.
-    Netadmin,
-    /// Everything: privileged.
-    Sysadmin,
-    /// Passes Pod Security level `restricted`.
-    Restricted,
+pub struct Facts {
+    /// Its node is one of Remora's: the variables `REMORA_…` of an entry mean something there.
+    pub is_remora: bool,
+    /// The images that the node says it has.
+    pub images: Vec<String>,
+    /// The image if none is named and the node has none that fits.
+    pub default_image: String,
 }
 
 /// What to do, ready to be shown or carried out.
@@ -61,23 +24,81 @@ pub enum Profile {
 pub struct DebugPlan {
     /// The new container's name.
     pub container: String,
-    /// A strategic merge patch for `pods/NAME/ephemeralcontainers`.
-    pub patch: Value,
-    /// Things worth saying before it starts, one line each.
+    /// Its image.
+    pub image: Image,
+    /// The container that it is for.
+    pub target: Option<String>,
+    /// What to ask for, the most capable first. Never empty.
+    pub rungs: Vec<Rung>,
+    /// Things worth saying whichever is admitted, one line each.
     pub notices: Vec<String>,
-    /// Attach once it runs.
-    pub attach: bool,
+    /// Names of the ephemeral containers that are there, in their order.
+    present: Vec<String>,
+}
+
+/// One thing to ask the server for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rung {
+    /// The rights.
+    pub profile: Profile,
+    /// What it takes over from the target.
+    pub mirror: Mirror,
+    /// The container.
+    pub entry: EphemeralContainer,
+    /// Things worth saying if this one is admitted.
+    pub notices: Vec<String>,
 }
 
 /// Why there is no plan.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// No image was given.
-    #[error("no image given for the debug container")]
-    NoImage,
+    /// kubectl's words.
+    #[error("invalid image name {0:?}: invalid reference format")]
+    ImageName(String),
     /// A terminal without input is of no use.
-    #[error("a terminal (-t) needs standard input (-i)")]
+    #[error("-i/--stdin is required for containers with -t/--tty=true")]
     TerminalWithoutInput,
+    /// kubectl's words.
+    #[error("invalid image pull policy: {0}")]
+    PullPolicy(String),
+    /// kubectl's words.
+    #[error("{}", custom::REFUSAL)]
+    Custom,
+    /// The entry that came of a custom profile is none.
+    #[error("the custom profile does not make a container: {0}")]
+    NoContainer(String),
+    /// Another's root is only known to our node.
+    #[error("--root works on Remora's own nodes only: here the target's files are at /proc/1/root")]
+    RootElsewhere,
+    /// Another's root needs the other.
+    #[error("--root needs a target: leave --no-target away, or name one with --target")]
+    RootWithoutTarget,
+    /// A copy of something must change something: kubectl's words.
+    #[error("{0}")]
+    Copy(&'static str),
+}
+
+impl DebugPlan {
+    /// The strategic merge patch for `pods/NAME/ephemeralcontainers`.
+    ///
+    /// Sends the new entry and the order of all: without the order, a strategic merge puts new entries first.
+    pub fn patch(&self, rung: &Rung) -> Value {
+        let names = self.present.iter().chain([&self.container]);
+        let order: Vec<Value> = names.map(|name| json!({"name": name})).collect();
+        json!({"spec": {"$setElementOrder/ephemeralContainers": order, "ephemeralContainers": [rung.entry]}})
+    }
+}
+
+/// What is worked out once, for all rungs.
+struct Subject<'p> {
+    request: &'p DebugRequest,
+    pod: &'p Pod,
+    container: String,
+    image: Image,
+    target: Option<&'p Container>,
+    target_name: Option<String>,
+    target_runs: bool,
+    root: Root,
 }
 
 /// Plans an ephemeral container. `suffix` are five random lower-case characters for a defaulted name.
@@ -86,200 +107,269 @@ pub enum PlanError {
 ///
 /// # Errors
 /// [`PlanError`] for what can be told without asking a server.
-pub fn plan(request: &DebugRequest, pod: &Pod, suffix: &str) -> Result<DebugPlan, PlanError> {
-    if request.image.is_empty() {
-        return Err(PlanError::NoImage);
+pub fn plan(request: &DebugRequest, pod: &Pod, facts: &Facts, suffix: &str) -> Result<DebugPlan, PlanError> {
+    check(request)?;
+    let target_name = match &request.target {
+        TargetChoice::Named(name) => Some(name.clone()),
+        TargetChoice::Default => choose::default_container(pod).map(str::to_owned),
+        TargetChoice::None => None,
+    };
+    let image = choose::image(request.image.as_deref(), &facts.images, &facts.default_image);
+    let root = root(request, pod, facts, target_name.as_deref(), &image)?;
+    let subject = Subject {
+        target: target_name.as_deref().and_then(|name| choose::container(pod, name)),
+        target_runs: target_name.as_deref().is_none_or(|name| runs(pod, name)),
+        container: request.name.clone().unwrap_or_else(|| format!("debugger-{suffix}")),
+        request,
+        pod,
+        image,
+        target_name,
+        root,
+    };
+    let rungs = ladder(request).into_iter().map(|(profile, mirror)| subject.rung(profile, mirror));
+    let present = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    Ok(DebugPlan {
+        rungs: rungs.collect::<Result<_, _>>()?,
+        notices: subject.notices(),
+        present: present.map(|c| c.name.clone()).collect(),
+        container: subject.container,
+        image: subject.image,
+        target: subject.target_name,
+    })
+}
+
+/// What holds for pods, copies and nodes alike.
+pub(crate) fn check(request: &DebugRequest) -> Result<(), PlanError> {
+    if let Some(image) = request.image.as_ref().filter(|image| !is_reference(image)) {
+        return Err(PlanError::ImageName(image.clone()));
+    }
+    if let Some(policy) =
+        request.image_pull_policy.as_ref().filter(|p| !["Always", "IfNotPresent", "Never"].contains(&p.as_str()))
+    {
+        return Err(PlanError::PullPolicy(policy.clone()));
     }
     if request.tty && !request.stdin {
         return Err(PlanError::TerminalWithoutInput);
     }
-    let container = request.name.clone().unwrap_or_else(|| format!("debugger-{suffix}"));
-    Ok(DebugPlan {
-        notices: notices(request, &container),
-        patch: patch(pod, &container, entry(request, &container)),
-        attach: request.stdin,
-        container,
-    })
-}
-
-/// The container that is meant when the user names none: the annotated one, else the first.
-pub fn default_container(pod: &Pod) -> Option<&str> {
-    let annotated = pod.metadata.annotations.as_ref().and_then(|a| a.get(DEFAULT_CONTAINER_ANNOTATION));
-    let spec = pod.spec.as_ref()?;
-    let first = spec.containers.first().map(|c| c.name.as_str());
-    annotated.map(String::as_str).filter(|name| has_container(spec, name)).or(first)
-}
-
-fn has_container(spec: &PodSpec, name: &str) -> bool {
-    let ephemeral = spec.ephemeral_containers.iter().flatten().any(|c| c.name == name);
-    let init = spec.init_containers.iter().flatten().any(|c| c.name == name);
-    ephemeral || init || spec.containers.iter().any(|c| c.name == name)
-}
-
-fn notices(request: &DebugRequest, container: &str) -> Vec<String> {
-    let target = request.target.as_ref().map(|target| {
-        format!(
-            "Targeting container \"{target}\". If you don't see processes from this container it may be because the \
-             container runtime doesn't support this feature."
-        )
-    });
-    let named = request.name.is_none().then(|| format!("Defaulting debug container name to {container}."));
-    target.into_iter().chain(named).collect()
-}
-
-fn entry(request: &DebugRequest, container: &str) -> Value {
-    let mut entry = json!({
-        "name": container,
-        "image": request.image,
-        "terminationMessagePolicy": "File",
-    });
-    let mut set = |field: &str, value: Value| entry[field] = value;
-    if !request.command.is_empty() {
-        set(if request.as_arguments { "args" } else { "command" }, json!(request.command));
-    }
-    if !request.env.is_empty() {
-        let env: Vec<Value> = request.env.iter().map(|v| json!({"name": v.name, "value": v.value})).collect();
-        set("env", Value::Array(env));
-    }
-    if let Some(policy) = &request.image_pull_policy {
-        set("imagePullPolicy", json!(policy));
-    }
-    if let Some(target) = &request.target {
-        set("targetContainerName", json!(target));
-    }
-    if let Some(context) = security_context(request.profile) {
-        set("securityContext", context);
-    }
-    if request.stdin {
-        set("stdin", json!(true));
-    }
-    if request.tty {
-        set("tty", json!(true));
-    }
-    entry
-}
-
-fn security_context(profile: Profile) -> Option<Value> {
-    match profile {
-        Profile::Legacy => None,
-        Profile::General => Some(json!({"capabilities": {"add": ["SYS_PTRACE"]}})),
-        Profile::Netadmin => Some(json!({"capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}})),
-        Profile::Sysadmin => Some(json!({"privileged": true})),
-        Profile::Restricted => Some(json!({
-            "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"]},
-            "runAsNonRoot": true,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        })),
+    match &request.custom {
+        Some(custom) if !custom::is_allowed(custom) => Err(PlanError::Custom),
+        _ => Ok(()),
     }
 }
 
-/// Sends the new entry and the order of all: without the order, a strategic merge puts new entries first.
-fn patch(pod: &Pod, container: &str, entry: Value) -> Value {
-    let present = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
-    let names = present.map(|c| c.name.as_str()).chain([container]);
-    let order: Vec<Value> = names.map(|name| json!({"name": name})).collect();
-    json!({"spec": {"$setElementOrder/ephemeralContainers": order, "ephemeralContainers": [entry]}})
+/// The shape of a reference (grammar: distribution/reference): no upper case in the path, no blanks, no empty parts.
+pub(crate) fn is_reference(image: &str) -> bool {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let parts: Vec<&str> = name.split('/').collect();
+    let has_host = parts.len() > 1 && (parts[0].contains(['.', ':']) || parts[0] == "localhost");
+    let path = &parts[usize::from(has_host)..];
+    let is_plain =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let is_path = |text: &str| is_plain(text) && !text.bytes().any(|b| b.is_ascii_uppercase());
+    let Some((last, folders)) = path.split_last() else { return false };
+    let (last, tag) = last.split_once(':').map_or((*last, None), |(last, tag)| (last, Some(tag)));
+    let is_digest = |digest: &str| digest.split_once(':').is_some_and(|(kind, hex)| is_plain(kind) && is_plain(hex));
+    folders.iter().all(|folder| is_path(folder))
+        && is_path(last)
+        && tag.is_none_or(is_plain)
+        && digest.is_none_or(is_digest)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A named profile is what is asked for; else what Pod Security admits decides. The last resort takes over nothing that a policy could mind.
+fn ladder(request: &DebugRequest) -> Vec<(Profile, Mirror)> {
+    let wanted = request.mirror;
+    let bare = Mirror { user: wanted.user, ..Mirror::NONE };
+    match request.profile {
+        Some(profile) => vec![(profile, wanted)],
+        None if bare == wanted => {
+            [Profile::General, Profile::Baseline, Profile::Restricted].map(|p| (p, wanted)).to_vec()
+        }
+        None => vec![
+            (Profile::General, wanted),
+            (Profile::Baseline, wanted),
+            (Profile::Restricted, wanted),
+            (Profile::Restricted, bare),
+        ],
+    }
+}
 
-    fn pod(ephemeral: &[&str]) -> Pod {
-        let entries: Vec<Value> = ephemeral.iter().map(|name| json!({"name": name, "image": "x"})).collect();
-        serde_json::from_value(json!({
-            "metadata": {"name": "web"},
-            "spec": {"containers": [{"name": "app"}, {"name": "side"}], "ephemeralContainers": entries},
-        }))
-        .unwrap()
+fn runs(pod: &Pod, name: &str) -> bool {
+    choose::status(pod, name).is_none_or(|status| status.state.as_ref().is_none_or(|state| state.running.is_some()))
+}
+
+fn has_crashed(pod: &Pod, name: &str) -> bool {
+    let states = choose::status(pod, name).map(|status| [&status.state, &status.last_state]);
+    states.into_iter().flatten().flatten().any(|state| state.terminated.is_some())
+}
+
+fn root(
+    request: &DebugRequest,
+    pod: &Pod,
+    facts: &Facts,
+    target: Option<&str>,
+    image: &Image,
+) -> Result<Root, PlanError> {
+    match (request.root, target) {
+        (Root::Image, _) => Ok(Root::Image),
+        (Root::Target | Root::Crashed, _) if !facts.is_remora => Err(PlanError::RootElsewhere),
+        (Root::Target | Root::Crashed, None) => Err(PlanError::RootWithoutTarget),
+        (root @ (Root::Target | Root::Crashed), Some(_)) => Ok(root),
+        // Whoever names an image gets what kubectl gives. Programs that need a loader would look for it in the target's root.
+        (Root::Auto, Some(target))
+            if facts.is_remora && image.choice != ImageChoice::Named && choose::is_static(&image.name) =>
+        {
+            if runs(pod, target) {
+                Ok(Root::Target)
+            } else {
+                Ok(if has_crashed(pod, target) { Root::Crashed } else { Root::Image })
+            }
+        }
+        (Root::Auto, _) => Ok(Root::Image),
+    }
+}
+
+impl Subject<'_> {
+    fn rung(&self, profile: Profile, mirror: Mirror) -> Result<Rung, PlanError> {
+        let wanted = DebugRequest { mirror, ..self.request.clone() };
+        let (context, note) = mirror::user(&wanted, self.pod, self.target, profile);
+        let uid = context.run_as_user;
+        let readable = note.is_none() && self.may_read(profile, mirror, uid);
+        let context = Some(profile.grant(context)).filter(|context| *context != Default::default());
+        let mirrored = self.target.map(|target| mirror::mirror(target, mirror, profile, self.root)).unwrap_or_default();
+        let notices =
+            self.summary(uid, readable, &mirrored).into_iter().chain(note).chain(self.left_out(&mirrored)).collect();
+        let entry = EphemeralContainer { security_context: context, ..self.entry(mirrored) };
+        Ok(Rung { profile, mirror, entry: self.customized(entry)?, notices })
     }
 
-    fn request() -> DebugRequest {
-        DebugRequest { image: "busybox".into(), profile: Profile::Legacy, ..DebugRequest::default() }
+    fn entry(&self, mirrored: Mirrored) -> EphemeralContainer {
+        let request = self.request;
+        let words = (!request.command.is_empty()).then(|| request.command.clone());
+        let (command, args) = if request.as_arguments { (None, words) } else { (words, None) };
+        // An image that is on the node by its tag is not pulled anew.
+        let on_node = (self.image.choice != ImageChoice::Named).then(|| "IfNotPresent".to_owned());
+        let joins = self.target_runs || self.root == Root::Crashed || matches!(request.target, TargetChoice::Named(_));
+        EphemeralContainer {
+            name: self.container.clone(),
+            image: Some(self.image.name.clone()),
+            image_pull_policy: request.image_pull_policy.clone().or(on_node),
+            command,
+            args,
+            env: some(variables(mirrored.env, &request.env, self.root)),
+            env_from: some(mirrored.env_from),
+            working_dir: request.working_dir.clone().or(mirrored.working_dir),
+            volume_mounts: some(mirrored.mounts),
+            target_container_name: self.target_name.clone().filter(|_| joins),
+            termination_message_policy: Some("File".to_owned()),
+            stdin: request.stdin.then_some(true),
+            tty: request.tty.then_some(true),
+            ..EphemeralContainer::default()
+        }
     }
 
-    #[track_caller]
-    fn check(request: &DebugRequest, pod: &Pod, expected_patch: Value, expected_notices: &[&str]) {
-        let plan = plan(request, pod, "abcde").unwrap();
-        assert_eq!(plan.patch, expected_patch);
-        assert_eq!(plan.notices, expected_notices);
+    fn customized(&self, entry: EphemeralContainer) -> Result<EphemeralContainer, PlanError> {
+        let Some(custom) = &self.request.custom else { return Ok(entry) };
+        let no_container = |error: serde_json::Error| PlanError::NoContainer(error.to_string());
+        let mut value = serde_json::to_value(entry).map_err(no_container)?;
+        custom::merge(&mut value, custom);
+        serde_json::from_value(value).map_err(no_container)
     }
 
-    #[test]
-    fn a_plain_request_adds_one_entry_with_a_defaulted_name() {
-        check(
-            &request(),
-            &pod(&[]),
-            json!({"spec": {
-                "$setElementOrder/ephemeralContainers": [{"name": "debugger-abcde"}],
-                "ephemeralContainers": [
-                    {"name": "debugger-abcde", "image": "busybox", "terminationMessagePolicy": "File"},
-                ],
-            }}),
-            &["Defaulting debug container name to debugger-abcde."],
-        );
-    }
-
-    #[test]
-    fn earlier_entries_keep_their_place_and_are_not_sent_again() {
-        let request = DebugRequest { name: Some("d3".into()), ..request() };
-        check(
-            &request,
-            &pod(&["d1", "d2"]),
-            json!({"spec": {
-                "$setElementOrder/ephemeralContainers": [{"name": "d1"}, {"name": "d2"}, {"name": "d3"}],
-                "ephemeralContainers": [{"name": "d3", "image": "busybox", "terminationMessagePolicy": "File"}],
-            }}),
-            &[],
-        );
-    }
-
-    #[test]
-    fn every_option_reaches_the_entry() {
-        let request = DebugRequest {
-            name: Some("d".into()),
-            target: Some("app".into()),
-            command: vec!["sleep".into(), "5".into()],
-            stdin: true,
-            tty: true,
-            env: vec![EnvVar { name: "A".into(), value: "1".into() }],
-            image_pull_policy: Some("Never".into()),
-            profile: Profile::General,
-            ..request()
+    fn notices(&self) -> Vec<String> {
+        let legacy = (self.request.profile == Some(Profile::Legacy)).then(|| LEGACY_WARNING.to_owned());
+        let image = &self.image.name;
+        let image = match self.image.choice {
+            ImageChoice::Named => None,
+            ImageChoice::OnNode => Some(format!("Using image {image}, which the node has already (--image chooses).")),
+            ImageChoice::Default => Some(format!("Using image {image} (--image chooses).")),
         };
-        check(
-            &request,
-            &pod(&[]),
-            json!({"spec": {
-                "$setElementOrder/ephemeralContainers": [{"name": "d"}],
-                "ephemeralContainers": [{
-                    "name": "d", "image": "busybox", "terminationMessagePolicy": "File", "command": ["sleep", "5"],
-                    "env": [{"name": "A", "value": "1"}], "imagePullPolicy": "Never", "targetContainerName": "app",
-                    "securityContext": {"capabilities": {"add": ["SYS_PTRACE"]}}, "stdin": true, "tty": true,
-                }],
-            }}),
-            &["Targeting container \"app\". If you don't see processes from this container it may be because the \
-               container runtime doesn't support this feature."],
-        );
+        let name = &self.container;
+        let named = self.request.name.is_none().then(|| format!("Defaulting debug container name to {name}."));
+        [legacy, self.targeting(), image, named].into_iter().flatten().collect()
     }
 
-    #[test]
-    fn what_needs_no_server_is_refused_at_once() {
-        let check = |request: &DebugRequest, expected| assert_eq!(plan(request, &pod(&[]), "x"), Err(expected));
-        check(&DebugRequest { image: String::new(), ..request() }, PlanError::NoImage);
-        check(&DebugRequest { tty: true, ..request() }, PlanError::TerminalWithoutInput);
+    fn targeting(&self) -> Option<String> {
+        let target = self.target_name.as_deref()?;
+        if matches!(self.request.target, TargetChoice::Named(_)) {
+            return Some(format!(
+                "Targeting container \"{target}\". If you don't see processes from this container it may be because the \
+                 container runtime doesn't support this feature."
+            ));
+        }
+        let all = self.pod.spec.iter().flat_map(|spec| &spec.containers).map(|c| c.name.as_str()).collect::<Vec<_>>();
+        if !self.target_runs {
+            return Some(format!(
+                "Targeting container \"{target}\", which does not run: its processes cannot be joined."
+            ));
+        }
+        (all.len() > 1)
+            .then(|| format!("Defaulted target container \"{target}\" out of: {} (--target chooses).", all.join(", ")))
     }
 
-    #[test]
-    fn the_default_container_is_the_annotated_one_or_the_first() {
-        let mut pod = pod(&[]);
-        assert_eq!(default_container(&pod), Some("app"));
-        let mut annotate = |name: &str| {
-            pod.metadata.annotations = Some([(DEFAULT_CONTAINER_ANNOTATION.to_owned(), name.to_owned())].into());
-            default_container(&pod).map(str::to_owned)
-        };
-        assert_eq!(annotate("side").as_deref(), Some("side"));
-        assert_eq!(annotate("ghost").as_deref(), Some("app"));
+    /// What is as in the target, in one line, and where its files are.
+    fn summary(&self, uid: Option<i64>, readable: bool, mirrored: &Mirrored) -> Vec<String> {
+        let Some(target) = self.target_name.as_deref() else { return Vec::new() };
+        let count = |n: usize, one: &str| (n > 0).then(|| format!("{n} {one}{}", if n == 1 { "" } else { "s" }));
+        let sources = |n: usize| (n > 0).then(|| format!("variables from {n} source{}", if n == 1 { "" } else { "s" }));
+        let user = uid.filter(|_| self.request.user.is_none()).map(|uid| format!("user {uid}"));
+        let parts = [
+            user,
+            count(mirrored.env.len(), "variable"),
+            sources(mirrored.env_from.len()),
+            mirrored.working_dir.as_ref().map(|dir| format!("working directory {dir}")),
+            count(mirrored.mounts.len(), "volume mount"),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        let as_in = (!parts.is_empty()).then(|| format!("As in {target}: {}.", parts.join(", ")));
+        as_in.into_iter().chain([self.files(target, readable)].into_iter().flatten()).collect()
     }
+
+    fn files(&self, target: &str, readable: bool) -> Option<String> {
+        let spec = self.pod.spec.as_ref()?;
+        let shares = spec.share_process_namespace == Some(true) || spec.host_pid == Some(true);
+        match self.root {
+            Root::Target => Some(format!(
+                "/ is the root of {target}: what you change there is changed. The image's programs come first in PATH."
+            )),
+            Root::Crashed => Some(format!(
+                "/ is what the last ended instance of {target} has left; /dev/remora/crashed.json tells how it ended."
+            )),
+            _ if !self.target_runs => None,
+            _ if shares => Some(format!("The files of {target} are at /proc/PID/root, with PID one of its processes.")),
+            _ if readable => Some(format!("The files of {target} are at /proc/1/root.")),
+            _ => Some(format!("The files of {target} are at /proc/1/root, if {target} runs as the same user.")),
+        }
+    }
+
+    /// The kernel lets into another process' root who is the same user, or root with `SYS_PTRACE` (ptrace(2), access modes).
+    fn may_read(&self, profile: Profile, mirror: Mirror, uid: Option<i64>) -> bool {
+        let context = self.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+        let uid = uid.or(context.and_then(|context| context.run_as_user));
+        let is_same = mirror.user && self.request.user.is_none() && uid.is_some();
+        let traces = matches!(profile, Profile::General | Profile::Sysadmin) && uid.unwrap_or(0) == 0;
+        is_same || traces
+    }
+
+    fn left_out(&self, mirrored: &Mirrored) -> Vec<String> {
+        let line = |(path, why): &(String, &str)| format!("Not mounted: {path} ({why}).");
+        mirrored.left_out.iter().map(line).collect()
+    }
+}
+
+/// The user's own win; a node of ours reads its part from the same list.
+fn variables(mirrored: Vec<EnvVar>, own: &[EnvVar], root: Root) -> Vec<EnvVar> {
+    let wish = match root {
+        Root::Target => Some("target"),
+        Root::Crashed => Some("crashed"),
+        Root::Auto | Root::Image => None,
+    };
+    let wish =
+        wish.map(|value| EnvVar { name: "REMORA_ROOT".to_owned(), value: Some(value.to_owned()), value_from: None });
+    let kept = mirrored.into_iter().filter(|variable| !own.iter().any(|o| o.name == variable.name));
+    let wish = wish.into_iter().filter(|wish| !own.iter().any(|o| o.name == wish.name));
+    kept.chain(wish).chain(own.iter().cloned()).collect()
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }

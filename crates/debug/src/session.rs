@@ -1,10 +1,10 @@
 //! Carries a plan out: adds the container, waits for it, attaches. Thin; what a status means is decided in [`crate::progress`].
 
-use futures::TryStreamExt;
+use futures::{AsyncBufRead, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, AttachParams, AttachedProcess, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{Api, AttachParams, AttachedProcess, LogParams, Patch, PatchParams, WatchEvent, WatchParams};
 
-use crate::{DebugPlan, Progress, Waiting, progress};
+use crate::{DebugPlan, Profile, Progress, Refusal, Rung, Waiting, progress, refusal};
 
 /// A container in a pod that we want to reach.
 pub struct Session {
@@ -40,19 +40,66 @@ pub enum SessionError {
     /// It will never start.
     #[error("{0}")]
     Never(String),
+    /// The server admits none of what was asked for.
+    #[error("the cluster admits no debug container to this pod")]
+    Refused(Vec<Refused>),
+}
+
+/// Whether the server shall keep what it admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// No: it only says whether it would.
+    DryRun,
+    /// Yes.
+    Real,
+}
+
+/// A rung that was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// Its rights.
+    pub profile: Profile,
+    /// By whom and why.
+    pub refusal: Refusal,
+}
+
+/// What the server admitted.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The first rung that passed.
+    pub rung: Rung,
+    /// Those above it.
+    pub refused: Vec<Refused>,
+    /// The pod as it is now (with [`Trial::DryRun`]: as it would be).
+    pub pod: Pod,
+}
+
+/// Asks for the rungs of a plan, one after the other, until one is admitted. A refusal leaves nothing behind, so that no dry run is
+/// needed before the real thing.
+///
+/// # Errors
+/// The server's own words if less would not help or there was only one rung, [`SessionError::Refused`] if none was admitted.
+pub async fn admit(pods: &Api<Pod>, pod: &str, plan: &DebugPlan, trial: Trial) -> Result<Admitted, SessionError> {
+    let params = PatchParams { dry_run: trial == Trial::DryRun, ..PatchParams::default() };
+    let namespace = pods.namespace().unwrap_or("default");
+    let mut refused = Vec::new();
+    for rung in &plan.rungs {
+        match pods.patch_ephemeral_containers(pod, &params, &Patch::Strategic(plan.patch(rung))).await {
+            Ok(pod) => return Ok(Admitted { rung: rung.clone(), refused, pod }),
+            Err(kube::Error::Api(status)) => {
+                let refusal = refusal(&status, &plan.container, namespace);
+                if !refusal.depends_on_the_entry() {
+                    return Err(SessionError::Api(kube::Error::Api(status)));
+                }
+                refused.push(Refused { profile: rung.profile, refusal });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(SessionError::Refused(refused))
 }
 
 impl Session {
-    /// Adds the planned container to the pod.
-    ///
-    /// # Errors
-    /// The server's refusal, in its own words.
-    pub async fn start(pods: Api<Pod>, pod: &str, plan: &DebugPlan) -> Result<(Session, Pod), SessionError> {
-        let params = PatchParams::default();
-        let answer = pods.patch_ephemeral_containers(pod, &params, &Patch::Strategic(&plan.patch)).await?;
-        Ok((Session { pods, pod: pod.to_owned(), container: plan.container.clone() }, answer))
-    }
-
     /// A container that is there already.
     pub fn existing(pods: Api<Pod>, pod: &str, container: &str) -> Session {
         Session { pods, pod: pod.to_owned(), container: container.to_owned() }
@@ -129,6 +176,15 @@ impl Session {
             Progress::Never(why) => Err(SessionError::Never(why)),
             done => Ok(Some(done)),
         }
+    }
+
+    /// Its log from the first line to its end.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn log(&self) -> Result<impl AsyncBufRead + use<>, SessionError> {
+        let params = LogParams { container: Some(self.container.clone()), follow: true, ..LogParams::default() };
+        Ok(self.pods.log_stream(&self.pod, &params).await?)
     }
 
     /// Joins the container's streams; what it has already shown on a terminal comes first where the node can do that.

@@ -111,7 +111,11 @@ fn busybox(program: &Path) -> Result<Recipe, Box<dyn Error>> {
     files.push(file("etc/shadow", 0o600, "root:*:::::::\n".into()));
     Ok(Recipe {
         file: "busybox",
-        names: &["docker.io/library/busybox:latest", "docker.io/library/busybox:1.35"],
+        names: &[
+            "docker.io/library/busybox:latest",
+            "docker.io/library/busybox:1.35",
+            "docker.io/library/busybox:1.37-musl",
+        ],
         files,
         config: ConfigBuilder::default().env([PATH.to_owned()]).cmd(["sh".to_owned()]).build()?,
     })

@@ -3,15 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use futures::AsyncReadExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 
 use crate::cluster::Cluster;
 use crate::commands::exec::default_container;
-use crate::output::print_raw;
 use crate::resource::pod_name;
-use crate::{ClusterArgs, CommandError};
+use crate::{ClusterArgs, CommandError, terminal};
 
 /// Arguments of `remora logs`.
 #[derive(Debug, Args)]
@@ -54,13 +52,6 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: LogsArgs) -> Result<ExitCod
         timestamps: args.timestamps,
         ..LogParams::default()
     };
-    let mut log = Box::pin(pods.log_stream(name, &params).await?);
-    let mut buffer = vec![0; 16 << 10];
-    loop {
-        let read = log.read(&mut buffer).await.map_err(|error| CommandError::caused("reading the log", &error))?;
-        if read == 0 {
-            return Ok(ExitCode::SUCCESS);
-        }
-        print_raw(&buffer[..read]);
-    }
+    terminal::print_log(pods.log_stream(name, &params).await?).await?;
+    Ok(ExitCode::SUCCESS)
 }

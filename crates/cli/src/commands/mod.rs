@@ -13,3 +13,11 @@ pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod version;
+
+/// `NAME=VALUE`
+pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give NAME=VALUE".to_owned()),
+    }
+}

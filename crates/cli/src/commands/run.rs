@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 
 use crate::cluster::Cluster;
-use crate::commands::debug::parse_variable;
+use crate::commands::parse_variable;
 use crate::output::print_line;
 use crate::{ClusterArgs, CommandError};
 

@@ -1,0 +1,111 @@
+//! `remora debug`: a tool container beside, in a copy of, or on the node of what does not tell what is wrong with it.
+//!
+//! What is asked of the server is the plan of `remora_debug`; here it is parsed, carried out and told.
+
+mod args;
+mod facts;
+mod find;
+mod own_pod;
+mod talk;
+
+use std::process::ExitCode;
+
+use k8s_openapi::api::core::v1::Pod;
+use rand::Rng;
+use remora_debug::{Admitted, DebugPlan, DebugRequest, Progress, Session, Trial};
+
+pub(crate) use args::DebugArgs;
+
+use self::args::Terminals;
+use self::find::Subject;
+use self::talk::Talk;
+use crate::cluster::Cluster;
+use crate::{ClusterArgs, CommandError, Kind, terminal};
+
+pub(crate) async fn run(cluster: &ClusterArgs, args: DebugArgs) -> Result<ExitCode, CommandError> {
+    let terminals = Terminals { stdin: terminal::stdin_is_terminal(), stdout: terminal::stdout_is_terminal() };
+    let talk = Talk { quiet: args.quiet };
+    let copy = args.copy()?;
+    let request = args.request(terminals)?;
+    if args.lacks_terminal(terminals) {
+        talk.note("Unable to use a TTY - input is not a terminal or the right kind of file");
+    }
+    let cluster = Cluster::connect(cluster).await?;
+    match (find::subject(&cluster, &args).await?, copy) {
+        (Subject::Pod(pod), None) => beside(&cluster, &args, &request, &pod, talk).await,
+        (Subject::Pod(pod), Some(copy)) => own_pod::copy(&cluster, &request, &copy, &pod, talk).await,
+        (Subject::Node(_), Some(_)) => Err(CommandError::usage("a node cannot be copied: leave --copy-to away")),
+        (Subject::Node(node), None) => own_pod::on_node(&cluster, &args, &request, &node, talk).await,
+    }
+}
+
+/// An ephemeral container in the pod itself.
+async fn beside(
+    cluster: &Cluster,
+    args: &DebugArgs,
+    request: &DebugRequest,
+    pod: &Pod,
+    talk: Talk,
+) -> Result<ExitCode, CommandError> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let facts = facts::of_pod(cluster, pod, &args.default_image).await;
+    let plan = remora_debug::plan(request, pod, &facts, &suffix()).map_err(CommandError::usage)?;
+    plan.notices.iter().for_each(|line| talk.note(line));
+    let pods = cluster.api::<Pod>();
+    let Admitted { rung, refused, pod } = remora_debug::admit(&pods, &name, &plan, Trial::Real).await?;
+    talk.refusals(&refused, rung.profile);
+    rung.notices.iter().for_each(|line| talk.note(line));
+    let session = Session::existing(pods, &name, &plan.container);
+    if !request.attach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    attend(&session, &pod, request, &plan, talk).await
+}
+
+async fn attend(
+    session: &Session,
+    pod: &Pod,
+    request: &DebugRequest,
+    plan: &DebugPlan,
+    talk: Talk,
+) -> Result<ExitCode, CommandError> {
+    let code = follow(session, pod, request, talk).await?;
+    talk.note(&format!(
+        "Container {} has ended; its entry stays in the pod: the API keeps it until the pod is gone.",
+        plan.container
+    ));
+    Ok(code)
+}
+
+/// Waits for the container, joins its streams to the user's, and gives its exit status.
+async fn follow(session: &Session, pod: &Pod, request: &DebugRequest, talk: Talk) -> Result<ExitCode, CommandError> {
+    if request.tty {
+        talk.note("If you don't see a command prompt, try pressing enter.");
+    }
+    match session.ready(pod, |waiting| talk.waiting(waiting)).await? {
+        Progress::Running if request.stdin => {
+            terminal::relay(session.attach(true, request.tty).await?, request.tty).await?;
+            Ok(exit_code(session.exit_code().await?))
+        }
+        // A tool that nobody types to is read from its log: there the first byte is, too.
+        Progress::Running | Progress::Terminated(_) => {
+            terminal::print_log(session.log().await?).await?;
+            Ok(exit_code(session.exit_code().await?))
+        }
+        // `ready` returns when there is nothing more to wait for.
+        Progress::Waiting(_) | Progress::Never(_) => {
+            Err(CommandError::of(Kind::CannotStart, "the tool container did not start"))
+        }
+    }
+}
+
+fn exit_code(of_the_tool: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(of_the_tool).unwrap_or(1))
+}
+
+/// Five characters as Kubernetes picks them for generated names: no vowels, nothing that looks like another.
+fn suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut random = rand::rng();
+    (0..5).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+}

@@ -1,0 +1,73 @@
+//! What is said while a session begins: on standard error, one line each, nothing with `--quiet`.
+
+use remora_debug::{Profile, Refused, Waiting};
+
+use crate::output::print_note;
+
+/// Whether to talk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Talk {
+    pub(super) quiet: bool,
+}
+
+impl Talk {
+    pub(super) fn note(self, line: &str) {
+        if !self.quiet {
+            print_note(line);
+        }
+    }
+
+    pub(super) fn waiting(self, waiting: &Waiting) {
+        self.note(&waiting_words(waiting));
+    }
+
+    /// Why it is not more.
+    pub(super) fn refusals(self, refused: &[Refused], admitted: Profile) {
+        if let Some(line) = less(refused, admitted) {
+            self.note(&line);
+        }
+    }
+}
+
+/// One line for all: the last refusal is the one that kept the next best away.
+pub(super) fn less(refused: &[Refused], admitted: Profile) -> Option<String> {
+    let last = refused.last()?;
+    let names: Vec<&str> = refused.iter().map(|refused| refused.profile.name()).collect();
+    let remedy = if last.refusal.remedy.is_empty() {
+        String::new()
+    } else {
+        format!(" To change that: {}", last.refusal.remedy)
+    };
+    Some(format!("Profile {}: {} {}.{remedy}", admitted.name(), names.join(" and "), last.refusal))
+}
+
+fn waiting_words(waiting: &Waiting) -> String {
+    match (waiting.reason.as_str(), waiting.message.as_str()) {
+        ("", "") => "waiting for the node …".to_owned(),
+        (reason, "") => format!("waiting: {reason} …"),
+        (reason, message) => format!("waiting: {reason}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_debug::{Refusal, Refuser};
+
+    #[test]
+    fn one_line_tells_why_it_is_not_more() {
+        let refused = |profile| Refused {
+            profile,
+            refusal: Refusal {
+                by: Refuser::PodSecurity("restricted:latest".into()),
+                why: "seccompProfile".into(),
+                remedy: "kubectl label namespace x".into(),
+            },
+        };
+        assert_eq!(less(&[], Profile::General), None);
+        let line = less(&[refused(Profile::General), refused(Profile::Baseline)], Profile::Restricted);
+        let expected = "Profile restricted: general and baseline refused by Pod Security level restricted:latest: seccompProfile. \
+                        To change that: kubectl label namespace x";
+        assert_eq!(line.as_deref(), Some(expected));
+    }
+}

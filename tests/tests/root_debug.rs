@@ -1,0 +1,195 @@
+//! `remora debug` on a real node with real containers: what it does when nothing is said, and what every flag changes.
+//!
+//! `cargo xtask test` starts the node. Every test works in a namespace of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use anyhow::{Context, Result, ensure};
+use remora_tests::{Client, Done, TestNode};
+use serde_json::Value;
+
+/// In `/`, which is also `HOME`: the web server's image lists no users.
+const PROMPT: &str = "~ # ";
+
+/// Runs a check in a namespace of its own, which is removed afterwards. kubectl makes the pods, remora debugs them.
+fn with_clients(test: &str, check: impl Fn(&Client<'_>, &Client<'_>) -> Result<()>) {
+    let Some(node) = TestNode::from_environment() else { return };
+    let Some(kubectl) = node.kubectls().pop() else { return };
+    let namespace = format!("debug-{test}");
+    kubectl.ok(&format!("create namespace {namespace}")).unwrap();
+    kubectl.ok(&format!("wait --for=create serviceaccount/default -n {namespace} --timeout=30s")).unwrap();
+    let result = check(&node.remora().in_namespace(&namespace), &kubectl.in_namespace(&namespace));
+    kubectl.ok(&format!("delete namespace {namespace} --wait=false")).unwrap();
+    result.unwrap_or_else(|error| panic!("{error:?}"));
+}
+
+/// A pod of one container, `web`, with these fields in it and beside it.
+fn pod(kubectl: &Client<'_>, name: &str, container: &str, spec: &str) -> Result<()> {
+    let overrides = format!(
+        r#"{{"spec":{{{spec}"containers":[{{"name":"web",{container}"image":"registry.example/httpd:1"}}]}}}}"#
+    );
+    let run = [
+        "run",
+        name,
+        "--image=registry.example/httpd:1",
+        "--restart=Never",
+        "--overrides",
+        &overrides,
+        "-l",
+        "app=web",
+    ];
+    let done = kubectl.run(&run)?;
+    ensure!(done.code == 0, "{done:?}");
+    kubectl.ok(&format!("wait --for=condition=Ready pod/{name} --timeout=60s")).map(drop)
+}
+
+/// Runs remora; the exit status must be `expected`.
+fn debug(remora: &Client<'_>, words: &[&str], expected: i32) -> Result<Done> {
+    let words: Vec<&str> = std::iter::once("debug").chain(words.iter().copied()).collect();
+    let done = remora.run(&words)?;
+    ensure!(done.code == expected, "{words:?}: not {expected}: {done:?}");
+    Ok(done)
+}
+
+fn entries(kubectl: &Client<'_>, pod: &str) -> Result<Vec<Value>> {
+    let pod: Value = serde_json::from_str(&kubectl.ok(&format!("get pod {pod} -o json"))?)?;
+    Ok(pod["spec"]["ephemeralContainers"].as_array().cloned().unwrap_or_default())
+}
+
+#[test]
+fn nothing_said_is_a_shell_in_the_targets_root() {
+    with_clients("nothing", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let mut terminal = remora.terminal("debug web")?;
+        let mut seen = String::new();
+        for typed in ["ls -d /httpd", "ps -o comm", "exit 3"] {
+            seen += &terminal.exp_string(PROMPT).with_context(|| format!("no prompt after {seen:?}"))?;
+            terminal.send_line(typed)?;
+        }
+        seen += &terminal.exp_eof()?;
+        let seen = seen.replace('\r', "");
+        let status = format!("{:?}", terminal.process().wait()?);
+        ensure!(seen.contains("\n/httpd\n") && seen.contains("\nhttpd\n"), "{seen}");
+        ensure!(seen.contains("/ is the root of web") && status.contains(", 3)"), "{seen} {status}");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_target_is_mirrored_and_each_part_can_be_turned_off() {
+    with_clients("mirror", |remora, kubectl| {
+        let container = r#""securityContext":{"runAsUser":1000,"runAsGroup":2000},"env":[{"name":"MODE","value":"fast"}],
+            "workingDir":"/data","volumeMounts":[{"name":"d","mountPath":"/data"},{"name":"d","mountPath":"/sub","subPath":"x"}],"#;
+        pod(kubectl, "web", container, r#""volumes":[{"name":"d","emptyDir":{}}],"#)?;
+        let script = "echo $(id -u) $(id -g) $MODE $(pwd); grep -c ' /data ' /proc/mounts; ls /proc/1/root/httpd";
+        let all = debug(remora, &["web", "--image=busybox", "--attach", "--", "sh", "-c", script], 0)?;
+        ensure!(all.stdout == "1000 2000 fast /data\n1\n/proc/1/root/httpd\n", "{all:?}");
+        ensure!(all.stderr.contains("As in web: user 1000, 1 variable, working directory /data, "), "{all:?}");
+        ensure!(
+            all.stderr.contains("Not mounted: /sub (subPath: the API forbids it in ephemeral containers)."),
+            "{all:?}"
+        );
+        let script = "echo $(id -u) $MODE $(pwd); grep -c ' /data ' /proc/mounts";
+        let none =
+            debug(remora, &["web", "--image=busybox", "--attach", "--mirror=none", "-q", "--", "sh", "-c", script], 1)?;
+        ensure!(none.stdout == "0 /\n0\n" && none.stderr.is_empty(), "{none:?}");
+        let own = [
+            "web",
+            "--image=busybox",
+            "--attach",
+            "--user=5:6",
+            "--workdir=/tmp",
+            "--env=MODE=slow",
+            "--no-target",
+            "--",
+        ];
+        let own = debug(
+            remora,
+            &[&own[..], &["sh", "-c", "echo $(id -u):$(id -g) $MODE $(pwd) $(cat /proc/1/comm)"]].concat(),
+            0,
+        )?;
+        ensure!(own.stdout == "5:6 slow /tmp sh\n", "{own:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn one_pod_of_several_is_never_guessed() {
+    with_clients("several", |remora, kubectl| {
+        pod(kubectl, "one", "", "")?;
+        let alone = debug(remora, &["-l", "app=web", "--", "hostname"], 0)?;
+        ensure!(alone.stdout == "one\n", "{alone:?}");
+        pod(kubectl, "two", "", "")?;
+        let refused = debug(remora, &["-l", "app=web", "--", "hostname"], 2)?;
+        ensure!(refused.stderr.contains("2 pods of selector app=web fit: one, two"), "{refused:?}");
+        let mut terminal = remora.terminal("debug -l app=web -- hostname")?;
+        terminal.exp_string("Which one? [1-2] ")?;
+        terminal.send_line("3")?;
+        terminal.exp_string("Which one? [1-2] ")?;
+        terminal.send_line("2")?;
+        let seen = terminal.exp_eof()?;
+        ensure!(seen.contains("two"), "{seen}");
+        let ghost = debug(remora, &["on", "--", "hostname"], 1)?;
+        ensure!(ghost.stderr.contains("pods \"on\" not found"), "{ghost:?}");
+        kubectl.ok("delete pod two --now")?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_kubectl_says_is_said_and_an_image_that_is_named_is_left_alone() {
+    with_clients("kubectl", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let done = debug(remora, &["web", "--image=busybox", "--target=web", "-c", "d", "--", "sleep", "1000"], 0)?;
+        ensure!(done.stdout.is_empty() && done.stderr.starts_with("Targeting container \"web\"."), "{done:?}");
+        let entries = entries(kubectl, "web")?;
+        ensure!(
+            entries.len() == 1 && entries[0]["imagePullPolicy"] == "Always" && entries[0]["env"].is_null(),
+            "{entries:?}"
+        );
+        let custom = std::env::temp_dir().join(format!("remora-custom-{}.yaml", std::process::id()));
+        std::fs::write(&custom, "securityContext:\n  runAsUser: 7\n")?;
+        let custom_arg = format!("--custom={}", custom.display());
+        let done = debug(remora, &["web", "--image=busybox", "--attach", &custom_arg, "-q", "--", "id", "-u"], 0)?;
+        std::fs::remove_file(custom)?;
+        ensure!(done.stdout == "7\n", "{done:?}");
+        let wrong = debug(remora, &["web", "--image=Bad Image"], 2)?;
+        ensure!(wrong.stderr.contains("invalid image name \"Bad Image\": invalid reference format"), "{wrong:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_copy_is_removed_with_rm_and_kept_without() {
+    with_clients("copy", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let copy = ["web", "--copy-to=twin", "--image=busybox", "--attach", "-c", "d"];
+        let script = ["--", "sh", "-c", "ps -o comm | grep -c httpd; exit 4"];
+        let removed = debug(remora, &[&copy[..], &["--rm"], &script[..]].concat(), 4)?;
+        ensure!(removed.stdout.trim() == "1" && removed.stderr.contains("Removed pod twin."), "{removed:?}");
+        kubectl.fails("get pod twin", 1)?;
+        debug(remora, &[&copy[..], &["--replace"], &script[..]].concat(), 4)?;
+        kubectl.ok("get pod twin")?;
+        let twin: Value = serde_json::from_str(&kubectl.ok("get pod twin -o json")?)?;
+        ensure!(twin["metadata"]["labels"].is_null() && twin["spec"]["shareProcessNamespace"] == true, "{twin}");
+        kubectl.fails("get pod web", 1).map(drop)
+    });
+}
+
+#[test]
+fn a_node_session_leaves_no_pod() {
+    with_clients("node", |remora, kubectl| {
+        let name = kubectl.ok("get nodes -o name")?;
+        let done = debug(remora, &[name.trim(), "--", "sh", "-c", "ls -d /host/etc; exit 5"], 5)?;
+        ensure!(done.stdout == "/host/etc\n" && done.stderr.contains("Removed pod node-debugger-"), "{done:?}");
+        let mut terminal = remora.terminal(&format!("debug {} -q", name.trim()))?;
+        terminal.exp_string("/ # ")?;
+        terminal.send_line("exit 6")?;
+        terminal.exp_eof()?;
+        let status = format!("{:?}", terminal.process().wait()?);
+        ensure!(status.contains(", 6)"), "{status}");
+        let left = kubectl.ok("get pods -o name")?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    });
+}
