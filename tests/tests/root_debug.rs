@@ -193,3 +193,22 @@ fn a_node_session_leaves_no_pod() {
         Ok(())
     });
 }
+
+#[test]
+fn a_plan_creates_nothing() {
+    with_clients("plan", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let text = debug(remora, &["web", "--plan"], 0)?.stdout;
+        ensure!(
+            text.contains("Profiles   general: admitted, this one is used") && text.contains("baseline: not tried"),
+            "{text}"
+        );
+        ensure!(text.contains("patch pods/ephemeralcontainers, to add the container: yes"), "{text}");
+        let object: Value = serde_json::from_str(&debug(remora, &["web", "--plan", "-o", "json"], 0)?.stdout)?;
+        ensure!(object["create"]["env"][0]["value"] == "target" && object["target"] == "web", "{object}");
+        ensure!(entries(kubectl, "web")?.is_empty());
+        let copy = debug(remora, &["web", "--plan", "--copy-to=twin", "--image=busybox"], 0)?.stdout;
+        ensure!(copy.contains("kind: Pod") && copy.contains("name: twin"), "{copy}");
+        kubectl.fails("get pod twin", 1).map(drop)
+    });
+}

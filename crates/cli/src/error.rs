@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use remora_debug::{Refused, SessionError};
+use remora_debug::{Refused, Refuser, SessionError};
 
 /// What kind of failure; each has an exit status of its own where scripts want to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,10 @@ impl From<kube::Error> for CommandError {
 impl From<SessionError> for CommandError {
     fn from(error: SessionError) -> Self {
         match error {
+            SessionError::Api(kube::Error::Api(status)) => {
+                let kind = kind(&status);
+                CommandError { kind, ..kube::Error::Api(status).into() }
+            }
             SessionError::Api(error) => error.into(),
             SessionError::Refused(refused) => none_admitted(&refused),
             other => CommandError::failed(other),
@@ -135,9 +139,18 @@ impl From<SessionError> for CommandError {
     }
 }
 
+/// In a session, who refused decides the exit status.
+fn kind(status: &kube::core::Status) -> Kind {
+    match remora_debug::refusal(status, "", "").by {
+        Refuser::PodSecurity(_) | Refuser::Policy(_) | Refuser::Quota => Kind::Refused,
+        Refuser::Rights => Kind::NoRight,
+        Refuser::Other => Kind::Failed,
+    }
+}
+
 /// Every rung was refused: the last one is the one that should have passed.
 fn none_admitted(refused: &[Refused]) -> CommandError {
-    let lines: Vec<String> = refused.iter().map(|r| format!("  {}: {}", r.profile.name(), r.refusal)).collect();
+    let lines: Vec<String> = refused.iter().map(|r| format!("  {}: {}", r.name, r.refusal)).collect();
     let error = CommandError::of(
         Kind::Refused,
         format!("the cluster admits no debug container to this pod\n{}", lines.join("\n")),

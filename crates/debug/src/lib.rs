@@ -8,6 +8,7 @@
 //! | what is asked of the server, from most to least | [`plan()`] and its [`Rung`]s |
 //! | a copy, a node's pod | [`copy()`], [`node_pod`] |
 //! | what a refusal means | [`refusal`](refusal()) |
+//! | what is told before anything is done | [`Report`] |
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ mod plan;
 mod profile;
 mod progress;
 mod refusal;
+mod report;
 mod request;
 mod session;
 
@@ -28,5 +30,6 @@ pub use plan::{DebugPlan, Facts, PlanError, Rung, plan};
 pub use profile::Profile;
 pub use progress::{Progress, Waiting, progress};
 pub use refusal::{Refusal, Refuser, refusal};
+pub use report::{Report, Right};
 pub use request::{DebugRequest, Mirror, Root, TargetChoice, User};
 pub use session::{Admitted, Refused, Session, SessionError, Trial, admit};

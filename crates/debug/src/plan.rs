@@ -39,6 +39,8 @@ pub struct DebugPlan {
 /// One thing to ask the server for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rung {
+    /// What it is called: its profile, and what it does without.
+    pub name: String,
     /// The rights.
     pub profile: Profile,
     /// What it takes over from the target.
@@ -239,7 +241,9 @@ impl Subject<'_> {
         let notices =
             self.summary(uid, readable, &mirrored).into_iter().chain(note).chain(self.left_out(&mirrored)).collect();
         let entry = EphemeralContainer { security_context: context, ..self.entry(mirrored) };
-        Ok(Rung { profile, mirror, entry: self.customized(entry)?, notices })
+        let without = if mirror == self.request.mirror { "" } else { " without variables and volumes" };
+        let name = format!("{}{without}", profile.name());
+        Ok(Rung { name, profile, mirror, entry: self.customized(entry)?, notices })
     }
 
     fn entry(&self, mirrored: Mirrored) -> EphemeralContainer {

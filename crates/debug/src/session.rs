@@ -4,7 +4,7 @@ use futures::{AsyncBufRead, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess, LogParams, Patch, PatchParams, WatchEvent, WatchParams};
 
-use crate::{DebugPlan, Profile, Progress, Refusal, Rung, Waiting, progress, refusal};
+use crate::{DebugPlan, Progress, Refusal, Rung, Waiting, progress, refusal};
 
 /// A container in a pod that we want to reach.
 pub struct Session {
@@ -57,8 +57,8 @@ pub enum Trial {
 /// A rung that was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refused {
-    /// Its rights.
-    pub profile: Profile,
+    /// What it is called.
+    pub name: String,
     /// By whom and why.
     pub refusal: Refusal,
 }
@@ -91,7 +91,7 @@ pub async fn admit(pods: &Api<Pod>, pod: &str, plan: &DebugPlan, trial: Trial) -
                 if !refusal.depends_on_the_entry() {
                     return Err(SessionError::Api(kube::Error::Api(status)));
                 }
-                refused.push(Refused { profile: rung.profile, refusal });
+                refused.push(Refused { name: rung.name.clone(), refusal });
             }
             Err(error) => return Err(error.into()),
         }

@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use k8s_openapi::api::core::v1::{EnvVar, Pod};
 use remora_debug::{
-    CopyRequest, DEFAULT_IMAGE, DebugRequest, Facts, Keep, PlanError, PodPlan, Profile, Root, TargetChoice,
+    CopyRequest, DEFAULT_IMAGE, DebugRequest, Facts, Keep, PlanError, PodPlan, Profile, Refusal, Refused, Refuser,
+    Report, Right, Root, TargetChoice,
 };
 use serde_json::{Value, json};
 
@@ -74,7 +75,7 @@ fn shown(request: &DebugRequest, pod: &Pod, facts: &Facts) -> String {
     let plan = remora_debug::plan(request, pod, facts, "abcde").unwrap();
     let mut text = plan.notices.join("\n") + "\n";
     for rung in &plan.rungs {
-        writeln!(text, "--- {}", rung.profile.name()).unwrap();
+        writeln!(text, "--- {}", rung.name).unwrap();
         rung.notices.iter().for_each(|line| writeln!(text, "{line}").unwrap());
         writeln!(text, "{:#}", serde_json::to_value(&rung.entry).unwrap()).unwrap();
     }
@@ -212,4 +213,32 @@ fn a_nodes_pod_is_in_the_hosts_namespaces() {
         "a_restricted_pod_on_a_node",
         pod_shown(&remora_debug::node_pod(&restricted, "anchor", &facts(), "abcde").unwrap())
     );
+}
+
+#[test]
+fn a_plan_tells_everything_before_anything_is_done() {
+    let plan = remora_debug::plan(&terminal(), &shop(), &on_remora(), "abcde").unwrap();
+    let by = Refuser::PodSecurity("baseline:latest".to_owned());
+    let refusal = Refusal { by, why: "SYS_PTRACE".to_owned(), remedy: "kubectl label namespace prod".to_owned() };
+    let right = |verb, resource, purpose, allowed| Right { verb, resource, purpose, allowed };
+    let report = |refused: usize, admitted: Option<usize>, offers: &[&str]| Report {
+        pod: "prod/shop".to_owned(),
+        node: Some("anchor (remora://0.1.0)".to_owned()),
+        obstacle: None,
+        pod_security: vec!["enforce=baseline".to_owned()],
+        rights: vec![
+            right("patch", "pods/ephemeralcontainers", "to add the container", Some(true)),
+            right("get", "pods/attach", "to reach it", None),
+        ],
+        plan: &plan,
+        refused: plan.rungs[..refused]
+            .iter()
+            .map(|rung| Refused { name: rung.name.clone(), refusal: refusal.clone() })
+            .collect(),
+        admitted: admitted.map(|i| plan.rungs[i].clone()),
+        offers: offers.iter().map(|offer| (*offer).to_owned()).collect(),
+    };
+    insta::assert_snapshot!("a_report_of_a_second_choice", report(1, Some(1), &[]).lines().join("\n"));
+    insta::assert_snapshot!("a_report_of_a_refusal", report(4, None, &["remora debug node/anchor"]).lines().join("\n"));
+    insta::assert_snapshot!("a_report_for_programs", format!("{:#}", report(1, Some(1), &[]).object()));
 }

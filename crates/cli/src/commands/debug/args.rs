@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 use remora_debug::{CopyRequest, DebugRequest, Keep, Mirror, Profile, Root, TargetChoice, User};
 use serde_json::Value;
 
+use super::plan::Output;
 use crate::CommandError;
 use crate::commands::parse_variable;
 
@@ -31,6 +32,7 @@ Examples:
   remora debug deploy/web --target=app             beside container app of the deployment's pod
   remora debug web --image=busybox -- ps           as kubectl debug
   remora debug web --copy-to=web-debug --rm -it --image=busybox
+  remora debug web --plan                          what would be created, and why; nothing is
   remora debug node/anchor                         a shell on a node; its pod is removed afterwards";
 
 /// Arguments of `remora debug`.
@@ -100,6 +102,12 @@ pub struct DebugArgs {
     /// Say only what goes wrong.
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// Only show what would be done, and why: nothing is created.
+    #[arg(long)]
+    pub(super) plan: bool,
+    /// How to show a plan.
+    #[arg(long, short, value_enum, requires = "plan")]
+    pub(super) output: Option<Output>,
     /// The command to run instead of the image's own, after `--`.
     #[arg(last = true)]
     command: Vec<String>,

@@ -6,17 +6,19 @@ mod args;
 mod facts;
 mod find;
 mod own_pod;
+mod plan;
 mod talk;
 
 use std::process::ExitCode;
 
 use k8s_openapi::api::core::v1::Pod;
 use rand::Rng;
-use remora_debug::{Admitted, DebugPlan, DebugRequest, Progress, Session, Trial};
+use remora_debug::{Admitted, DebugPlan, DebugRequest, Progress, Session, SessionError, Trial};
 
 pub(crate) use args::DebugArgs;
 
 use self::args::Terminals;
+use self::facts::Known;
 use self::find::Subject;
 use self::talk::Talk;
 use crate::cluster::Cluster;
@@ -33,7 +35,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: DebugArgs) -> Result<ExitCo
     let cluster = Cluster::connect(cluster).await?;
     match (find::subject(&cluster, &args).await?, copy) {
         (Subject::Pod(pod), None) => beside(&cluster, &args, &request, &pod, talk).await,
-        (Subject::Pod(pod), Some(copy)) => own_pod::copy(&cluster, &request, &copy, &pod, talk).await,
+        (Subject::Pod(pod), Some(copy)) => own_pod::copy(&cluster, &args, &request, &copy, &pod, talk).await,
         (Subject::Node(_), Some(_)) => Err(CommandError::usage("a node cannot be copied: leave --copy-to away")),
         (Subject::Node(node), None) => own_pod::on_node(&cluster, &args, &request, &node, talk).await,
     }
@@ -48,18 +50,43 @@ async fn beside(
     talk: Talk,
 ) -> Result<ExitCode, CommandError> {
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let facts = facts::of_pod(cluster, pod, &args.default_image).await;
-    let plan = remora_debug::plan(request, pod, &facts, &suffix()).map_err(CommandError::usage)?;
+    let known = facts::of_pod(cluster, pod, &args.default_image).await;
+    let plan = remora_debug::plan(request, pod, &known.facts, &suffix()).map_err(CommandError::usage)?;
+    if args.plan {
+        return plan::show(cluster, request, pod, known, &plan, args.output).await;
+    }
+    stop_early(request, &known)?;
     plan.notices.iter().for_each(|line| talk.note(line));
     let pods = cluster.api::<Pod>();
-    let Admitted { rung, refused, pod } = remora_debug::admit(&pods, &name, &plan, Trial::Real).await?;
-    talk.refusals(&refused, rung.profile);
+    let admitted = remora_debug::admit(&pods, &name, &plan, Trial::Real).await;
+    let Admitted { rung, refused, pod } = match admitted {
+        Err(SessionError::Refused(refused)) => {
+            return Err(plan::refusal(cluster, request, pod, &known.facts, refused).await);
+        }
+        admitted => admitted?,
+    };
+    talk.refusals(&refused, &rung.name);
     rung.notices.iter().for_each(|line| talk.note(line));
     let session = Session::existing(pods, &name, &plan.container);
     if !request.attach {
         return Ok(ExitCode::SUCCESS);
     }
     attend(&session, &pod, request, &plan, talk).await
+}
+
+/// An entry stays for good: none is made that could not start, or not be reached.
+fn stop_early(request: &DebugRequest, known: &Known) -> Result<(), CommandError> {
+    if let Some(obstacle) = &known.obstacle {
+        return Err(CommandError::of(Kind::NodeNotReady, obstacle).hint("kubectl describe node tells more"));
+    }
+    if request.attach && request.stdin && known.may_attach == Some(false) {
+        return Err(CommandError::of(
+            Kind::NoRight,
+            "you may not attach to pods here (get pods/attach): nothing was created",
+        )
+        .hint("ask an administrator, or run a command whose log you may read: --attach -- COMMAND"));
+    }
+    Ok(())
 }
 
 async fn attend(

@@ -5,26 +5,30 @@ use std::process::ExitCode;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use remora_debug::{DebugRequest, PodPlan, Session};
+use remora_debug::{DebugRequest, PodPlan, Session, SessionError};
 
 use super::args::{Copy, DebugArgs};
 use super::talk::Talk;
-use super::{facts, follow, suffix};
+use super::{facts, follow, plan, suffix};
 use crate::cluster::Cluster;
 use crate::{CommandError, terminal};
 
 /// In a copy of a pod.
 pub(super) async fn copy(
     cluster: &Cluster,
+    args: &DebugArgs,
     request: &DebugRequest,
     copy: &Copy,
     original: &Pod,
     talk: Talk,
 ) -> Result<ExitCode, CommandError> {
     let plan = remora_debug::copy(request, &copy.request, original, &suffix()).map_err(CommandError::usage)?;
+    if args.plan {
+        return plan::show_pod(cluster, &plan, args.output).await;
+    }
     plan.notices.iter().for_each(|line| talk.note(line));
     let pods = cluster.api::<Pod>();
-    let created = pods.create(&PostParams::default(), &plan.pod).await?;
+    let created = pods.create(&PostParams::default(), &plan.pod).await.map_err(SessionError::Api)?;
     let session = async {
         if copy.replace {
             let name = original.metadata.name.as_deref().unwrap_or_default();
@@ -49,9 +53,12 @@ pub(super) async fn on_node(
     let found = Api::<Node>::all(cluster.client.clone()).get(node).await?;
     let facts = facts::of(Some(&found), &args.default_image);
     let plan = remora_debug::node_pod(request, node, &facts, &suffix()).map_err(CommandError::usage)?;
+    if args.plan {
+        return plan::show_pod(cluster, &plan, args.output).await;
+    }
     plan.notices.iter().for_each(|line| talk.note(line));
     let pods = cluster.api::<Pod>();
-    let created = pods.create(&PostParams::default(), &plan.pod).await?;
+    let created = pods.create(&PostParams::default(), &plan.pod).await.map_err(SessionError::Api)?;
     if !request.attach {
         let name = created.metadata.name.as_deref().unwrap_or_default();
         talk.note(&format!("Nobody waits for its end: remove it with `remora delete pod/{name}`."));

@@ -1,6 +1,6 @@
 //! What is said while a session begins: on standard error, one line each, nothing with `--quiet`.
 
-use remora_debug::{Profile, Refused, Waiting};
+use remora_debug::{Refused, Waiting};
 
 use crate::output::print_note;
 
@@ -22,7 +22,7 @@ impl Talk {
     }
 
     /// Why it is not more.
-    pub(super) fn refusals(self, refused: &[Refused], admitted: Profile) {
+    pub(super) fn refusals(self, refused: &[Refused], admitted: &str) {
         if let Some(line) = less(refused, admitted) {
             self.note(&line);
         }
@@ -30,15 +30,15 @@ impl Talk {
 }
 
 /// One line for all: the last refusal is the one that kept the next best away.
-pub(super) fn less(refused: &[Refused], admitted: Profile) -> Option<String> {
+pub(super) fn less(refused: &[Refused], admitted: &str) -> Option<String> {
     let last = refused.last()?;
-    let names: Vec<&str> = refused.iter().map(|refused| refused.profile.name()).collect();
+    let names: Vec<&str> = refused.iter().map(|refused| refused.name.as_str()).collect();
     let remedy = if last.refusal.remedy.is_empty() {
         String::new()
     } else {
         format!(" To change that: {}", last.refusal.remedy)
     };
-    Some(format!("Profile {}: {} {}.{remedy}", admitted.name(), names.join(" and "), last.refusal))
+    Some(format!("Profile {}: {} {}.{remedy}", admitted, names.join(" and "), last.refusal))
 }
 
 fn waiting_words(waiting: &Waiting) -> String {
@@ -56,16 +56,16 @@ mod tests {
 
     #[test]
     fn one_line_tells_why_it_is_not_more() {
-        let refused = |profile| Refused {
-            profile,
+        let refused = |name: &str| Refused {
+            name: name.to_owned(),
             refusal: Refusal {
                 by: Refuser::PodSecurity("restricted:latest".into()),
                 why: "seccompProfile".into(),
                 remedy: "kubectl label namespace x".into(),
             },
         };
-        assert_eq!(less(&[], Profile::General), None);
-        let line = less(&[refused(Profile::General), refused(Profile::Baseline)], Profile::Restricted);
+        assert_eq!(less(&[], "general"), None);
+        let line = less(&[refused("general"), refused("baseline")], "restricted");
         let expected = "Profile restricted: general and baseline refused by Pod Security level restricted:latest: seccompProfile. \
                         To change that: kubectl label namespace x";
         assert_eq!(line.as_deref(), Some(expected));

@@ -1,0 +1,82 @@
+//! The ladder against an API server that refuses: what is asked, in which order, and what comes of it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use k8s_openapi::api::core::v1::Pod;
+use kube::client::Body;
+use kube::{Api, Client};
+use remora_debug::{DEFAULT_IMAGE, DebugRequest, Facts, SessionError, Trial};
+use serde_json::{Value, json};
+
+/// An API server that refuses the first so many requests in these words; and the queries that it got.
+fn server(refusals: usize, code: u16, message: &'static str) -> (Api<Pod>, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let queries = asked.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let n = {
+            let mut queries = queries.lock().unwrap();
+            queries.push(request.uri().query().unwrap_or_default().to_owned());
+            queries.len()
+        };
+        let refused =
+            json!({"kind": "Status", "status": "Failure", "code": code, "reason": "Forbidden", "message": message});
+        let (code, answer) = if n <= refusals { (code, refused) } else { (200, json!({"metadata": {"name": "web"}})) };
+        async move { Ok::<_, Infallible>(response(code, &answer)) }
+    });
+    (Api::namespaced(Client::new(service, "shop"), "shop"), asked)
+}
+
+fn response(code: u16, answer: &Value) -> Response<Body> {
+    Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+}
+
+async fn admit(pods: &Api<Pod>, trial: Trial) -> Result<remora_debug::Admitted, SessionError> {
+    let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "app"}]}})).unwrap();
+    let facts = Facts { default_image: DEFAULT_IMAGE.to_owned(), ..Facts::default() };
+    let plan = remora_debug::plan(&DebugRequest::default(), &pod, &facts, "abcde").unwrap();
+    remora_debug::admit(pods, "web", &plan, trial).await
+}
+
+const BASELINE: &str = "pods \"web\" is forbidden: violates PodSecurity \"baseline:latest\": non-default capabilities (container \
+                        \"debugger-abcde\" must not include \"SYS_PTRACE\" in securityContext.capabilities.add)";
+
+#[tokio::test]
+async fn the_first_rung_that_is_admitted_is_used() {
+    let check = async |refusals: usize, expected: &str| {
+        let (pods, asked) = server(refusals, 403, BASELINE);
+        let admitted = admit(&pods, Trial::Real).await.unwrap();
+        assert_eq!((admitted.rung.name.as_str(), admitted.refused.len()), (expected, refusals));
+        assert_eq!(asked.lock().unwrap().len(), refusals + 1);
+    };
+    check(0, "general").await;
+    check(1, "baseline").await;
+    check(2, "restricted").await;
+    check(3, "restricted without variables and volumes").await;
+}
+
+#[tokio::test]
+async fn a_plan_asks_by_dry_run() {
+    let (pods, asked) = server(1, 403, BASELINE);
+    assert_eq!(admit(&pods, Trial::DryRun).await.unwrap().rung.name, "baseline");
+    assert_eq!(*asked.lock().unwrap(), ["&dryRun=All", "&dryRun=All"]);
+}
+
+#[tokio::test]
+async fn if_nothing_is_admitted_every_refusal_is_told() {
+    let (pods, _) = server(9, 403, BASELINE);
+    let Err(SessionError::Refused(refused)) = admit(&pods, Trial::Real).await else { panic!("admitted") };
+    assert_eq!(refused.len(), 4);
+    assert!(refused[0].refusal.remedy.contains("kubectl label namespace shop"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_less_would_not_change_is_the_servers_word_at_once() {
+    let message = "pods \"web\" is forbidden: User \"bob\" cannot patch resource \"pods/ephemeralcontainers\"";
+    let (pods, asked) = server(9, 403, message);
+    let Err(SessionError::Api(kube::Error::Api(status))) = admit(&pods, Trial::Real).await else { panic!("admitted") };
+    assert_eq!((status.message.as_str(), asked.lock().unwrap().len()), (message, 1));
+}
