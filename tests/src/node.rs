@@ -60,6 +60,16 @@ impl TestNode {
         Ok(command)
     }
 
+    /// A program inside the network namespace of the node in another folder, on a terminal of its own.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn terminal_in(&self, dir: &std::path::Path, words: &[&str]) -> Result<PtySession> {
+        let mut command = Command::new(&self.xtask);
+        command.args(["node", "in", "--dir"]).arg(dir).arg("--").args(words);
+        Ok(rexpect::session::spawn_command(command, Some(SILENCE))?)
+    }
+
     /// Runs xtask itself: `words`, the folder, and what follows `--`.
     ///
     /// # Errors

@@ -212,3 +212,34 @@ fn a_plan_creates_nothing() {
         kubectl.fails("get pod twin", 1).map(drop)
     });
 }
+
+#[test]
+fn what_cannot_be_ends_with_its_cause_and_a_status_of_its_own() {
+    with_clients("failures", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let check = |words: &[&str], code: i32, message: &str, remedy: &str| -> Result<()> {
+            let words = [&["web", "--attach", "-q"], words].concat();
+            let said = debug(remora, &words, code)?.stderr;
+            ensure!(said.contains(message) && said.contains(remedy), "{words:?}: {said}");
+            Ok(())
+        };
+        let image = "registry.example/nosuch:1";
+        check(
+            &["--image", image],
+            242,
+            "image registry.example/nosuch:1 cannot be pulled: ErrImagePull",
+            "check the name and the tag",
+        )?;
+        let never = ["--image", image, "--image-pull-policy=Never"];
+        check(&never, 242, "is not on the node, and it may not be pulled", "leave --image-pull-policy=Never away")?;
+        let no_program = ["--image=busybox", "--", "nosuch"];
+        check(&no_program, 243, "cannot be started", "name another after --")?;
+        check(&["--image=busybox", "--target=ghost"], 1, "targetContainerName: Not found: \"ghost\"", "")?;
+        check(&["--image=busybox", "--timeout=1ms"], 246, "does not run after 1ms", "its entry stays in the pod")?;
+        kubectl.ok("run done --image=busybox --restart=Never -- true")?;
+        kubectl.ok("wait pod/done --for=jsonpath={.status.phase}=Succeeded --timeout=60s")?;
+        let ended = debug(remora, &["done", "--", "true"], 245)?;
+        ensure!(ended.stderr.contains("pod done has ended (Succeeded)"), "{ended:?}");
+        Ok(())
+    });
+}

@@ -180,6 +180,30 @@ fn containers_survive_the_kill_of_the_daemon_and_down_leaves_nothing() -> Result
     Ok(())
 }
 
+#[test]
+fn a_debug_session_goes_on_after_the_kill_of_the_daemon() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let node = OwnNode::start(&outer, "reattach")?;
+    node.ok("run web --image=registry.example/httpd:1 --restart=Never")?;
+    let ready = node.inside(&["kubectl", "wait", "--for=condition=Ready", "pod/web", "--timeout=60s"])?;
+    ensure!(ready.code == 0, "{ready:?}");
+    let mut terminal = outer.terminal_in(&node.dir, &[outer.remora_path(), "debug", "web"])?;
+    terminal.exp_string("~ # ")?;
+    terminal.send_line("mark=kept")?;
+    terminal.exp_string("~ # ")?;
+    ensure!(Command::new("kill").args(["-9", &node.daemon_pid()?]).status()?.success());
+    terminal.exp_string("The connection is lost; attaching again")?;
+    let again = node.up_again()?;
+    ensure!(again.code == 0, "{again:?}");
+    terminal.exp_string("~ # ")?;
+    terminal.send_line("echo $mark; exit 9")?;
+    terminal.exp_string("kept")?;
+    terminal.exp_eof()?;
+    let status = format!("{:?}", terminal.process().wait()?);
+    ensure!(status.contains(", 9)"), "{status}");
+    Ok(())
+}
+
 /// A pod with users of its own, and what a volume, a configuration and a token look like from inside.
 const OWN_USERS: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
     {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "words"}, "data": {"greeting": "hello"}},

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use remora_debug::{Refused, Refuser, SessionError};
+use remora_debug::{Cause, Refused, Refuser, SessionError};
 
 /// What kind of failure; each has an exit status of its own where scripts want to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +134,22 @@ impl From<SessionError> for CommandError {
             }
             SessionError::Api(error) => error.into(),
             SessionError::Refused(refused) => none_admitted(&refused),
-            other => CommandError::failed(other),
+            SessionError::Failed(failure) => {
+                let error = CommandError::of(kind_of(failure.cause), &failure.message);
+                CommandError { hint: failure.remedy.map(str::to_owned), ..error }
+            }
         }
+    }
+}
+
+fn kind_of(cause: Cause) -> Kind {
+    match cause {
+        Cause::Image => Kind::Image,
+        Cause::CannotStart => Kind::CannotStart,
+        Cause::NodeNotReady => Kind::NodeNotReady,
+        Cause::PodEnded => Kind::PodEnded,
+        Cause::TimedOut => Kind::TimedOut,
+        Cause::Lost => Kind::Lost,
     }
 }
 

@@ -1,16 +1,22 @@
 //! Joins a container's streams to the user's: raw mode while it lasts, sizes, half-close, and the exit status.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use futures::{AsyncReadExt, SinkExt};
+use futures::SinkExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachedProcess, TerminalSize};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::CommandError;
 use crate::output::{print_note, print_raw};
+
+/// How long the rest of a broken connection may take to be shown.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Whether standard input is a terminal.
 pub(crate) fn stdin_is_terminal() -> bool {
@@ -37,7 +43,8 @@ pub(crate) async fn print_log(log: impl futures::AsyncBufRead) -> Result<(), Com
     let mut log = std::pin::pin!(log);
     let mut buffer = vec![0; 16 << 10];
     loop {
-        let read = log.read(&mut buffer).await.map_err(|error| CommandError::caused("reading the log", &error))?;
+        let read = futures::AsyncReadExt::read(&mut log, &mut buffer).await;
+        let read = read.map_err(|error| CommandError::caused("reading the log", &error))?;
         if read == 0 {
             return Ok(());
         }
@@ -55,26 +62,103 @@ pub(crate) fn wanted(tty: bool) -> bool {
 }
 
 /// Relays until the process ends, then gives its exit status.
-pub(crate) async fn relay(mut process: AttachedProcess, tty: bool) -> Result<ExitCode, CommandError> {
+pub(crate) async fn relay(process: AttachedProcess, tty: bool) -> Result<ExitCode, CommandError> {
+    exit_code(relay_once(process, tty, &mut Input::new()).await?)
+}
+
+/// Relays until the connection ends. No status means that it broke off.
+pub(crate) async fn relay_once(
+    mut process: AttachedProcess,
+    tty: bool,
+    input: &mut Input,
+) -> Result<Option<Status>, CommandError> {
     let raw = RawMode::enter(tty)?;
     let status = process.take_status();
-    let sizes = process.terminal_size();
-    let input = process.stdin().map(|stdin| tokio::spawn(send(tokio::io::stdin(), stdin)));
-    let resizes = sizes.map(|sizes| tokio::spawn(report_sizes(sizes)));
-    let output = process.stdout().map(|from| tokio::spawn(receive(from, tokio::io::stdout())));
-    let errors = process.stderr().map(|from| tokio::spawn(receive(from, tokio::io::stderr())));
-    for stream in [output, errors].into_iter().flatten() {
-        stream.await.map_err(|error| CommandError::caused("relaying output", &error))??;
-    }
-    let status = match status {
-        Some(status) => status.await,
-        None => None,
+    let status = async {
+        match status {
+            Some(status) => status.await,
+            None => None,
+        }
     };
-    for task in [input, resizes].into_iter().flatten() {
+    let sizes = process.terminal_size();
+    let resizes = sizes.map(|sizes| tokio::spawn(report_sizes(sizes)));
+    let stdin = process.stdin();
+    let (output, errors) = (process.stdout(), process.stderr());
+    let outputs =
+        async { tokio::try_join!(receive(output, tokio::io::stdout()), receive(errors, tokio::io::stderr())) };
+    let (mut status, mut outputs) = (std::pin::pin!(status), std::pin::pin!(outputs));
+    let status = tokio::select! {
+        // The end of output ends the session: what is typed after it has nobody to read it.
+        ended = &mut outputs => {
+            ended?;
+            status.await
+        }
+        // Of a broken connection only the status' sender goes: the outputs would be read for ever. What has come is on its way already.
+        status = &mut status => {
+            match &status {
+                Some(_) => drop(outputs.await?),
+                None => drop(tokio::time::timeout(LAST_WORDS, outputs).await),
+            }
+            status
+        }
+        // Cancel-safe: a chunk that was not taken stays in `input`.
+        never = input.send(stdin) => match never {},
+    };
+    if let Some(task) = resizes {
         task.abort();
     }
     drop(raw);
-    exit_code(status)
+    Ok(status)
+}
+
+/// What the user types, read once for all connections of a session: what one has not taken, the next one gets.
+pub(crate) struct Input {
+    /// Begins with the first connection: until then nobody else's input is touched.
+    chunks: Option<mpsc::Receiver<Vec<u8>>>,
+    not_taken: Option<Vec<u8>>,
+}
+
+impl Input {
+    pub(crate) fn new() -> Input {
+        Input { chunks: None, not_taken: None }
+    }
+
+    /// Sends for as long as the connection lasts. A closed far end is no error: the process has ended while the user typed.
+    async fn send(&mut self, to: Option<impl AsyncWrite + Unpin>) -> Infallible {
+        let Some(mut to) = to else { return std::future::pending().await };
+        let chunks = self.chunks.get_or_insert_with(read_stdin);
+        loop {
+            if self.not_taken.is_none() {
+                self.not_taken = chunks.recv().await;
+            }
+            let Some(chunk) = &self.not_taken else { break };
+            let sent = async {
+                to.write_all(chunk).await?;
+                to.flush().await
+            };
+            if sent.await.is_err() {
+                return std::future::pending().await;
+            }
+            self.not_taken = None;
+        }
+        let _closed_already = to.shutdown().await;
+        std::future::pending().await
+    }
+}
+
+fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut stdin = tokio::io::stdin();
+        let mut buffer = vec![0; 4096];
+        // An input that cannot be read is one that has ended.
+        while let Ok(read @ 1..) = stdin.read(&mut buffer).await {
+            if sender.send(buffer[..read].to_vec()).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// The user's terminal in raw mode, restored when dropped.
@@ -98,14 +182,8 @@ impl Drop for RawMode {
     }
 }
 
-/// A closed far end is no error: the process has ended while the user typed.
-async fn send(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
-    if tokio::io::copy(&mut from, &mut to).await.is_ok() {
-        let _closed_already = to.shutdown().await;
-    }
-}
-
-async fn receive(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> Result<(), CommandError> {
+async fn receive(from: Option<impl AsyncRead + Unpin>, mut to: impl AsyncWrite + Unpin) -> Result<(), CommandError> {
+    let Some(mut from) = from else { return Ok(()) };
     let copied = tokio::io::copy(&mut from, &mut to).await;
     copied.map_err(|error| CommandError::caused("writing output", &error))?;
     to.flush().await.map_err(|error| CommandError::caused("writing output", &error))

@@ -8,6 +8,7 @@
 //! | what is asked of the server, from most to least | [`plan()`] and its [`Rung`]s |
 //! | a copy, a node's pod | [`copy()`], [`node_pod`] |
 //! | what a refusal means | [`refusal`](refusal()) |
+//! | why a session cannot be had | [`stuck`], [`Failure`] |
 //! | what is told before anything is done | [`Report`] |
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@
 mod choose;
 mod copy;
 mod custom;
+mod failure;
 mod mirror;
 mod plan;
 mod profile;
@@ -23,9 +25,11 @@ mod refusal;
 mod report;
 mod request;
 mod session;
+mod wait;
 
 pub use choose::{DEFAULT_IMAGE, Image, ImageChoice, default_container, image, images_of};
 pub use copy::{CopyRequest, Keep, PodPlan, copy, node_pod};
+pub use failure::{Cause, Failure, duration, stuck};
 pub use plan::{DebugPlan, Facts, PlanError, Rung, plan};
 pub use profile::Profile;
 pub use progress::{Progress, Waiting, progress};
@@ -33,3 +37,4 @@ pub use refusal::{Refusal, Refuser, refusal};
 pub use report::{Report, Right};
 pub use request::{DebugRequest, Mirror, Root, TargetChoice, User};
 pub use session::{Admitted, Refused, Session, SessionError, Trial, admit};
+pub use wait::not_ready;

@@ -24,23 +24,6 @@ pub struct Waiting {
     pub message: String,
 }
 
-impl Waiting {
-    /// The node will not get further without a change: a pull that fails, a configuration that cannot be carried out.
-    pub fn is_stuck(&self) -> bool {
-        const STUCK: [&str; 8] = [
-            "ErrImagePull",
-            "ImagePullBackOff",
-            "ErrImageNeverPull",
-            "InvalidImageName",
-            "CreateContainerConfigError",
-            "CreateContainerError",
-            "RunContainerError",
-            "ImageInspectError",
-        ];
-        STUCK.contains(&self.reason.as_str())
-    }
-}
-
 /// Looks a container up in the pod's status, whatever its kind.
 pub fn progress(pod: &Pod, container: &str) -> Progress {
     let Some(status) = &pod.status else { return Progress::Waiting(Waiting::default()) };

@@ -1,16 +1,20 @@
 //! Carries a plan out: adds the container, waits for it, attaches. Thin; what a status means is decided in [`crate::progress`].
 
-use futures::{AsyncBufRead, TryStreamExt};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, AttachParams, AttachedProcess, LogParams, Patch, PatchParams, WatchEvent, WatchParams};
+use std::time::Duration;
 
-use crate::{DebugPlan, Progress, Refusal, Rung, Waiting, progress, refusal};
+use futures::AsyncBufRead;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, AttachParams, AttachedProcess, LogParams, Patch, PatchParams};
+
+use crate::wait::Awaited;
+use crate::{DebugPlan, Failure, Progress, Refusal, Rung, progress, refusal};
 
 /// A container in a pod that we want to reach.
 pub struct Session {
     pods: Api<Pod>,
     pod: String,
     container: String,
+    image: String,
 }
 
 /// Why a session could not be had.
@@ -19,27 +23,9 @@ pub enum SessionError {
     /// The API server refused or could not be reached.
     #[error(transparent)]
     Api(#[from] kube::Error),
-    /// The watch of the pod broke off.
-    #[error("the watch of pod {pod} ended before container {container} got where it was awaited")]
-    WatchEnded {
-        /// The pod.
-        pod: String,
-        /// The container.
-        container: String,
-    },
-    /// The node cannot start it; waiting longer would not help.
-    #[error("container {container} cannot start: {reason}: {message}")]
-    Stuck {
-        /// The container.
-        container: String,
-        /// The node's word for it.
-        reason: String,
-        /// The node's sentence.
-        message: String,
-    },
-    /// It will never start.
-    #[error("{0}")]
-    Never(String),
+    /// It does not start, or was lost.
+    #[error(transparent)]
+    Failed(#[from] Failure),
     /// The server admits none of what was asked for.
     #[error("the cluster admits no debug container to this pod")]
     Refused(Vec<Refused>),
@@ -100,82 +86,47 @@ pub async fn admit(pods: &Api<Pod>, pod: &str, plan: &DebugPlan, trial: Trial) -
 }
 
 impl Session {
-    /// A container that is there already.
-    pub fn existing(pods: Api<Pod>, pod: &str, container: &str) -> Session {
-        Session { pods, pod: pod.to_owned(), container: container.to_owned() }
+    /// A container that is in the pod already. The image is for words about it.
+    pub fn existing(pods: Api<Pod>, pod: &str, container: &str, image: &str) -> Session {
+        Session { pods, pod: pod.to_owned(), container: container.to_owned(), image: image.to_owned() }
     }
 
-    /// Waits until the container runs or has ended. `seen` is called with each new reason to wait.
+    /// Its name.
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// Waits until the container runs or has ended. `seen` is called with each new line about its way.
     ///
     /// # Errors
-    /// [`SessionError::Stuck`] as soon as the node says that it cannot be started.
-    pub async fn ready(&self, from: &Pod, mut seen: impl FnMut(&Waiting)) -> Result<Progress, SessionError> {
-        let mut last = Waiting::default();
-        if let Some(done) = self.judge(from, &mut last, &mut seen)? {
-            return Ok(done);
-        }
-        let version = from.metadata.resource_version.as_deref().unwrap_or("0");
-        self.until(version, |pod| self.judge(pod, &mut last, &mut seen)).await
+    /// [`SessionError::Failed`] as soon as waiting longer is of no use, or when `timeout` has passed.
+    pub async fn ready(
+        &self,
+        from: &Pod,
+        timeout: Option<Duration>,
+        seen: impl FnMut(&str),
+    ) -> Result<Progress, SessionError> {
+        self.awaited(timeout).started(from, seen).await
     }
 
     /// Waits until the container has ended and gives its exit status: attach itself does not tell it.
     ///
     /// # Errors
-    /// The pod went away first, or the watch broke off.
+    /// The pod went away first, or the connection was lost for good.
     pub async fn exit_code(&self) -> Result<i32, SessionError> {
-        let ended = |pod: &Pod| match progress(pod, &self.container) {
-            Progress::Terminated(state) => Ok(Some(state.exit_code)),
-            _ => Ok(None),
-        };
-        // From "0": how it is now comes first.
-        self.until("0", ended).await
+        self.awaited(None).ended().await
     }
 
-    /// Watches the pod until `judge` has an answer.
-    async fn until<T>(
-        &self,
-        version: &str,
-        mut judge: impl FnMut(&Pod) -> Result<Option<T>, SessionError>,
-    ) -> Result<T, SessionError> {
-        let params = WatchParams::default().fields(&format!("metadata.name={}", self.pod));
-        let mut events = Box::pin(self.pods.watch(&params, version).await?);
-        while let Some(event) = events.try_next().await? {
-            match event {
-                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                    if let Some(answer) = judge(&pod)? {
-                        return Ok(answer);
-                    }
-                }
-                WatchEvent::Deleted(_) => return Err(SessionError::Never(format!("pod {} was deleted", self.pod))),
-                WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
-                WatchEvent::Bookmark(_) => {}
-            }
-        }
-        Err(SessionError::WatchEnded { pod: self.pod.clone(), container: self.container.clone() })
+    /// How it is now.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer.
+    pub async fn now(&self) -> Result<Progress, SessionError> {
+        Ok(progress(&self.pods.get(&self.pod).await?, &self.container))
     }
 
-    fn judge(
-        &self,
-        pod: &Pod,
-        last: &mut Waiting,
-        seen: &mut impl FnMut(&Waiting),
-    ) -> Result<Option<Progress>, SessionError> {
-        match progress(pod, &self.container) {
-            Progress::Waiting(waiting) if waiting.is_stuck() => Err(SessionError::Stuck {
-                container: self.container.clone(),
-                reason: waiting.reason,
-                message: waiting.message,
-            }),
-            Progress::Waiting(waiting) => {
-                if waiting != *last {
-                    seen(&waiting);
-                    *last = waiting;
-                }
-                Ok(None)
-            }
-            Progress::Never(why) => Err(SessionError::Never(why)),
-            done => Ok(Some(done)),
-        }
+    fn awaited(&self, timeout: Option<Duration>) -> Awaited<'_> {
+        Awaited { pods: &self.pods, pod: &self.pod, container: &self.container, image: &self.image, timeout }
     }
 
     /// Its log from the first line to its end.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::EnvVar;
@@ -102,6 +103,9 @@ pub struct DebugArgs {
     /// Say only what goes wrong.
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// Give up if it does not run after so long, such as 90s or 5m [default: as long as there is hope].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
     /// Only show what would be done, and why: nothing is created.
     #[arg(long)]
     pub(super) plan: bool,
@@ -327,6 +331,10 @@ fn parse_user(text: &str) -> Result<User, String> {
         Some((uid, gid)) => Ok(User { uid: number(uid)?, gid: Some(number(gid)?) }),
         None => Ok(User { uid: number(text)?, gid: None }),
     }
+}
+
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    remora_debug::duration(text).ok_or_else(|| "give a duration above 0, such as 90s, 30m or 1h30m".to_owned())
 }
 
 fn read_custom(path: &std::path::Path) -> Result<Value, CommandError> {

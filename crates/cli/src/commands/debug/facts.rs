@@ -1,7 +1,7 @@
 //! What is known beside the pod. Whoever may not read it does without: it makes sessions better, not possible.
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use k8s_openapi::api::core::v1::{Namespace, Node, NodeCondition, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::Api;
 use kube::api::PostParams;
 use remora_debug::{Facts, Right};
@@ -34,7 +34,7 @@ pub(super) async fn of_pod(cluster: &Cluster, pod: &Pod, default_image: &str) ->
     Known {
         facts: of(node.as_ref(), default_image),
         node: shown,
-        obstacle: node.as_ref().and_then(not_ready),
+        obstacle: node.as_ref().and_then(remora_debug::not_ready),
         may_attach,
     }
 }
@@ -54,17 +54,6 @@ pub(super) fn of(node: Option<&Node>, default_image: &str) -> Facts {
 
 fn runtime(node: &Node) -> Option<&str> {
     Some(node.status.as_ref()?.node_info.as_ref()?.container_runtime_version.as_str())
-}
-
-/// Why a node starts nothing, in its own words.
-pub(super) fn not_ready(node: &Node) -> Option<String> {
-    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready: &NodeCondition = conditions.find(|condition| condition.type_ == "Ready")?;
-    if ready.status == "True" {
-        return None;
-    }
-    let why = ready.message.as_deref().or(ready.reason.as_deref()).unwrap_or("no reason given");
-    Some(format!("node {} is not ready: {why}", node.metadata.name.as_deref().unwrap_or_default()))
 }
 
 /// Whether the user may; none if the server does not say.
@@ -106,24 +95,4 @@ pub(super) async fn pod_security(cluster: &Cluster) -> Vec<String> {
     let labels = namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default();
     let of = |mode: &str| labels.get(&format!("{POD_SECURITY}{mode}")).map(|level| format!("{mode}={level}"));
     ["enforce", "warn", "audit"].iter().filter_map(|mode| of(mode)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_node_that_is_not_ready_says_why() {
-        let check = |status: &str, expected: Option<&str>| {
-            let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": [
-                {"type": "Ready", "status": status, "message": "Kubelet stopped posting node status."},
-            ]}}))
-            .unwrap();
-            assert_eq!(not_ready(&node).as_deref(), expected);
-        };
-        check("True", None);
-        check("False", Some("node n is not ready: Kubelet stopped posting node status."));
-        check("Unknown", Some("node n is not ready: Kubelet stopped posting node status."));
-    }
 }

@@ -10,10 +10,11 @@ mod plan;
 mod talk;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use rand::Rng;
-use remora_debug::{Admitted, DebugPlan, DebugRequest, Progress, Session, SessionError, Trial};
+use remora_debug::{Admitted, DebugRequest, Progress, Session, SessionError, Trial};
 
 pub(crate) use args::DebugArgs;
 
@@ -22,7 +23,13 @@ use self::facts::Known;
 use self::find::Subject;
 use self::talk::Talk;
 use crate::cluster::Cluster;
-use crate::{ClusterArgs, CommandError, Kind, terminal};
+use crate::terminal::{self, Input};
+use crate::{ClusterArgs, CommandError, Kind};
+
+/// Between tries to reach a tool again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// After so long a pause the connection is lost.
+const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(cluster: &ClusterArgs, args: DebugArgs) -> Result<ExitCode, CommandError> {
     let terminals = Terminals { stdin: terminal::stdin_is_terminal(), stdout: terminal::stdout_is_terminal() };
@@ -67,11 +74,17 @@ async fn beside(
     };
     talk.refusals(&refused, &rung.name);
     rung.notices.iter().for_each(|line| talk.note(line));
-    let session = Session::existing(pods, &name, &plan.container);
+    let session = Session::existing(pods, &name, &plan.container, &plan.image.name);
     if !request.attach {
         return Ok(ExitCode::SUCCESS);
     }
-    attend(&session, &pod, request, &plan, talk).await
+    let ended = tokio::select! {
+        // Cancel-safe as far as it matters: the terminal is restored when the session is dropped, and the tool goes on.
+        ended = follow(&session, &pod, args, request, talk) => ended?,
+        () = terminal::told_to_end() => return Err(CommandError::failed("told to end by a signal; the tool goes on")),
+    };
+    talk.note(&format!("Container {} has ended. The API keeps its entry until the pod is gone.", session.container()));
+    Ok(ended)
 }
 
 /// An entry stays for good: none is made that could not start, or not be reached.
@@ -89,31 +102,19 @@ fn stop_early(request: &DebugRequest, known: &Known) -> Result<(), CommandError>
     Ok(())
 }
 
-async fn attend(
+/// Waits for the container, joins its streams to the user's, and gives its exit status.
+async fn follow(
     session: &Session,
     pod: &Pod,
+    args: &DebugArgs,
     request: &DebugRequest,
-    plan: &DebugPlan,
     talk: Talk,
 ) -> Result<ExitCode, CommandError> {
-    let code = follow(session, pod, request, talk).await?;
-    talk.note(&format!(
-        "Container {} has ended; its entry stays in the pod: the API keeps it until the pod is gone.",
-        plan.container
-    ));
-    Ok(code)
-}
-
-/// Waits for the container, joins its streams to the user's, and gives its exit status.
-async fn follow(session: &Session, pod: &Pod, request: &DebugRequest, talk: Talk) -> Result<ExitCode, CommandError> {
     if request.tty {
         talk.note("If you don't see a command prompt, try pressing enter.");
     }
-    match session.ready(pod, |waiting| talk.waiting(waiting)).await? {
-        Progress::Running if request.stdin => {
-            terminal::relay(session.attach(true, request.tty).await?, request.tty).await?;
-            Ok(exit_code(session.exit_code().await?))
-        }
+    match session.ready(pod, args.timeout, |line| talk.note(line)).await? {
+        Progress::Running if request.stdin => converse(session, request.tty, talk).await,
         // A tool that nobody types to is read from its log: there the first byte is, too.
         Progress::Running | Progress::Terminated(_) => {
             terminal::print_log(session.log().await?).await?;
@@ -123,6 +124,34 @@ async fn follow(session: &Session, pod: &Pod, request: &DebugRequest, talk: Talk
         Progress::Waiting(_) | Progress::Never(_) => {
             Err(CommandError::of(Kind::CannotStart, "the tool container did not start"))
         }
+    }
+}
+
+/// Relays until the tool has ended. A connection that breaks off is made again: the tool has not noticed.
+async fn converse(session: &Session, tty: bool, talk: Talk) -> Result<ExitCode, CommandError> {
+    let mut input = Input::new();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match session.attach(true, tty).await {
+            Ok(process) => {
+                if terminal::relay_once(process, tty, &mut input).await?.is_some() {
+                    return Ok(exit_code(session.exit_code().await?));
+                }
+                pause = FIRST_PAUSE;
+            }
+            Err(refused @ SessionError::Api(kube::Error::Api(_))) => return Err(refused.into()),
+            Err(_) if pause > LAST_PAUSE => {
+                let lost = "the connection to the API server is lost; the tool still runs";
+                return Err(CommandError::of(Kind::Lost, lost).hint("remora debug attach reaches it again"));
+            }
+            Err(_) => {}
+        }
+        if let Ok(Progress::Terminated(state)) = session.now().await {
+            return Ok(exit_code(state.exit_code));
+        }
+        talk.note("The connection is lost; attaching again …");
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
 }
 

@@ -11,7 +11,7 @@ use super::args::{Copy, DebugArgs};
 use super::talk::Talk;
 use super::{facts, follow, plan, suffix};
 use crate::cluster::Cluster;
-use crate::{CommandError, terminal};
+use crate::{CommandError, Kind, terminal};
 
 /// In a copy of a pod.
 pub(super) async fn copy(
@@ -34,7 +34,7 @@ pub(super) async fn copy(
             let name = original.metadata.name.as_deref().unwrap_or_default();
             pods.delete(name, &DeleteParams::default().grace_period(0)).await?;
         }
-        attend(&pods, &plan, &created, request, talk).await
+        attend(&pods, &plan, &created, args, request, talk).await
     };
     if !copy.remove {
         return session.await;
@@ -51,6 +51,9 @@ pub(super) async fn on_node(
     talk: Talk,
 ) -> Result<ExitCode, CommandError> {
     let found = Api::<Node>::all(cluster.client.clone()).get(node).await?;
+    if let Some(obstacle) = remora_debug::not_ready(&found).filter(|_| !args.plan) {
+        return Err(CommandError::of(Kind::NodeNotReady, obstacle).hint("kubectl describe node tells more"));
+    }
     let facts = facts::of(Some(&found), &args.default_image);
     let plan = remora_debug::node_pod(request, node, &facts, &suffix()).map_err(CommandError::usage)?;
     if args.plan {
@@ -64,19 +67,22 @@ pub(super) async fn on_node(
         talk.note(&format!("Nobody waits for its end: remove it with `remora delete pod/{name}`."));
         return Ok(ExitCode::SUCCESS);
     }
-    removed_after(&pods, &created, attend(&pods, &plan, &created, request, talk), talk).await
+    removed_after(&pods, &created, attend(&pods, &plan, &created, args, request, talk), talk).await
 }
 
 async fn attend(
     pods: &Api<Pod>,
     plan: &PodPlan,
     created: &Pod,
+    args: &DebugArgs,
     request: &DebugRequest,
     talk: Talk,
 ) -> Result<ExitCode, CommandError> {
     let Some(container) = plan.container.as_deref().filter(|_| request.attach) else { return Ok(ExitCode::SUCCESS) };
     let name = created.metadata.name.as_deref().unwrap_or_default();
-    follow(&Session::existing(pods.clone(), name, container), created, request, talk).await
+    let containers = created.spec.iter().flat_map(|spec| &spec.containers);
+    let image = containers.filter(|c| c.name == container).find_map(|c| c.image.as_deref()).unwrap_or_default();
+    follow(&Session::existing(pods.clone(), name, container, image), created, args, request, talk).await
 }
 
 /// The pod is removed when the session ends, fails, or is told to end by a signal.

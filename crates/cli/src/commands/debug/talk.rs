@@ -1,6 +1,6 @@
 //! What is said while a session begins: on standard error, one line each, nothing with `--quiet`.
 
-use remora_debug::{Refused, Waiting};
+use remora_debug::Refused;
 
 use crate::output::print_note;
 
@@ -15,10 +15,6 @@ impl Talk {
         if !self.quiet {
             print_note(line);
         }
-    }
-
-    pub(super) fn waiting(self, waiting: &Waiting) {
-        self.note(&waiting_words(waiting));
     }
 
     /// Why it is not more.
@@ -39,14 +35,6 @@ pub(super) fn less(refused: &[Refused], admitted: &str) -> Option<String> {
         format!(" To change that: {}", last.refusal.remedy)
     };
     Some(format!("Profile {}: {} {}.{remedy}", admitted, names.join(" and "), last.refusal))
-}
-
-fn waiting_words(waiting: &Waiting) -> String {
-    match (waiting.reason.as_str(), waiting.message.as_str()) {
-        ("", "") => "waiting for the node …".to_owned(),
-        (reason, "") => format!("waiting: {reason} …"),
-        (reason, message) => format!("waiting: {reason}: {message}"),
-    }
 }
 
 #[cfg(test)]
