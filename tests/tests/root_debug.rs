@@ -143,10 +143,9 @@ fn what_kubectl_says_is_said_and_an_image_that_is_named_is_left_alone() {
         let done = debug(remora, &["web", "--image=busybox", "--target=web", "-c", "d", "--", "sleep", "1000"], 0)?;
         ensure!(done.stdout.is_empty() && done.stderr.starts_with("Targeting container \"web\"."), "{done:?}");
         let entries = entries(kubectl, "web")?;
-        ensure!(
-            entries.len() == 1 && entries[0]["imagePullPolicy"] == "Always" && entries[0]["env"].is_null(),
-            "{entries:?}"
-        );
+        let maker = serde_json::json!([{"name": "DEBUG_BY", "value": "kubernetes-admin"}]);
+        ensure!(entries.len() == 1 && entries[0]["imagePullPolicy"] == "Always", "{entries:?}");
+        ensure!(entries[0]["env"] == maker, "{entries:?}");
         let custom = std::env::temp_dir().join(format!("remora-custom-{}.yaml", std::process::id()));
         std::fs::write(&custom, "securityContext:\n  runAsUser: 7\n")?;
         let custom_arg = format!("--custom={}", custom.display());
@@ -241,5 +240,57 @@ fn what_cannot_be_ends_with_its_cause_and_a_status_of_its_own() {
         let ended = debug(remora, &["done", "--", "true"], 245)?;
         ensure!(ended.stderr.contains("pod done has ended (Succeeded)"), "{ended:?}");
         Ok(())
+    });
+}
+
+#[test]
+fn sessions_are_listed_joined_read_and_stopped() {
+    with_clients("life", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let mut terminal = remora.terminal("debug web -q -c one")?;
+        terminal.exp_string(PROMPT)?;
+        terminal.send_line("mark=kept")?;
+        terminal.exp_string(PROMPT)?;
+        let listed = debug(remora, &["ls"], 0)?.stdout;
+        let row = listed.lines().nth(1).unwrap_or_default();
+        ensure!(row.starts_with("web   one ") && row.contains(" web      running   kubernetes-admin   "), "{listed}");
+        // The shape is the same: the same shell answers.
+        let mut joined = remora.terminal("debug web --reuse")?;
+        joined.exp_string("Joining session one")?;
+        joined.exp_string(PROMPT)?;
+        joined.send_line("echo $mark")?;
+        joined.exp_string("kept")?;
+        let stopped = debug(remora, &["stop", "web"], 0)?;
+        ensure!(stopped.stderr.contains("Container one has ended."), "{stopped:?}");
+        terminal.exp_eof()?;
+        joined.exp_eof()?;
+        ensure!(entries(kubectl, "web")?.len() == 1);
+        let ended = debug(remora, &["ls", "web", "-o", "json"], 0)?.stdout;
+        ensure!(serde_json::from_str::<Value>(&ended)?[0]["running"] == false, "{ended}");
+        let none = debug(remora, &["attach", "web"], 1)?;
+        ensure!(none.stderr.contains("no debug session runs in pod web"), "{none:?}");
+        debug(remora, &["web", "-c", "two", "-q", "--", "echo", "said"], 0)?;
+        ensure!(debug(remora, &["logs", "web"], 0)?.stdout == "said\n");
+        let up = debug(remora, &["web", "--ttl=1s", "-q", "--", "sleep", "1000"], 143)?;
+        ensure!(debug(remora, &["ls"], 0)?.stdout.contains("ended (time was up)"), "{up:?}");
+        // The web server has lived through all of it.
+        kubectl.ok("wait --for=condition=Ready pod/web --timeout=60s").map(drop)
+    });
+}
+
+#[test]
+fn a_shell_keeps_the_time_where_the_node_does_not() {
+    with_clients("guard", |_, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        // What a foreign node is given: this one is asked by kubectl, so that it does not keep the time itself.
+        let limits = remora_debug::Limits { ttl: Some(std::time::Duration::from_secs(1)), idle: None };
+        let command = limits.wrapped(&["sleep".to_owned(), "1000".to_owned()]);
+        let mut words =
+            vec!["debug", "web", "--image=busybox", "--profile=general", "--target=web", "-q", "-c", "d", "--"];
+        words.extend(command.iter().map(String::as_str));
+        let done = kubectl.run(&words)?;
+        ensure!(done.code == 0, "{done:?}");
+        kubectl.ok("wait pod/web --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=129 --timeout=60s")?;
+        kubectl.ok("wait --for=condition=Ready pod/web --timeout=60s").map(drop)
     });
 }

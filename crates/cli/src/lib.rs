@@ -84,7 +84,7 @@ pub enum Command {
     /// Run a command in a container.
     Exec(commands::exec::ExecArgs),
     /// Add a tool container to a running pod and attach to it.
-    Debug(commands::debug::DebugArgs),
+    Debug(Box<commands::debug::DebugArgs>),
     /// Print a container's log.
     Logs(commands::logs::LogsArgs),
     /// Delete objects.
@@ -109,7 +109,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Run(args) => commands::run::run(cluster, args).await,
         Command::Get(args) => commands::get::run(cluster, args).await,
         Command::Exec(args) => commands::exec::run(cluster, args).await,
-        Command::Debug(args) => commands::debug::run(cluster, args).await,
+        Command::Debug(args) => commands::debug::run(cluster, *args).await,
         Command::Logs(args) => commands::logs::run(cluster, args).await,
         Command::Delete(args) => commands::delete::run(cluster, args).await,
         Command::Version(args) => commands::version::run(cluster, &args).await,

@@ -1,6 +1,7 @@
 //! A copy of a pod to debug in, and the pod of a node session (source: kubectl `pkg/cmd/debug/debug.go`). Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, PodSpec, Toleration, Volume, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,9 +9,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::choose::{self, ImageChoice};
-use crate::plan::{check, is_reference};
+use crate::plan::{check, is_reference, variable};
 use crate::profile::LEGACY_WARNING;
-use crate::{DebugRequest, Facts, PlanError, Profile, TargetChoice, custom};
+use crate::{DebugRequest, Facts, MADE_FOR_A_SESSION, MAKER, PlanError, Profile, TargetChoice, custom};
+
+/// The API has a deadline for pods, and nothing about use.
+const NO_IDLE: &str = "--idle-timeout is for debug containers in a running pod: copies and node sessions know --ttl";
 
 /// What a copy keeps of its original, and what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +67,7 @@ pub fn copy(request: &DebugRequest, copy: &CopyRequest, pod: &Pod, suffix: &str)
     check(request)?;
     check_copy(request, copy)?;
     let profile = request.profile.unwrap_or_default();
-    let mut copied = skeleton(pod, copy, profile);
+    let mut copied = skeleton(pod, copy, profile, request.limits.ttl);
     let spec = copied.spec.get_or_insert_default();
     for container in &mut spec.containers {
         let image = copy.set_images.get(&container.name).or_else(|| copy.set_images.get("*"));
@@ -108,18 +112,22 @@ fn check_copy(request: &DebugRequest, copy: &CopyRequest) -> Result<(), PlanErro
     if words && request.name.is_none() && request.image.is_none() {
         return Err(PlanError::Copy("you must specify an existing container or a new image when specifying args."));
     }
+    if request.limits.idle.is_some() {
+        return Err(PlanError::Copy(NO_IDLE));
+    }
     if matches!(request.target, TargetChoice::Named(_)) {
         return Err(PlanError::Copy("--target is incompatible with --copy-to. Use --share-processes instead."));
     }
     Ok(())
 }
 
-fn skeleton(pod: &Pod, copy: &CopyRequest, profile: Profile) -> Pod {
+fn skeleton(pod: &Pod, copy: &CopyRequest, profile: Profile, ttl: Option<Duration>) -> Pod {
     let keep = &copy.keep;
     let mut spec = pod.spec.clone().unwrap_or_default();
     spec.ephemeral_containers = None;
     spec.share_process_namespace = copy.share_processes.or(spec.share_process_namespace);
     spec.node_name = spec.node_name.filter(|_| copy.same_node);
+    spec.active_deadline_seconds = ttl.map(deadline).or(spec.active_deadline_seconds);
     // `legacy` is as kubectl was at first: only labels go.
     let all = profile == Profile::Legacy;
     spec.init_containers = spec.init_containers.filter(|_| all || keep.init_containers);
@@ -179,6 +187,9 @@ fn customized<T: Serialize + DeserializeOwned>(container: &T, request: &DebugReq
 /// [`PlanError`] for what can be told without asking a server.
 pub fn node_pod(request: &DebugRequest, node: &str, facts: &Facts, suffix: &str) -> Result<PodPlan, PlanError> {
     check(request)?;
+    if request.limits.idle.is_some() {
+        return Err(PlanError::Copy(NO_IDLE));
+    }
     let profile = request.profile.unwrap_or_default();
     let image = choose::image(request.image.as_deref(), &facts.images, &facts.default_image);
     let (name, pod_name) =
@@ -197,6 +208,9 @@ pub fn node_pod(request: &DebugRequest, node: &str, facts: &Facts, suffix: &str)
     if image.choice != ImageChoice::Named {
         container.image_pull_policy.get_or_insert_with(|| "IfNotPresent".to_owned());
     }
+    if let Some(user) = &facts.user {
+        container.env.get_or_insert_default().push(variable(MAKER, user));
+    }
     let namespaces = (has_host(profile) || profile == Profile::Netadmin).then_some(true);
     let spec = PodSpec {
         containers: vec![customized(&container, request)?],
@@ -207,14 +221,20 @@ pub fn node_pod(request: &DebugRequest, node: &str, facts: &Facts, suffix: &str)
         host_network: namespaces,
         host_pid: namespaces,
         host_ipc: namespaces,
+        active_deadline_seconds: request.limits.ttl.map(deadline),
         // Nobody waits for a tool to end politely.
         termination_grace_period_seconds: Some(1),
         ..PodSpec::default()
     };
-    let labels = [("app.kubernetes.io/managed-by".to_owned(), "remora-debug".to_owned())];
+    let labels = [(MADE_FOR_A_SESSION.to_owned(), "remora-debug".to_owned())];
     let metadata = ObjectMeta { name: Some(pod_name.clone()), labels: Some(labels.into()), ..ObjectMeta::default() };
     let notices = vec![format!("Creating debugging pod {pod_name} with container {name} on node {node}.")];
     Ok(PodPlan { pod: Pod { metadata, spec: Some(spec), status: None }, container: Some(name), notices })
+}
+
+/// The API's own limit for pods, in seconds.
+fn deadline(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1)
 }
 
 fn mount(name: &str, path: &str) -> VolumeMount {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::choose::{self, Image, ImageChoice};
 use crate::mirror::{self, Mirrored};
 use crate::profile::LEGACY_WARNING;
-use crate::{DebugRequest, Mirror, Profile, Root, TargetChoice, custom};
+use crate::{DebugRequest, MAKER, Mirror, Profile, Root, TargetChoice, custom};
 
 /// What is known beside the pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Facts {
     pub is_remora: bool,
     /// The images that the node says it has.
     pub images: Vec<String>,
+    /// Who asks, as the API server knows them.
+    pub user: Option<String>,
     /// The image if none is named and the node has none that fits.
     pub default_image: String,
 }
@@ -75,6 +77,16 @@ pub enum PlanError {
     /// Another's root needs the other.
     #[error("--root needs a target: leave --no-target away, or name one with --target")]
     RootWithoutTarget,
+    /// Entrypoints are the image's: nothing can be put around them.
+    #[error(
+        "--ttl and --idle-timeout need a command that is known here: give the whole command, without --arguments-only"
+    )]
+    UnknownCommand,
+    /// Only a terminal's device tells when it was used.
+    #[error(
+        "--idle-timeout needs a terminal on this node (-it): only Remora's own nodes know when other streams were used"
+    )]
+    IdleWithoutTerminal,
     /// A copy of something must change something: kubectl's words.
     #[error("{0}")]
     Copy(&'static str),
@@ -101,6 +113,7 @@ struct Subject<'p> {
     target_name: Option<String>,
     target_runs: bool,
     root: Root,
+    facts: &'p Facts,
 }
 
 /// Plans an ephemeral container. `suffix` are five random lower-case characters for a defaulted name.
@@ -116,6 +129,9 @@ pub fn plan(request: &DebugRequest, pod: &Pod, facts: &Facts, suffix: &str) -> R
         TargetChoice::Default => choose::default_container(pod).map(str::to_owned),
         TargetChoice::None => None,
     };
+    if !facts.is_remora {
+        check_limits(request)?;
+    }
     let image = choose::image(request.image.as_deref(), &facts.images, &facts.default_image);
     let root = root(request, pod, facts, target_name.as_deref(), &image)?;
     let subject = Subject {
@@ -127,6 +143,7 @@ pub fn plan(request: &DebugRequest, pod: &Pod, facts: &Facts, suffix: &str) -> R
         image,
         target_name,
         root,
+        facts,
     };
     let rungs = ladder(request).into_iter().map(|(profile, mirror)| subject.rung(profile, mirror));
     let present = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
@@ -157,6 +174,17 @@ pub(crate) fn check(request: &DebugRequest) -> Result<(), PlanError> {
         Some(custom) if !custom::is_allowed(custom) => Err(PlanError::Custom),
         _ => Ok(()),
     }
+}
+
+/// What a shell in the container cannot keep.
+fn check_limits(request: &DebugRequest) -> Result<(), PlanError> {
+    if !request.limits.is_empty() && request.as_arguments {
+        return Err(PlanError::UnknownCommand);
+    }
+    if request.limits.idle.is_some() && !request.tty {
+        return Err(PlanError::IdleWithoutTerminal);
+    }
+    Ok(())
 }
 
 /// The shape of a reference (grammar: distribution/reference): no upper case in the path, no blanks, no empty parts.
@@ -248,8 +276,9 @@ impl Subject<'_> {
 
     fn entry(&self, mirrored: Mirrored) -> EphemeralContainer {
         let request = self.request;
-        let words = (!request.command.is_empty()).then(|| request.command.clone());
-        let (command, args) = if request.as_arguments { (None, words) } else { (words, None) };
+        let by_shell = !request.limits.is_empty() && !self.facts.is_remora;
+        let words = some(if by_shell { request.limits.wrapped(&request.command) } else { request.command.clone() });
+        let (command, args) = if request.as_arguments && !by_shell { (None, words) } else { (words, None) };
         // An image that is on the node by its tag is not pulled anew.
         let on_node = (self.image.choice != ImageChoice::Named).then(|| "IfNotPresent".to_owned());
         let joins = self.target_runs || self.root == Root::Crashed || matches!(request.target, TargetChoice::Named(_));
@@ -259,7 +288,7 @@ impl Subject<'_> {
             image_pull_policy: request.image_pull_policy.clone().or(on_node),
             command,
             args,
-            env: some(variables(mirrored.env, &request.env, self.root)),
+            env: some(self.variables(mirrored.env)),
             env_from: some(mirrored.env_from),
             working_dir: request.working_dir.clone().or(mirrored.working_dir),
             volume_mounts: some(mirrored.mounts),
@@ -269,6 +298,21 @@ impl Subject<'_> {
             tty: request.tty.then_some(true),
             ..EphemeralContainer::default()
         }
+    }
+
+    /// The user's own win; a node of ours reads its part from the same list.
+    fn variables(&self, mirrored: Vec<EnvVar>) -> Vec<EnvVar> {
+        let own = &self.request.env;
+        let root = match self.root {
+            Root::Target => Some(variable("REMORA_ROOT", "target")),
+            Root::Crashed => Some(variable("REMORA_ROOT", "crashed")),
+            Root::Auto | Root::Image => None,
+        };
+        let limits = if self.facts.is_remora { self.request.limits.variables() } else { Vec::new() };
+        let maker = self.facts.user.as_deref().map(|user| variable(MAKER, user));
+        let all = mirrored.into_iter().chain(root).chain(limits).chain(maker);
+        let kept = all.filter(|variable| !own.iter().any(|o| o.name == variable.name));
+        kept.chain(own.iter().cloned()).collect()
     }
 
     fn customized(&self, entry: EphemeralContainer) -> Result<EphemeralContainer, PlanError> {
@@ -288,8 +332,10 @@ impl Subject<'_> {
             ImageChoice::Default => Some(format!("Using image {image} (--image chooses).")),
         };
         let name = &self.container;
+        let guard = "Its time is kept by a shell in the container, since the node knows no limits: the image needs sh, sleep and stat.";
+        let guarded = (!self.request.limits.is_empty() && !self.facts.is_remora).then(|| guard.to_owned());
         let named = self.request.name.is_none().then(|| format!("Defaulting debug container name to {name}."));
-        [legacy, self.targeting(), image, named].into_iter().flatten().collect()
+        [legacy, self.targeting(), image, guarded, named].into_iter().flatten().collect()
     }
 
     fn targeting(&self) -> Option<String> {
@@ -360,18 +406,9 @@ impl Subject<'_> {
     }
 }
 
-/// The user's own win; a node of ours reads its part from the same list.
-fn variables(mirrored: Vec<EnvVar>, own: &[EnvVar], root: Root) -> Vec<EnvVar> {
-    let wish = match root {
-        Root::Target => Some("target"),
-        Root::Crashed => Some("crashed"),
-        Root::Auto | Root::Image => None,
-    };
-    let wish =
-        wish.map(|value| EnvVar { name: "REMORA_ROOT".to_owned(), value: Some(value.to_owned()), value_from: None });
-    let kept = mirrored.into_iter().filter(|variable| !own.iter().any(|o| o.name == variable.name));
-    let wish = wish.into_iter().filter(|wish| !own.iter().any(|o| o.name == wish.name));
-    kept.chain(wish).chain(own.iter().cloned()).collect()
+/// A variable with a value.
+pub(crate) fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::EnvVar;
 use serde_json::Value;
 
-use crate::Profile;
+use crate::{Limits, Profile};
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +38,8 @@ pub struct DebugRequest {
     pub working_dir: Option<String>,
     /// Whose files are `/`.
     pub root: Root,
+    /// How long it may live.
+    pub limits: Limits,
     /// A partial container that is laid over the entry.
     pub custom: Option<Value>,
 }

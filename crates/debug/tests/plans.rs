@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{EnvVar, Pod};
 use remora_debug::{
-    CopyRequest, DEFAULT_IMAGE, DebugRequest, Facts, Keep, PlanError, PodPlan, Profile, Refusal, Refused, Refuser,
-    Report, Right, Root, TargetChoice,
+    CopyRequest, DEFAULT_IMAGE, DebugRequest, Facts, Keep, Limits, Mirror, PlanError, PodPlan, Profile, Refusal,
+    Refused, Refuser, Report, Right, Root, TargetChoice,
 };
 use serde_json::{Value, json};
 
@@ -123,6 +124,23 @@ fn kubectls_flags_give_kubectls_entry() {
         ..named()
     };
     insta::assert_snapshot!(shown(&request, &web(), &on_remora()));
+}
+
+#[test]
+fn limits_are_variables_on_our_nodes_and_a_shell_elsewhere() {
+    let limits = Limits { ttl: Some(Duration::from_secs(1800)), idle: Some(Duration::from_secs(600)) };
+    let request = DebugRequest { limits, profile: Some(Profile::Baseline), mirror: Mirror::NONE, ..terminal() };
+    let by_alice = Facts { user: Some("alice".to_owned()), ..on_remora() };
+    insta::assert_snapshot!("limits_on_a_node_of_ours", shown(&request, &web(), &by_alice));
+    insta::assert_snapshot!("limits_on_any_node", shown(&request, &web(), &facts()));
+    let refused = |request: &DebugRequest| remora_debug::plan(request, &web(), &facts(), "x").unwrap_err();
+    assert_eq!(refused(&DebugRequest { as_arguments: true, ..request.clone() }), PlanError::UnknownCommand);
+    assert_eq!(refused(&DebugRequest { tty: false, ..request.clone() }), PlanError::IdleWithoutTerminal);
+    let node = remora_debug::node_pod(&request, "anchor", &facts(), "x").unwrap_err().to_string();
+    assert_eq!(node, "--idle-timeout is for debug containers in a running pod: copies and node sessions know --ttl");
+    let ttl = DebugRequest { limits: Limits { idle: None, ..limits }, ..request };
+    let node = remora_debug::node_pod(&ttl, "anchor", &facts(), "x").unwrap();
+    assert_eq!(node.pod.spec.unwrap().active_deadline_seconds, Some(1800));
 }
 
 #[test]

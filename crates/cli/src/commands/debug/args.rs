@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::EnvVar;
-use remora_debug::{CopyRequest, DebugRequest, Keep, Mirror, Profile, Root, TargetChoice, User};
+use remora_debug::{CopyRequest, DebugRequest, Keep, Limits, Mirror, Profile, Root, TargetChoice, User};
 use serde_json::Value;
 
 use super::plan::Output;
+use super::sessions::Action;
 use crate::CommandError;
 use crate::commands::parse_variable;
 
@@ -34,12 +35,15 @@ Examples:
   remora debug web --image=busybox -- ps           as kubectl debug
   remora debug web --copy-to=web-debug --rm -it --image=busybox
   remora debug web --plan                          what would be created, and why; nothing is
+  remora debug ls -A                               sessions: who, what, how they are
   remora debug node/anchor                         a shell on a node; its pod is removed afterwards";
 
 /// Arguments of `remora debug`.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct DebugArgs {
+    #[command(subcommand)]
+    pub(super) action: Option<Action>,
     /// The pod: `web`, `pod/web`, or whatever has pods: `deploy/web`, `svc/web`; or `node/NAME`.
     #[arg(value_name = "POD | TYPE/NAME", required_unless_present_any = ["selector", "filename"])]
     pub(super) what: Option<String>,
@@ -103,6 +107,15 @@ pub struct DebugArgs {
     /// Say only what goes wrong.
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// End it so long after its start, such as 30m or 1h30m. Elsewhere than on Remora's nodes a shell in the image keeps the time.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    ttl: Option<Duration>,
+    /// End it when nothing was typed or said for so long.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    idle_timeout: Option<Duration>,
+    /// Join a session of yours that runs and is of the same shape, if there is one, instead of adding one more entry to the pod.
+    #[arg(long)]
+    pub(super) reuse: bool,
     /// Give up if it does not run after so long, such as 90s or 5m [default: as long as there is hope].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
@@ -236,6 +249,7 @@ impl DebugArgs {
             user: self.user,
             working_dir: self.workdir.clone(),
             root: self.root(),
+            limits: Limits { ttl: self.ttl, idle: self.idle_timeout },
             custom: self.custom.as_deref().map(read_custom).transpose()?,
         })
     }
@@ -361,7 +375,7 @@ mod tests {
     fn parsed(line: &str) -> DebugArgs {
         let cli = Cli::try_parse_from(["remora", "debug"].into_iter().chain(line.split_whitespace())).unwrap();
         let Command::Debug(args) = cli.command else { panic!("parsed as another command") };
-        args
+        *args
     }
 
     #[test]
@@ -418,6 +432,17 @@ mod tests {
         remora.build();
         let debug = remora.find_subcommand_mut("debug").unwrap();
         insta::assert_snapshot!(debug.render_help());
+    }
+
+    #[test]
+    fn a_pod_may_be_called_as_an_action_is() {
+        assert!(matches!(parsed("ls -A").action, Some(Action::Ls(_))));
+        assert!(matches!(parsed("stop web -c d").action, Some(Action::Stop(_))));
+        let pod = parsed("pod/ls --ttl 30m");
+        assert_eq!(
+            (pod.action.is_none(), pod.what.as_deref(), pod.ttl),
+            (true, Some("pod/ls"), Some(Duration::from_secs(1800)))
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is known beside the pod. Whoever may not read it does without: it makes sessions better, not possible.
 
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::Api;
@@ -25,14 +26,15 @@ pub(super) struct Known {
 /// All at once: the slowest answer is all that it costs.
 pub(super) async fn of_pod(cluster: &Cluster, pod: &Pod, default_image: &str) -> Known {
     let name = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    let (node, may_attach) = futures::join!(node(cluster, name.as_deref()), may(cluster, "get", "pods/attach"));
+    let (node, may_attach, user) =
+        futures::join!(node(cluster, name.as_deref()), may(cluster, "get", "pods/attach"), user(cluster));
     let runtime = node.as_ref().and_then(runtime);
     let shown = name.as_ref().map(|name| match runtime {
         Some(runtime) => format!("{name} ({runtime})"),
         None => name.clone(),
     });
     Known {
-        facts: of(node.as_ref(), default_image),
+        facts: of(node.as_ref(), user, default_image),
         node: shown,
         obstacle: node.as_ref().and_then(remora_debug::not_ready),
         may_attach,
@@ -44,12 +46,20 @@ async fn node(cluster: &Cluster, name: Option<&str>) -> Option<Node> {
 }
 
 /// Of a node.
-pub(super) fn of(node: Option<&Node>, default_image: &str) -> Facts {
+pub(super) fn of(node: Option<&Node>, user: Option<String>, default_image: &str) -> Facts {
     Facts {
         is_remora: node.and_then(runtime).is_some_and(|runtime| runtime.starts_with("remora://")),
         images: node.map(remora_debug::images_of).unwrap_or_default(),
+        user,
         default_image: default_image.to_owned(),
     }
+}
+
+/// Who the API server says one is (Kubernetes 1.28 and later).
+pub(super) async fn user(cluster: &Cluster) -> Option<String> {
+    let review = SelfSubjectReview::default();
+    let answer = Api::all(cluster.client.clone()).create(&PostParams::default(), &review).await.ok()?;
+    answer.status?.user_info?.username
 }
 
 fn runtime(node: &Node) -> Option<&str> {

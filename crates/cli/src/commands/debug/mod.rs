@@ -7,6 +7,7 @@ mod facts;
 mod find;
 mod own_pod;
 mod plan;
+mod sessions;
 mod talk;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use rand::Rng;
-use remora_debug::{Admitted, DebugRequest, Progress, Session, SessionError, Trial};
+use remora_debug::{Admitted, DebugPlan, DebugRequest, Progress, Session, SessionError, Trial};
 
 pub(crate) use args::DebugArgs;
 
@@ -31,7 +32,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// After so long a pause the connection is lost.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
-pub(crate) async fn run(cluster: &ClusterArgs, args: DebugArgs) -> Result<ExitCode, CommandError> {
+pub(crate) async fn run(cluster: &ClusterArgs, mut args: DebugArgs) -> Result<ExitCode, CommandError> {
+    if let Some(action) = args.action.take() {
+        return sessions::run(&Cluster::connect(cluster).await?, action).await;
+    }
     let terminals = Terminals { stdin: terminal::stdin_is_terminal(), stdout: terminal::stdout_is_terminal() };
     let talk = Talk { quiet: args.quiet };
     let copy = args.copy()?;
@@ -63,8 +67,16 @@ async fn beside(
         return plan::show(cluster, request, pod, known, &plan, args.output).await;
     }
     stop_early(request, &known)?;
-    plan.notices.iter().for_each(|line| talk.note(line));
     let pods = cluster.api::<Pod>();
+    if let Some(running) = same_shape(pod, &plan, request) {
+        if args.reuse {
+            talk.note(&format!("Joining session {running}, which runs already."));
+            let session = Session::existing(pods, &name, &running, &plan.image.name);
+            return follow(&session, pod, args, request, talk).await;
+        }
+        talk.note(&format!("Session {running} of the same shape runs already: --reuse joins it."));
+    }
+    plan.notices.iter().for_each(|line| talk.note(line));
     let admitted = remora_debug::admit(&pods, &name, &plan, Trial::Real).await;
     let Admitted { rung, refused, pod } = match admitted {
         Err(SessionError::Refused(refused)) => {
@@ -85,6 +97,14 @@ async fn beside(
     };
     talk.note(&format!("Container {} has ended. The API keeps its entry until the pod is gone.", session.container()));
     Ok(ended)
+}
+
+/// A session of the same maker that could be joined instead: the shape holds the maker's name.
+fn same_shape(pod: &Pod, plan: &DebugPlan, request: &DebugRequest) -> Option<String> {
+    let present = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    let mut same = present.filter(|c| plan.rungs.iter().any(|rung| remora_debug::is_same_shape(&rung.entry, c)));
+    let runs = |name: &str| remora_debug::progress(pod, name) == Progress::Running;
+    same.find(|c| request.stdin && runs(&c.name)).map(|c| c.name.clone())
 }
 
 /// An entry stays for good: none is made that could not start, or not be reached.
@@ -114,7 +134,7 @@ async fn follow(
         talk.note("If you don't see a command prompt, try pressing enter.");
     }
     match session.ready(pod, args.timeout, |line| talk.note(line)).await? {
-        Progress::Running if request.stdin => converse(session, request.tty, talk).await,
+        Progress::Running if request.stdin => converse(session, true, request.tty, talk).await,
         // A tool that nobody types to is read from its log: there the first byte is, too.
         Progress::Running | Progress::Terminated(_) => {
             terminal::print_log(session.log().await?).await?;
@@ -128,11 +148,11 @@ async fn follow(
 }
 
 /// Relays until the tool has ended. A connection that breaks off is made again: the tool has not noticed.
-async fn converse(session: &Session, tty: bool, talk: Talk) -> Result<ExitCode, CommandError> {
+async fn converse(session: &Session, stdin: bool, tty: bool, talk: Talk) -> Result<ExitCode, CommandError> {
     let mut input = Input::new();
     let mut pause = FIRST_PAUSE;
     loop {
-        match session.attach(true, tty).await {
+        match session.attach(stdin, tty).await {
             Ok(process) => {
                 if terminal::relay_once(process, tty, &mut input).await?.is_some() {
                     return Ok(exit_code(session.exit_code().await?));

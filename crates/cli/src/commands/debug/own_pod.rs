@@ -54,7 +54,7 @@ pub(super) async fn on_node(
     if let Some(obstacle) = remora_debug::not_ready(&found).filter(|_| !args.plan) {
         return Err(CommandError::of(Kind::NodeNotReady, obstacle).hint("kubectl describe node tells more"));
     }
-    let facts = facts::of(Some(&found), &args.default_image);
+    let facts = facts::of(Some(&found), facts::user(cluster).await, &args.default_image);
     let plan = remora_debug::node_pod(request, node, &facts, &suffix()).map_err(CommandError::usage)?;
     if args.plan {
         return plan::show_pod(cluster, &plan, args.output).await;
