@@ -126,6 +126,17 @@ impl<'a> Client<'a> {
         self.program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
+    /// The same client without a namespace on its command line: before a plugin's name kubectl takes no flags.
+    #[must_use]
+    pub fn in_no_namespace(&self) -> Client<'a> {
+        Client { namespace: None, ..self.clone() }
+    }
+
+    /// Where the program is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.program
+    }
+
     /// The same client in a namespace.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Client<'a> {

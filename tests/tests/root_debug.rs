@@ -118,15 +118,22 @@ fn one_pod_of_several_is_never_guessed() {
     with_clients("several", |remora, kubectl| {
         pod(kubectl, "one", "", "")?;
         let alone = debug(remora, &["-l", "app=web", "--", "hostname"], 0)?;
-        ensure!(alone.stdout == "one\n", "{alone:?}");
+        ensure!(alone.stdout == "[one] one\n", "{alone:?}");
         pod(kubectl, "two", "", "")?;
-        let refused = debug(remora, &["-l", "app=web", "--", "hostname"], 2)?;
+        let both =
+            debug(remora, &["-l", "app=web", "--", "sh", "-c", "hostname; test $(hostname) = one || exit 6"], 6)?;
+        let mut lines: Vec<&str> = both.stdout.lines().collect();
+        lines.sort_unstable();
+        ensure!(lines == ["[one] one", "[two] two"], "{both:?}");
+        let refused = debug(remora, &["-l", "app=web"], 2)?;
         ensure!(refused.stderr.contains("2 pods of selector app=web fit: one, two"), "{refused:?}");
-        let mut terminal = remora.terminal("debug -l app=web -- hostname")?;
+        let mut terminal = remora.terminal("debug -l app=web")?;
         terminal.exp_string("Which one? [1-2] ")?;
         terminal.send_line("3")?;
         terminal.exp_string("Which one? [1-2] ")?;
         terminal.send_line("2")?;
+        terminal.exp_string(PROMPT)?;
+        terminal.send_line("hostname; exit")?;
         let seen = terminal.exp_eof()?;
         ensure!(seen.contains("two"), "{seen}");
         let ghost = debug(remora, &["on", "--", "hostname"], 1)?;
@@ -292,5 +299,33 @@ fn a_shell_keeps_the_time_where_the_node_does_not() {
         ensure!(done.code == 0, "{done:?}");
         kubectl.ok("wait pod/web --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=129 --timeout=60s")?;
         kubectl.ok("wait --for=condition=Ready pod/web --timeout=60s").map(drop)
+    });
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_and_offered_by_exec() {
+    with_clients("plugin", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let refused = remora.run(&["exec", "web", "--", "sh"])?;
+        ensure!(refused.code == 126 && refused.stderr.contains("bring one: remora debug web\n"), "{refused:?}");
+        let folder = std::env::temp_dir().join(format!("remora-plugin-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        std::os::unix::fs::symlink(remora.path(), folder.join("kubectl-remora"))?;
+        let mut plugin = kubectl.in_no_namespace().command(&[
+            "remora",
+            "debug",
+            "web",
+            "-n",
+            kubectl.namespace(),
+            "-q",
+            "--",
+            "hostname",
+        ]);
+        let paths = std::env::var("PATH")?;
+        let said =
+            plugin.env("PATH", format!("{}:{paths}", folder.display())).stdin(std::process::Stdio::null()).output()?;
+        std::fs::remove_dir_all(folder)?;
+        ensure!(said.status.success() && said.stdout == b"web\n", "{said:?}");
+        Ok(())
     });
 }

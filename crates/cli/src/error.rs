@@ -78,7 +78,14 @@ impl CommandError {
 
     /// The process's exit status.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self.kind {
+        ExitCode::from(self.kind.code())
+    }
+}
+
+impl Kind {
+    /// The exit status of failures of this kind.
+    pub fn code(self) -> u8 {
+        match self {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Unreachable => 3,
@@ -90,7 +97,7 @@ impl CommandError {
             Kind::PodEnded => 245,
             Kind::TimedOut => 246,
             Kind::Lost => 247,
-        })
+        }
     }
 }
 

@@ -35,6 +35,7 @@ Examples:
   remora debug web --image=busybox -- ps           as kubectl debug
   remora debug web --copy-to=web-debug --rm -it --image=busybox
   remora debug web --plan                          what would be created, and why; nothing is
+  remora debug -l app=web -- cat /proc/loadavg     beside every pod of a selector, at once
   remora debug ls -A                               sessions: who, what, how they are
   remora debug node/anchor                         a shell on a node; its pod is removed afterwards";
 
@@ -47,7 +48,7 @@ pub struct DebugArgs {
     /// The pod: `web`, `pod/web`, or whatever has pods: `deploy/web`, `svc/web`; or `node/NAME`.
     #[arg(value_name = "POD | TYPE/NAME", required_unless_present_any = ["selector", "filename"])]
     pub(super) what: Option<String>,
-    /// The pod with these labels.
+    /// The pod with these labels; with a command after `--`: all of them at once, each line of output with its pod's name.
     #[arg(long, short = 'l', value_name = "SELECTOR", conflicts_with_all = ["what", "filename"])]
     pub(super) selector: Option<String>,
     /// The pod or node that this file (YAML or JSON) describes.

@@ -100,14 +100,24 @@ fn expression(expression: &Value) -> Option<String> {
     }
 }
 
+/// Every pod that fits, by name.
+pub(super) async fn all(cluster: &Cluster, selector: &str) -> Result<Vec<Pod>, CommandError> {
+    let found = fitting(cluster.api::<Pod>().list(&ListParams::default().labels(selector)).await?.items);
+    if found.is_empty() {
+        return Err(none(cluster, &format!("selector {selector}")));
+    }
+    Ok(found)
+}
+
+fn none(cluster: &Cluster, place: &str) -> CommandError {
+    CommandError::failed(format_args!("no pod of {place} in namespace {} can be debugged", cluster.namespace))
+}
+
 async fn one_of(cluster: &Cluster, selector: &str, place: &str) -> Result<Box<Pod>, CommandError> {
     let pods = cluster.api::<Pod>().list(&ListParams::default().labels(selector)).await?.items;
     let mut fitting = fitting(pods);
     match fitting.len() {
-        0 => Err(CommandError::failed(format_args!(
-            "no pod of {place} in namespace {} can be debugged",
-            cluster.namespace
-        ))),
+        0 => Err(none(cluster, place)),
         1 => Ok(Box::new(fitting.remove(0))),
         _ if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
             let chosen = pick(&fitting)?;

@@ -5,6 +5,7 @@
 mod args;
 mod facts;
 mod find;
+mod many;
 mod own_pod;
 mod plan;
 mod sessions;
@@ -44,6 +45,11 @@ pub(crate) async fn run(cluster: &ClusterArgs, mut args: DebugArgs) -> Result<Ex
         talk.note("Unable to use a TTY - input is not a terminal or the right kind of file");
     }
     let cluster = Cluster::connect(cluster).await?;
+    if let Some(selector) =
+        args.selector.as_deref().filter(|_| copy.is_none() && !args.plan && !request.command.is_empty())
+    {
+        return many::run(&cluster, &args, &request, &find::all(&cluster, selector).await?).await;
+    }
     match (find::subject(&cluster, &args).await?, copy) {
         (Subject::Pod(pod), None) => beside(&cluster, &args, &request, &pod, talk).await,
         (Subject::Pod(pod), Some(copy)) => own_pod::copy(&cluster, &args, &request, &copy, &pod, talk).await,
