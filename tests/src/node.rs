@@ -99,6 +99,20 @@ impl TestNode {
         };
         std::env::split_paths(&list).map(|program| Client { node: self, program, namespace: None }).collect()
     }
+
+    /// The same, and the older ones that are installed beside them, which have no WebSocket: for what needs no stream.
+    pub fn kubectls_of_every_version(&self) -> Vec<Client<'_>> {
+        let mut all = self.kubectls();
+        let folder = all.first().and_then(|newest| newest.program.parent().map(PathBuf::from)).unwrap_or_default();
+        for version in ["1.27", "1.28", "1.29", "1.30"] {
+            let program = folder.join(format!("kubectl.{version}"));
+            let is_missing = !all.iter().any(|there| there.program == program);
+            if is_missing && program.exists() {
+                all.push(Client { node: self, program, namespace: None });
+            }
+        }
+        all
+    }
 }
 
 /// A client program and the namespace that it works in.

@@ -261,13 +261,13 @@ fn signed(n: u64) -> i64 {
 
 /// A field's value on the wire.
 #[derive(Clone, Copy, Debug)]
-enum Wire<'b> {
+pub(crate) enum Wire<'b> {
     Number(u64),
     Bytes(&'b [u8]),
 }
 
 /// The fields of a message, one after the other; ends after the first error.
-struct Fields<'b>(&'b [u8]);
+pub(crate) struct Fields<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Iterator for Fields<'b> {
     type Item = Result<(u64, Wire<'b>), Error>;

@@ -42,8 +42,28 @@ async fn the_index_of_openapi_leads_to_its_documents() {
     let swagger = server.get("/openapi/v2").await;
     assert_eq!((&swagger["swagger"], &swagger["info"]["title"]), (&json!("2.0"), &json!("Kubernetes")));
     assert!(swagger["definitions"]["io.k8s.api.core.v1.EphemeralContainer"].is_object());
-    let only_protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    let refused = server.ask("GET", "/openapi/v2").header("accept", only_protobuf).send().await;
+}
+
+#[tokio::test]
+async fn the_old_document_is_given_as_protobuf_to_those_who_ask_first_for_it() {
+    let server = Server::start().await;
+    let kubectl = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let right = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    for (accept, expected) in [
+        // In kubectl's name is an `@`, which Go does not take in the type of an answer.
+        (kubectl, right),
+        (right, right),
+        (&format!("{right}; q=0.9, application/json"), right),
+        (&format!("application/json, {kubectl}"), "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        let response = server.ask("GET", "/openapi/v2").header("accept", accept).raw().await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"].to_str().unwrap()),
+            (200, &expected)
+        );
+    }
+    let refused = server.ask("GET", "/openapi/v3").header("accept", kubectl).send().await;
     assert_eq!(refused.refused().0, 406);
 }
 

@@ -23,14 +23,14 @@ pub const VERSION: &str = "v1.34.4";
 /// A document and its hash.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// JSON.
+    /// JSON, or protobuf.
     pub bytes: Bytes,
     /// SHA-256 of it, in hexadecimal digits.
     pub hash: String,
 }
 
 impl Document {
-    /// Of any JSON.
+    /// Of any bytes.
     pub fn new(bytes: Bytes) -> Self {
         let hash = Sha256::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
         Self { bytes, hash }

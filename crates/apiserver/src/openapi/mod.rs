@@ -1,6 +1,7 @@
 //! What the kinds look like: `/openapi/v2` and `/openapi/v3`, made from k8s-openapi's schemas on first request and kept.
-//! [`schemas`] makes the definitions, [`paths`] the operations.
+//! [`schemas`] makes the definitions, [`paths`] the operations, [`gnostic`] writes the 2.0 document as protobuf.
 
+mod gnostic;
 mod paths;
 mod schemas;
 
@@ -31,12 +32,18 @@ enum Dialect {
 #[derive(Debug, Default)]
 pub struct Schemas {
     v2: OnceLock<Document>,
+    v2_protobuf: OnceLock<Document>,
     v3: OnceLock<BTreeMap<String, Document>>,
 }
 
 impl Schemas {
     fn v2(&self) -> &Document {
         self.v2.get_or_init(|| Document::new(encode::json(&document(Dialect::V2, &all_kinds()))))
+    }
+
+    fn v2_protobuf(&self) -> &Document {
+        let make = || gnostic::encode(&document(Dialect::V2, &all_kinds()));
+        self.v2_protobuf.get_or_init(|| Document::new(make().into()))
     }
 
     /// One document for each group and version, by its path below `/openapi/v3/`.
@@ -68,11 +75,25 @@ fn place(group: &str, version: &str) -> String {
     }
 }
 
+/// gnostic's protobuf. kubectl asks for it by the older name, in which `@` may not stand: it can ask so, but not read it in an answer.
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const OLD_PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// Whether the client wants protobuf, naming it before JSON.
+fn wants_protobuf(accept: &str) -> bool {
+    let mut media = accept.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    let known = media.find(|media| [JSON, "*/*", PROTOBUF_V2, OLD_PROTOBUF_V2].contains(media));
+    known.is_some_and(|media| media == PROTOBUF_V2 || media == OLD_PROTOBUF_V2)
+}
+
 /// An OpenAPI document.
 ///
 /// # Errors
-/// 406 if only protobuf is accepted.
+/// 406 if none of its forms is accepted: JSON, and of `/openapi/v2` also protobuf.
 pub fn answer(schemas: &Schemas, what: &OpenApi, accept: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    if *what == OpenApi::V2 && wants_protobuf(accept) {
+        return Ok(schemas.v2_protobuf().answer(headers, PROTOBUF_V2));
+    }
     let accepts_json = accept.is_empty() || ["json", "*/*", "application/*"].iter().any(|w| accept.contains(w));
     if !accepts_json {
         return Err(Status::not_acceptable(&[JSON]));

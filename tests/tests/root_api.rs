@@ -1,0 +1,68 @@
+//! What stock kubectls of every version do with the API alone, no stream needed: apply and explain.
+//!
+//! `cargo xtask test` starts the node. Every test works in a namespace of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use remora_tests::{Client, TestNode};
+
+/// Runs a check with every kubectl, each in a namespace of its own, which is removed afterwards.
+fn with_each_kubectl(test: &str, check: impl Fn(&Client<'_>) -> Result<()>) {
+    let Some(node) = TestNode::from_environment() else { return };
+    let Some(newest) = node.kubectls().pop() else { return };
+    for kubectl in node.kubectls_of_every_version() {
+        let namespace = format!("api-{test}-{}", kubectl.name().replace('.', "-"));
+        kubectl.ok(&format!("create namespace {namespace}")).unwrap();
+        // kubectls before 1.31 cannot wait for something to be created.
+        newest.ok(&format!("wait --for=create serviceaccount/default -n {namespace} --timeout=30s")).unwrap();
+        let result = check(&kubectl.in_namespace(&namespace));
+        kubectl.ok(&format!("delete namespace {namespace} --wait=false")).unwrap();
+        result.unwrap_or_else(|error| panic!("{}: {error:?}", kubectl.name()));
+    }
+}
+
+/// A manifest in a file of its own, by the test's and the client's name.
+fn manifest(kubectl: &Client<'_>, name: &str, text: &str) -> Result<String> {
+    let path: PathBuf = std::env::temp_dir().join(format!("remora-{}-{name}.yaml", kubectl.namespace()));
+    std::fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+fn pod(label: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  labels: {{app: {label}}}\nspec:\n  terminationGracePeriodSeconds: 0\n  \
+         containers:\n  - name: web\n    image: k8s.gcr.io/pause:3.1\n    imagePullPolicy: IfNotPresent\n    \
+         ports: [{{containerPort: 80}}]\n"
+    )
+}
+
+#[test]
+fn apply_with_validation_creates_changes_and_refuses() {
+    with_each_kubectl("apply", |kubectl| {
+        let file = manifest(kubectl, "good", &pod("a"))?;
+        ensure!(kubectl.ok(&format!("apply -f {file}"))? == "pod/web created\n");
+        kubectl.ok("wait --for=condition=Ready pod/web --timeout=60s")?;
+        ensure!(kubectl.ok(&format!("apply -f {file}"))? == "pod/web unchanged\n");
+        let changed = manifest(kubectl, "changed", &pod("b"))?;
+        ensure!(kubectl.ok(&format!("apply -f {changed}"))? == "pod/web configured\n");
+        ensure!(kubectl.ok("get pod web -o jsonpath={.metadata.labels.app}")? == "b");
+        let wrong = manifest(kubectl, "wrong", &pod("a").replace("name: web\n  labels", "name: other\n  labls"))?;
+        let refused = kubectl.fails(&format!("apply -f {wrong}"), 1)?;
+        ensure!(refused.contains("strict decoding error: unknown field \"metadata.labls\""), "{refused}");
+        Ok(())
+    });
+}
+
+#[test]
+fn explain_shows_fields_and_their_types() {
+    with_each_kubectl("explain", |kubectl| {
+        let shown = kubectl.ok("explain pod.spec.ephemeralContainers")?;
+        ensure!(shown.contains("KIND:       Pod") && shown.contains("targetContainerName\t<string>"), "{shown}");
+        let all = kubectl.ok("explain pod.spec.containers.resources --recursive")?;
+        ensure!(all.contains("limits\t<map[string]Quantity>"), "{all}");
+        Ok(())
+    });
+}
