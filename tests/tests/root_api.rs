@@ -1,4 +1,4 @@
-//! What stock kubectls of every version do with the API alone, no stream needed: apply and explain.
+//! What stock kubectls of every version do with the API alone, no stream needed: apply, on both sides, and explain.
 //!
 //! `cargo xtask test` starts the node. Every test works in a namespace of its own.
 
@@ -63,6 +63,53 @@ fn explain_shows_fields_and_their_types() {
         ensure!(shown.contains("KIND:       Pod") && shown.contains("targetContainerName\t<string>"), "{shown}");
         let all = kubectl.ok("explain pod.spec.containers.resources --recursive")?;
         ensure!(all.contains("limits\t<map[string]Quantity>"), "{all}");
+        Ok(())
+    });
+}
+
+fn config(value: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: cm}}\ndata: {{a: {value}, b: same}}\n")
+}
+
+#[test]
+fn server_side_apply_conflicts_takes_over_and_shares() {
+    with_each_kubectl("ssa", |kubectl| {
+        let (one, two) = (manifest(kubectl, "one", &config("one"))?, manifest(kubectl, "two", &config("two"))?);
+        let apply = |file: &str, manager: &str| format!("apply --server-side --field-manager={manager} -f {file}");
+        ensure!(kubectl.ok(&apply(&one, "first"))? == "configmap/cm serverside-applied\n");
+        ensure!(kubectl.ok(&apply(&one, "second"))? == "configmap/cm serverside-applied\n");
+        let refused = kubectl.fails(&apply(&two, "second"), 1)?;
+        ensure!(refused.contains("Apply failed with 1 conflict: conflict with \"first\": .data.a"), "{refused}");
+        ensure!(refused.contains("--force-conflicts"), "{refused}");
+        kubectl.ok(&format!("{} --force-conflicts", apply(&two, "second")))?;
+        let shown = kubectl.ok("get configmap cm -o yaml --show-managed-fields")?;
+        ensure!(shown.contains("manager: second") && shown.contains("operation: Apply"), "{shown}");
+        ensure!(!kubectl.ok("get configmap cm -o yaml")?.contains("managedFields"));
+        let only =
+            manifest(kubectl, "only", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {b: same}\n")?;
+        kubectl.ok(&apply(&only, "second"))?;
+        ensure!(kubectl.ok("get configmap cm -o jsonpath={.data}")? == r#"{"b":"same"}"#);
+        Ok(())
+    });
+}
+
+#[test]
+fn applies_on_either_side_follow_each_other() {
+    with_each_kubectl("sides", |kubectl| {
+        let (one, two) = (manifest(kubectl, "one", &pod("a"))?, manifest(kubectl, "two", &pod("b"))?);
+        ensure!(kubectl.ok(&format!("apply -f {one}"))? == "pod/web created\n");
+        kubectl.ok("wait --for=condition=Ready pod/web --timeout=60s")?;
+        // The node writes the status meanwhile: nobody's conflict.
+        ensure!(kubectl.ok(&format!("apply --server-side -f {two}"))? == "pod/web serverside-applied\n");
+        ensure!(kubectl.ok("get pod web -o jsonpath={.metadata.labels.app}")? == "b");
+        ensure!(kubectl.ok(&format!("apply -f {one}"))? == "pod/web configured\n");
+        ensure!(kubectl.ok(&format!("apply --server-side -f {one}"))? == "pod/web serverside-applied\n");
+        kubectl.ok("label pod web app=c --overwrite")?;
+        let refused = kubectl.fails(&format!("apply --server-side -f {one}"), 1)?;
+        ensure!(refused.contains("conflict with \"kubectl-label\" using v1: .metadata.labels.app"), "{refused}");
+        ensure!(
+            kubectl.ok(&format!("apply --server-side --force-conflicts -f {one}"))? == "pod/web serverside-applied\n"
+        );
         Ok(())
     });
 }

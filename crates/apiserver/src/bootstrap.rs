@@ -2,6 +2,7 @@
 //! binary after the store is open; what is there already is left alone. Service accounts are a controller's business.
 
 use remora_model::{ObjectKey, Status, kinds};
+use remora_rules::managed::{self, Writer};
 use remora_rules::strategy::strategy;
 use serde_json::json;
 
@@ -20,6 +21,7 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 pub async fn system_namespaces(state: &State) -> Result<(), Status> {
     let kind = kinds::core("namespaces");
     let rules = strategy(kind, "").ok_or_else(Status::method_not_allowed)?;
+    let writer = Writer { kind, subresource: "", resets: rules.resets, name: "kube-apiserver", now: state.now() };
     for name in NAMESPACES {
         let key = ObjectKey::new(kind, None, name);
         if state.objects().get(&key).await?.is_some() {
@@ -33,6 +35,7 @@ pub async fn system_namespaces(state: &State) -> Result<(), Status> {
             "status": {},
         });
         rules.set_defaults(&mut object);
+        managed::update::create(&writer, &mut object);
         let object = rules.create(kind, object, &write::ctx(state))?;
         match state.objects().create(&key, encode::stored(kind, object)).await {
             Ok(_) | Err(WriteError::Raced(_)) => {}

@@ -1,6 +1,7 @@
 //! How Go writes each API type as JSON: which fields exist, which are pointers, which are left out when empty, how a
-//! strategic merge treats them. The data is `data/types.txt`; this reads it once. Canonical form, strict field checking
-//! and strategic merge walk it. It knows nothing of what values are allowed: that is `rules`.
+//! strategic merge treats them, and which parts of them have managers of their own in server-side apply. The data is
+//! `data/types.txt`; this reads it once. Canonical form, strict field checking, strategic merge and server-side apply walk it.
+//! It knows nothing of what values are allowed: that is `rules`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,6 +13,8 @@ pub struct Type {
     pub name: &'static str,
     /// In Go's order.
     pub fields: Vec<Field>,
+    /// Whether it has one manager as a whole.
+    pub atomic: bool,
 }
 
 /// One field of a type.
@@ -31,6 +34,30 @@ pub struct Field {
     pub merge: Merge,
     /// Strategic merge: `$retainKeys` is honoured in it.
     pub retain_keys: bool,
+    /// What of it can have a manager of its own.
+    pub managed: Managed,
+}
+
+/// What of a value can have a manager of its own in server-side apply (KEP-555: `listType`, `mapType`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Managed {
+    /// Fields of a struct, entries of a map; a list or scalar as a whole.
+    ByShape,
+    /// It has one manager, whatever is in it.
+    Whole,
+    /// Each value of a list.
+    Values,
+    /// Each item of a list, told apart by these of its fields.
+    Items(Vec<Key>),
+}
+
+/// A field that tells items of a list apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The field.
+    pub name: &'static str,
+    /// What an item has that does not give it; none if it must.
+    pub default: Option<serde_json::Value>,
 }
 
 /// What a JSON value must look like.
@@ -132,13 +159,14 @@ impl Type {
 
 fn parse(text: &'static str) -> Table {
     let lines = || text.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
-    let names = lines().filter(|l| !l.starts_with(' '));
+    let name_of = |line: &'static str| line.split(' ').next().unwrap_or_default();
+    let names = lines().filter(|l| !l.starts_with(' ')).map(name_of);
     let by_name: HashMap<_, _> = names.enumerate().map(|(at, name)| (name, at)).collect();
     let mut types: Vec<Type> = Vec::with_capacity(by_name.len());
     for line in lines() {
         match (line.strip_prefix("  "), types.last_mut()) {
             (Some(field), Some(of)) => of.fields.push(parse_field(field, &by_name)),
-            _ => types.push(Type { name: line, fields: Vec::new() }),
+            _ => types.push(Type { name: name_of(line), fields: Vec::new(), atomic: line.ends_with(" atomic") }),
         }
     }
     Table { types, by_name }
@@ -158,15 +186,30 @@ fn parse_field(line: &'static str, by_name: &HashMap<&'static str, usize>) -> Fi
         omit_zero: marks.contains('!'),
         merge: Merge::Replace,
         retain_keys: false,
+        managed: Managed::ByShape,
     };
     for word in words {
         match word.split_once(':') {
             Some(("merge", key)) => field.merge = Merge::ByKey(key),
+            Some(("list", "set")) => field.managed = Managed::Values,
+            Some(("list", keys)) => field.managed = Managed::Items(keys.split(',').map(parse_key).collect()),
             _ if word == "merge" => field.merge = Merge::Set,
+            _ if word == "atomic" => field.managed = Managed::Whole,
             _ => field.retain_keys = word == "retainKeys",
         }
     }
     field
+}
+
+fn parse_key(word: &'static str) -> Key {
+    match (word.strip_suffix('!'), word.split_once('=')) {
+        (Some(name), _) => Key { name, default: None },
+        (None, Some((name, default))) => {
+            let number = default.parse::<i64>().map(serde_json::Value::from);
+            Key { name, default: Some(number.unwrap_or_else(|_| default.into())) }
+        }
+        (None, None) => Key { name: word, default: Some("".into()) },
+    }
 }
 
 fn parse_shape(word: &str, by_name: &HashMap<&'static str, usize>) -> Shape {
@@ -221,6 +264,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn keys_of_managed_lists_are_fields_of_their_items() {
+        for of in &TABLE.types {
+            for field in &of.fields {
+                match (&field.managed, &field.shape) {
+                    (Managed::ByShape, _) | (Managed::Whole, Shape::Map(_)) => {}
+                    (Managed::Values, Shape::List(item)) => {
+                        assert!(item.as_struct().is_none(), "{}.{}", of.name, field.name)
+                    }
+                    (Managed::Items(keys), Shape::List(item)) => {
+                        let item = item.as_struct().unwrap();
+                        assert!(keys.iter().all(|k| item.field(k.name).is_some()), "{}.{}", of.name, field.name);
+                    }
+                    _ => panic!("{}.{}", of.name, field.name),
+                }
+            }
+        }
+        let ports = type_of("Container").unwrap().field("ports").unwrap();
+        let key = |name, default: serde_json::Value| Key { name, default: Some(default) };
+        let expected = Managed::Items(vec![key("containerPort", 0.into()), key("protocol", "TCP".into())]);
+        assert_eq!(ports.managed, expected);
+        assert!(type_of("LabelSelector").unwrap().atomic);
     }
 
     #[test]

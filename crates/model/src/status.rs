@@ -190,6 +190,11 @@ impl Status {
         Self::conflict(resource, name, why)
     }
 
+    /// 409 of a server-side apply: one cause for each field that another manager has.
+    pub fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
+        Self::failure(409, "Conflict", message, Some(Details { causes, ..Details::default() }))
+    }
+
     /// 422 `Pod "x" is invalid: …`: the errors in their order, each message once in the sentence, each error once as a cause.
     pub fn invalid(kind: Qualified<'_>, name: &str, errors: &[FieldError]) -> Self {
         let causes = errors

@@ -9,7 +9,7 @@ use remora_model::schema::type_of;
 use remora_model::status::Qualified;
 use remora_model::text::quoted;
 use remora_model::{Path, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::object::{set, text};
 use crate::strategy::strategy;
@@ -94,7 +94,27 @@ pub fn patched(
     finish(kind, canonical, duplicates, validation, refuse)
 }
 
-fn canonical(kind: &Kind, value: Value) -> Result<Canonical, String> {
+/// Brings what a server-side apply has made into form, with its defaults.
+///
+/// # Errors
+/// 500, as upstream, for a value that its type cannot hold.
+pub fn applied(kind: &Kind, value: Value) -> Result<Value, Status> {
+    let [namespace, name] = ["namespace", "name"].map(|field| text(&value, &["metadata", field]).to_owned());
+    let gvk = format!("{}/{}, Kind={}", kind.group, kind.version, kind.kind);
+    let refuse = |why: String| {
+        let place = format!("failed to convert new object ({namespace}/{name}; {gvk}) to proper version");
+        Status::unknown(format!("{place}: unable to convert unstructured object to {gvk}: {why}"))
+    };
+    let canonical = canonical(kind, value).map_err(&refuse)?;
+    let ignored = finish(kind, canonical, Vec::new(), FieldValidation::Ignore, |why| refuse(why.to_owned()))?;
+    Ok(ignored.object)
+}
+
+fn canonical(kind: &Kind, mut value: Value) -> Result<Canonical, String> {
+    // No managers at all are another word for one that is nothing, which canonical form does not drop: both reset the managers.
+    if let Some(Value::Array(managers)) = value.pointer_mut("/metadata/managedFields").filter(|m| **m == json!([])) {
+        managers.push(json!({}));
+    }
     let of = type_of(kind.schema).ok_or_else(|| format!("no type {} in the schema", kind.schema))?;
     canonicalize(of, value).map_err(|e| e.message)
 }

@@ -10,6 +10,7 @@
 //! | ephemeral containers | [`pod::ephemeral`] |
 //! | what other kinds may be | [`kinds`], [`metadata`] |
 //! | PATCH | [`patch`] |
+//! | who manages which field, server-side apply | [`managed`] |
 //! | DELETE | [`delete`] |
 //! | queries | [`selector`], [`pod::log`] |
 //! | `kubectl get` | [`table`] |
@@ -20,6 +21,7 @@
 pub mod decode;
 pub mod delete;
 pub mod kinds;
+pub mod managed;
 pub mod metadata;
 pub mod object;
 pub mod patch;

@@ -11,9 +11,10 @@ use remora_model::{Kind, Status};
 use serde_json::Value;
 
 use crate::kinds::{config, event, lease, namespace, node, runtime_class};
+use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
 use crate::metadata::{place, validation};
-use crate::object::text;
+use crate::object::{at, field_mut, set, text};
 use crate::pod;
 
 /// What the world gives to a write: rules read no clock and draw no random numbers.
@@ -46,7 +47,12 @@ pub struct Strategy {
     pub unconditional_update: bool,
     /// Whether a PUT of an object that is not there creates it.
     pub create_on_update: bool,
+    /// What a write of it cannot change, so that nobody comes to manage it: upstream's `GetResetFields`.
+    pub resets: Resets,
 }
+
+const STATUS: Resets = Resets(&[&["status"]]);
+const SPEC: Resets = Resets(&[&["spec"]]);
 
 /// What a kind without rules of its own does.
 const PLAIN: Strategy = Strategy {
@@ -61,6 +67,7 @@ const PLAIN: Strategy = Strategy {
     validate_update: |_, _| Vec::new(),
     unconditional_update: true,
     create_on_update: false,
+    resets: Resets(&[]),
 };
 
 const POD: Strategy = Strategy {
@@ -70,6 +77,7 @@ const POD: Strategy = Strategy {
     validate_create: pod::create::validate,
     prepare_update: pod::update::prepare,
     validate_update: pod::update::validate,
+    resets: STATUS,
     ..PLAIN
 };
 
@@ -88,6 +96,7 @@ static STRATEGIES: &[Strategy] = &[
         default: namespace::set_defaults,
         prepare_create: namespace::prepare_create,
         prepare_update: namespace::prepare_update,
+        resets: STATUS,
         ..PLAIN
     },
     Strategy {
@@ -96,6 +105,7 @@ static STRATEGIES: &[Strategy] = &[
         name: names::dns_label,
         prepare_update: namespace::prepare_status,
         validate_update: namespace::validate_status,
+        resets: SPEC,
         ..PLAIN
     },
     Strategy {
@@ -104,6 +114,7 @@ static STRATEGIES: &[Strategy] = &[
         name: names::dns_label,
         prepare_update: namespace::prepare_finalize,
         validate_update: namespace::validate_finalize,
+        resets: STATUS,
         ..PLAIN
     },
     Strategy {
@@ -112,6 +123,7 @@ static STRATEGIES: &[Strategy] = &[
         validate_create: node::validate,
         prepare_update: node::prepare_update,
         validate_update: node::validate_update,
+        resets: STATUS,
         ..PLAIN
     },
     Strategy {
@@ -120,6 +132,7 @@ static STRATEGIES: &[Strategy] = &[
         default: node::set_defaults,
         prepare_update: node::prepare_status,
         validate_update: node::validate_update,
+        resets: SPEC,
         ..PLAIN
     },
     POD,
@@ -127,6 +140,7 @@ static STRATEGIES: &[Strategy] = &[
         subresource: "status",
         prepare_update: pod::status::prepare,
         validate_update: pod::status::validate,
+        resets: Resets(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
         ..POD
     },
     Strategy {
@@ -198,14 +212,16 @@ impl Strategy {
     }
 
     /// Makes of the stored object and a decoded, defaulted and admitted one what is to be stored; equal to `old` if
-    /// nothing changes. Conflicts of resourceVersion are judged before: it is no part of the result.
+    /// nothing changes. Conflicts of resourceVersion are judged before: it is no part of the result. Who manages the new object's fields
+    /// is the caller's word ([`crate::managed`]): such is kept whatever part of the object is written.
     ///
     /// # Errors
-    /// 409 if the uid is another object's; 422 with everything that may not be so.
+    /// 422 with everything that may not be so.
     pub fn update(&self, kind: &Kind, old: &Value, mut new: Value, ctx: &Ctx) -> Result<Value, Status> {
-        place::check_uid(kind, &new, old)?;
         place::keep_system_fields(&mut new, old);
+        let managers = at(&new, &["metadata", "managedFields"]).clone();
         (self.prepare_update)(&mut new, old, ctx);
+        set(field_mut(&mut new, "metadata"), "managedFields", managers);
         // Upstream validates metadata in the generic part and again in each strategy; clients see each cause as often.
         let mut errors = validation::validate(&new, kind.namespaced, names::path_segment);
         errors.extend(validation::validate_update(&new, old));

@@ -70,6 +70,8 @@ pub struct PatchOptions {
     pub write: WriteOptions,
     /// What the body is.
     pub patch: PatchType,
+    /// Whether an apply takes fields from other managers.
+    pub force: bool,
 }
 
 impl ListOptions {
@@ -145,15 +147,13 @@ impl WriteOptions {
     pub fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
         let field_validation = FieldValidation::from_query(query.first("fieldValidation").unwrap_or_default())?;
         let field_manager = query.given("fieldManager").map(str::to_owned);
-        if field_manager.as_ref().is_some_and(|name| name.len() > MAX_FIELD_MANAGER) {
-            return Err(invalid(kind, FieldError::too_long(&Path::new("fieldManager"), MAX_FIELD_MANAGER)));
+        if let Some(error) = patch::check_field_manager(field_manager.as_deref().unwrap_or_default()).into_iter().next()
+        {
+            return Err(invalid(kind, error));
         }
         Ok(Self { dry_run: dry_run(query, kind)?, field_validation, field_manager })
     }
 }
-
-/// Upstream's limit on the name of a field manager, in bytes.
-const MAX_FIELD_MANAGER: usize = 128;
 
 impl PatchOptions {
     /// Reads and checks them.
@@ -163,7 +163,7 @@ impl PatchOptions {
     pub fn parse(query: &Query, patch: PatchType) -> Result<Self, Status> {
         let write = WriteOptions::parse(query, "PatchOptions")?;
         patch::check_options(patch, write.field_manager.as_deref().unwrap_or_default(), query.optional_flag("force"))?;
-        Ok(Self { write, patch })
+        Ok(Self { write, patch, force: query.flag("force") })
     }
 }
 

@@ -5,6 +5,7 @@ use remora_http::Body;
 use remora_model::kinds::Storage;
 use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::decode::Decoded;
+use remora_rules::managed;
 use remora_rules::metadata::place;
 
 use super::review;
@@ -29,11 +30,13 @@ pub async fn answer(
         return review::answer(call, what, decoded).await;
     }
     place::set_namespace(what.kind, &mut decoded.object, what.namespace.as_deref())?;
+    let writer = write::writer(call, what.kind, Part::Whole, options.field_manager.as_deref())?;
+    managed::update::create(&writer, &mut decoded.object);
     let written = keep(call, what.kind, what.namespace.as_deref(), decoded, options).await?;
     write::answer(call, StatusCode::CREATED, what.kind, &written)
 }
 
-/// Admits, completes, checks and keeps a decoded object.
+/// Admits, completes, checks and keeps a decoded object, whose fields have their managers.
 ///
 /// # Errors
 /// 403 and 404 of admission, 422 of validation, 409 if the name is taken.

@@ -2,10 +2,13 @@
 //! read, decide, compare-and-swap.
 
 use bytes::Bytes;
+use http::header::USER_AGENT;
 use http::{Response, StatusCode};
 use remora_http::Body;
 use remora_model::{Kind, ObjectKey, Status};
+use remora_rules::managed::{self, Writer};
 use remora_rules::metadata::place;
+use remora_rules::patch::manager_of_agent;
 use remora_rules::strategy::{Ctx, SUFFIX_ALPHABET, Strategy, strategy};
 use remora_store::Revision;
 use serde_json::Value;
@@ -52,6 +55,26 @@ pub fn rules_for(kind: &Kind, part: Part) -> Result<&'static Strategy, Status> {
     strategy(kind, part.subresource()).ok_or_else(Status::method_not_allowed)
 }
 
+/// Who writes what, for the managers of its fields.
+///
+/// # Errors
+/// 405 if the part cannot be written.
+pub fn writer<'c>(
+    call: &'c Call,
+    kind: &'static Kind,
+    part: Part,
+    named: Option<&'c str>,
+) -> Result<Writer<'c>, Status> {
+    let agent = call.parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    Ok(Writer {
+        kind,
+        subresource: part.subresource(),
+        resets: rules_for(kind, part)?.resets,
+        name: named.unwrap_or_else(|| manager_of_agent(agent)),
+        now: call.state.now(),
+    })
+}
+
 /// Reads, lets `attempt` decide by what is stored and its revision, and writes, until nobody writes in between. An attempt
 /// whose object has a resourceVersion must meet exactly that.
 ///
@@ -90,7 +113,7 @@ async fn try_update(
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
     admission::update(&call.state, key.kind, part, &mut object, old).await?;
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
-    if new == *old {
+    if new == *old || managed::differs_in_times_only(old, &new) {
         return Ok(Written { bytes: current.kv.value.clone(), revision: Some(current.revision()), warnings });
     }
     let bytes = encode::stored(key.kind, new.clone());

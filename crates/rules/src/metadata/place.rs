@@ -50,7 +50,7 @@ pub fn fill_system_fields(object: &mut Value, ctx: &Ctx) -> Result<(), Status> {
     }
     let name = generated_name(object, &ctx.suffix);
     let meta = field_mut(object, "metadata");
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         remove(meta, field);
     }
     set(meta, "creationTimestamp", crate::time::seconds(ctx.now).into());
@@ -96,7 +96,7 @@ pub fn check_uid(kind: &Kind, new: &Value, old: &Value) -> Result<(), Status> {
 pub fn keep_system_fields(new: &mut Value, old: &Value) {
     let Some(before) = old.get("metadata") else { return };
     let meta = field_mut(new, "metadata");
-    for field in ["managedFields", "selfLink", "resourceVersion"] {
+    for field in ["selfLink", "resourceVersion"] {
         remove(meta, field);
     }
     for field in ["generation", "creationTimestamp"] {

@@ -1,12 +1,12 @@
 //! Patches: JSON patch, JSON merge patch, strategic merge patch. Each takes the stored object as JSON and gives the JSON
 //! that the patch makes of it; [`crate::decode::patched`] then brings that into form. All are bounded in size,
-//! operations and depth. Server-side apply is not here; only its required parameter is checked.
+//! operations and depth. Server-side apply is in [`crate::managed::apply`]; only its parameters are checked here.
 
 pub mod merge;
 pub mod operations;
 pub mod strategic;
 
-use remora_model::field::FieldError;
+use remora_model::field::{FieldError, FieldErrors};
 use remora_model::json::{Limits, ParseError, Parsed, parse};
 use remora_model::kinds::Kind;
 use remora_model::status::Qualified;
@@ -102,6 +102,36 @@ pub fn go_print(value: &Value) -> String {
     }
 }
 
+/// The longest name of a field manager, in bytes.
+const FIELD_MANAGER_MAX: usize = 128;
+
+/// What is wrong with the name of a field manager (upstream: `ValidateFieldManager`). None at all is fine.
+pub fn check_field_manager(name: &str) -> FieldErrors {
+    let path = Path::new("fieldManager");
+    let mut errors = FieldErrors::new();
+    if name.len() > FIELD_MANAGER_MAX {
+        errors.push(FieldError::too_long(&path, FIELD_MANAGER_MAX));
+    }
+    for (at, letter) in name.char_indices().filter(|(_, letter)| !is_printable(*letter)) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(letter));
+        errors.push(FieldError::invalid(&path, name, why));
+    }
+    errors
+}
+
+/// Letters, marks, numbers, symbols and the space; Go's `unicode.IsPrint`, but for characters that no one uses.
+fn is_printable(letter: char) -> bool {
+    letter == ' ' || !(letter.is_control() || letter.is_whitespace())
+}
+
+/// The manager of a write that names none: the first word of the client's name for itself.
+pub fn manager_of_agent(agent: &str) -> &str {
+    let word = agent.split('/').next().unwrap_or_default();
+    let end =
+        word.char_indices().find(|(at, letter)| !is_printable(*letter) || at + letter.len_utf8() > FIELD_MANAGER_MAX);
+    end.map_or(word, |(at, _)| &word[..at])
+}
+
 /// Checks the parameters of a PATCH: an apply must name its manager, nothing else can be forced.
 ///
 /// # Errors
@@ -134,6 +164,17 @@ mod tests {
         );
         let refused = PatchType::from_media_type("text/plain").unwrap_err();
         assert_eq!((refused.code, refused.reason.as_str()), (415, "UnsupportedMediaType"));
+    }
+
+    #[test]
+    fn managers_are_named_in_print() {
+        let check = |name: &str| check_field_manager(name).first().map(ToString::to_string);
+        assert_eq!(check("kubectl edit"), None);
+        let newline = "fieldManager: Invalid value: \"a\\nb\": invalid character U+000A (at position 1)";
+        assert_eq!(check("a\nb").as_deref(), Some(newline));
+        assert_eq!(check(&"m".repeat(129)).as_deref(), Some("fieldManager: Too long: may not be more than 128 bytes"));
+        assert_eq!(manager_of_agent("kubectl/v1.33 (linux/amd64)"), "kubectl");
+        assert_eq!(manager_of_agent(""), "");
     }
 
     #[test]

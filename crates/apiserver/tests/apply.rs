@@ -1,0 +1,104 @@
+//! Plays recorded writes of all verbs (`data/apply.json`: answers of kube-apiserver v1.34.4) and compares answers with all their
+//! `managedFields`, but for their times. Entries stand in one order there: by operation, manager, version and subresource.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Answer, Server};
+use serde_json::{Map, Value, json};
+
+const NS: &str = "rec-1";
+
+#[tokio::test]
+async fn managers_are_noted_as_kubernetes_notes_them() {
+    let cases: Vec<Value> = serde_json::from_str(&include_str!("data/apply.json").replace("{ns}", NS)).unwrap();
+    let server = Server::start().await;
+    server.namespace(NS).await;
+    let mut failed = Vec::new();
+    for case in &cases {
+        let answer = play(&server, case).await;
+        let got = if case["compare"] == "code" { json!({"code": answer.code.as_u16()}) } else { essence(&answer) };
+        if got != case["answer"] {
+            let different = difference("", &got, &case["answer"]).unwrap_or_default();
+            failed.push(format!("{}{different}", case["title"]));
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} differ:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
+
+async fn play(server: &Server, case: &Value) -> Answer {
+    let text = |name: &str| case[name].as_str().unwrap_or_default();
+    let mut asked = server.ask(text("method"), text("path"));
+    for (name, value) in case["headers"].as_object().into_iter().flatten() {
+        asked = asked.header(name, value.as_str().unwrap());
+    }
+    let media_type = match text("type") {
+        "strategic" => "application/strategic-merge-patch+json",
+        "merge" => "application/merge-patch+json",
+        "json-patch" => "application/json-patch+json",
+        "apply" => "application/apply-patch+yaml",
+        _ => "application/json",
+    };
+    match case.get("body") {
+        None => asked.send().await,
+        Some(Value::String(text)) => asked.body(media_type, text.clone()).send().await,
+        Some(body) => asked.body(media_type, body.to_string()).send().await,
+    }
+}
+
+fn essence(answer: &Answer) -> Value {
+    let mut out = Map::new();
+    out.insert("code".to_owned(), answer.code.as_u16().into());
+    if let Some(warning) = &answer.warning {
+        out.insert("warning".to_owned(), warning.as_str().into());
+    }
+    let body = &answer.body;
+    if body["kind"] == "Status" {
+        let causes = body["details"]["causes"].as_array().cloned().unwrap_or_default();
+        let part = |c: &Value| json!({"reason": c["reason"], "field": c["field"], "message": c["message"]});
+        let mut causes: Vec<Value> = causes.iter().map(part).collect();
+        causes.sort_by_key(|c| (c["field"].to_string(), c["message"].to_string()));
+        out.extend([("reason".to_owned(), body["reason"].clone()), ("message".to_owned(), body["message"].clone())]);
+        out.insert("causes".to_owned(), causes.into());
+    } else {
+        out.insert("object".to_owned(), shown(body.clone()));
+    }
+    masked(&Value::Object(out))
+}
+
+/// Without what differs from run to run.
+fn shown(mut object: Value) -> Value {
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    for field in ["uid", "resourceVersion", "creationTimestamp"] {
+        metadata.remove(field);
+    }
+    if let Some(entries) = metadata.get_mut("managedFields").and_then(Value::as_array_mut) {
+        entries.iter_mut().for_each(|entry| drop(entry.as_object_mut().unwrap().remove("time")));
+        let word = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        entries.sort_by_key(|e| ["operation", "manager", "apiVersion", "subresource"].map(|name| word(e, name)));
+    }
+    object
+}
+
+fn masked(value: &Value) -> Value {
+    let text = value.to_string().replace(NS, "NS");
+    let mut parts = text.split("kube-api-access-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let text = parts.fold(first, |text, part| format!("{text}kube-api-access-XXXXX{}", &part[5..]));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Where two values first differ.
+fn difference(path: &str, got: &Value, expected: &Value) -> Option<String> {
+    match (got, expected) {
+        (Value::Object(a), Value::Object(b)) => a
+            .keys()
+            .chain(b.keys())
+            .find_map(|name| difference(&format!("{path}/{name}"), &got[name.as_str()], &expected[name.as_str()])),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(at, (a, b))| difference(&format!("{path}/{at}"), a, b))
+        }
+        (a, b) => (a != b).then(|| format!(" at {path}\n    got  {a}\n    want {b}")),
+    }
+}
