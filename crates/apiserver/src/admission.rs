@@ -1,10 +1,13 @@
 //! What must hold in the world around an object before it is written, and what others add to it: the admission plugins
-//! NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass. Looks things up; what follows from them is
-//! `rules`' business. Called between decoding and the strategy.
+//! NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass, called between decoding and the strategy; and
+//! PodSecurity ([`judge_new`], [`judge_change`]), which judges what the strategy has let pass. Looks things up; what follows from them is
+//! `rules`' business.
 
 use remora_model::status::Cause;
 use remora_model::{Kind, ObjectKey, Status, kinds};
+use remora_rules::object::{at, text};
 use remora_rules::pod::admission as pod;
+use remora_rules::pod_security::{self, Relabelled};
 use serde_json::Value;
 
 use crate::request::Part;
@@ -14,7 +17,7 @@ use crate::verbs::write;
 /// They cannot be deleted.
 const IMMORTAL_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Before an object is created.
+/// Before an object is created. Gives its namespace, if it has one.
 ///
 /// # Errors
 /// 404 if its namespace is missing, 403 if that is going away or the object's needs are not met.
@@ -23,17 +26,71 @@ pub async fn create(
     kind: &'static Kind,
     namespace: Option<&str>,
     object: &mut Value,
-) -> Result<(), Status> {
-    if let Some(namespace) = namespace.filter(|_| kind.namespaced) {
-        check_namespace(state, kind, namespace, object).await?;
-    }
+) -> Result<Option<Value>, Status> {
+    let found = match namespace.filter(|_| kind.namespaced) {
+        Some(namespace) => Some(check_namespace(state, kind, namespace, object).await?),
+        None => None,
+    };
     if is_pods(kind) {
         let account = account_of(state, namespace.unwrap_or_default(), object).await?;
         pod::admit(object, account.as_ref(), &write::ctx(state).suffix)?;
         let class = runtime_class_of(state, object).await?;
         remora_rules::pod::runtime_class::admit(object, class.as_ref())?;
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Judges a new object that the strategy has let pass. Gives what the client is warned of.
+///
+/// # Errors
+/// 403 for a pod that violates its namespace's level, 422 for a namespace whose labels name a level that is none.
+pub fn judge_new(kind: &Kind, namespace: Option<&Value>, object: &Value) -> Result<Vec<String>, Status> {
+    if is_pods(kind) {
+        return judge_pod(namespace.unwrap_or(&Value::Null), object);
+    }
+    if is_namespaces(kind) {
+        pod_security::judge_namespace(object, None)?;
+    }
+    Ok(Vec::new())
+}
+
+/// Judges a changed object that the strategy has let pass, as [`judge_new`] does a new one.
+///
+/// # Errors
+/// As there.
+pub async fn judge_change(
+    state: &State,
+    kind: &'static Kind,
+    part: Part,
+    new: &Value,
+    old: &Value,
+) -> Result<Vec<String>, Status> {
+    if is_pods(kind) && part != Part::Status && pod_security::is_judged(new, old) {
+        let name = text(old, &["metadata", "namespace"]);
+        let namespace = state.objects().require(&ObjectKey::new(kinds::core("namespaces"), None, name)).await?;
+        return judge_pod(&namespace.decoded(), new);
+    }
+    if !is_namespaces(kind) || part != Part::Whole {
+        return Ok(Vec::new());
+    }
+    match pod_security::judge_namespace(new, Some(old))? {
+        Relabelled::NotStricter => Ok(Vec::new()),
+        Relabelled::Stricter(rule) => {
+            let name = text(old, &["metadata", "name"]);
+            let pods = state.objects().all(kinds::core("pods"), Some(name)).await?;
+            Ok(pod_security::warnings_of_pods(name, rule, &pods))
+        }
+    }
+}
+
+fn judge_pod(namespace: &Value, pod: &Value) -> Result<Vec<String>, Status> {
+    let verdict = pod_security::judge(at(namespace, &["metadata", "labels"]), pod)?;
+    for (name, said) in verdict.audit.iter().filter(|(name, _)| *name != "enforce-policy") {
+        // There is no audit log yet: the server's own log has what it would say.
+        let (namespace, pod) = (text(namespace, &["metadata", "name"]), text(pod, &["metadata", "name"]));
+        tracing::info!(namespace, pod, "pod-security.kubernetes.io/{name}: {said}");
+    }
+    Ok(verdict.warnings)
 }
 
 /// Before an object is changed.
@@ -75,13 +132,17 @@ fn is_pods(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.plural == "pods"
 }
 
-async fn check_namespace(state: &State, kind: &Kind, namespace: &str, object: &Value) -> Result<(), Status> {
+fn is_namespaces(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.plural == "namespaces"
+}
+
+async fn check_namespace(state: &State, kind: &Kind, namespace: &str, object: &Value) -> Result<Value, Status> {
     let found = state.objects().require(&ObjectKey::new(kinds::core("namespaces"), None, namespace)).await?;
     let decoded = found.decoded();
     let is_ending = decoded.pointer("/metadata/deletionTimestamp").is_some()
         || decoded.pointer("/status/phase").and_then(Value::as_str) == Some("Terminating");
     if !is_ending {
-        return Ok(());
+        return Ok(decoded);
     }
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");

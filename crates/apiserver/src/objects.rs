@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use remora_model::{Kind, ObjectKey, Status};
-use remora_store::{Error, Expect, KeyValue, Revision, Store, Txn, TxnOutcome};
+use remora_store::{Error, Expect, Interval, KeyValue, RangeRequest, Revision, Store, Txn, TxnOutcome};
 use serde_json::Value;
 
 use crate::encode;
@@ -75,6 +75,14 @@ impl Objects {
     /// 404 if there is none.
     pub async fn require(&self, key: &ObjectKey) -> Result<StoredObject, Status> {
         self.get(key).await?.ok_or_else(|| Status::kind_not_found(key.kind, &key.name))
+    }
+
+    /// All objects of a kind, of one namespace or of all.
+    pub async fn all(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, Status> {
+        let prefix = kind.store_prefix_in(namespace).ok_or_else(Status::method_not_allowed)?;
+        let request = RangeRequest { interval: Interval::prefix(prefix), at: None, limit: None };
+        let read = self.store.range(request).await.map_err(|error| store_status(&error))?;
+        Ok(read.kvs.iter().map(|kv| encode::decode(&kv.value)).collect())
     }
 
     /// Writes a new object, unless there is one.

@@ -9,6 +9,7 @@
 //! | what a pod may be | [`pod::validation`], [`pod::defaults`], [`pod::admission`] |
 //! | ephemeral containers | [`pod::ephemeral`] |
 //! | what other kinds may be | [`kinds`], [`metadata`] |
+//! | Pod Security Standards | [`pod_security`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
 //! | DELETE | [`delete`] |
@@ -26,6 +27,7 @@ pub mod metadata;
 pub mod object;
 pub mod patch;
 pub mod pod;
+pub mod pod_security;
 pub mod selector;
 pub mod strategy;
 pub mod table;

@@ -47,18 +47,22 @@ pub async fn keep(
     decoded: Decoded,
     options: &WriteOptions,
 ) -> Result<Written, Status> {
-    let Decoded { mut object, warnings } = decoded;
-    admission::create(&call.state, kind, namespace, &mut object).await?;
+    let Decoded { mut object, mut warnings } = decoded;
+    let within = admission::create(&call.state, kind, namespace, &mut object).await?;
     let rules = write::rules_for(kind, Part::Whole)?;
     let is_generated = object.pointer("/metadata/name").is_none();
     let attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
     for attempt in 1..=attempts {
         let new = rules.create(kind, object.clone(), &write::ctx(&call.state))?;
+        let judged = admission::judge_new(kind, within.as_ref(), &new)?;
         let name = new.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
         let bytes = encode::stored(kind, new);
         match keep_bytes(call, &key, bytes, options.dry_run).await {
-            Ok((bytes, revision)) => return Ok(Written { bytes, revision, warnings }),
+            Ok((bytes, revision)) => {
+                warnings.extend(judged);
+                return Ok(Written { bytes, revision, warnings });
+            }
             Err(WriteError::Status(status)) => return Err(*status),
             Err(WriteError::Raced(_)) if attempt < attempts => {}
             Err(WriteError::Raced(_)) if is_generated => {

@@ -108,11 +108,12 @@ async fn try_update(
     (current, old): (&StoredObject, &Value),
     attempt: Attempt,
 ) -> Result<Written, WriteError> {
-    let Attempt { mut object, warnings } = attempt;
+    let Attempt { mut object, mut warnings } = attempt;
     let rules = rules_for(key.kind, part)?;
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
     admission::update(&call.state, key.kind, part, &mut object, old).await?;
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
+    warnings.extend(admission::judge_change(&call.state, key.kind, part, &new, old).await?);
     if new == *old || managed::differs_in_times_only(old, &new) {
         return Ok(Written { bytes: current.kv.value.clone(), revision: Some(current.revision()), warnings });
     }

@@ -148,7 +148,8 @@ impl Asked<'_> {
     pub async fn send(self) -> Answer {
         let response = self.raw().await;
         let code = response.status();
-        let warning = response.headers().get("warning").map(|w| w.to_str().unwrap().to_owned());
+        let warnings: Vec<&str> = response.headers().get_all("warning").iter().map(|w| w.to_str().unwrap()).collect();
+        let warning = Some(warnings.join(", ")).filter(|all| !all.is_empty());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!({"raw": text}));
