@@ -1,4 +1,4 @@
-//! The one door for people and machines: `cargo xtask demo | test | bench | chaos | node | vm | setup | tidy`.
+//! The one door for people and machines: `cargo xtask demo | test | bench | chaos | conform | node | vm | setup | tidy`.
 //!
 //! It installs what is missing, builds, makes images and network namespaces, and starts the programs that the work is
 //! about. It is no part of what users get, and depends on none of our crates, so that it builds in seconds.
@@ -6,6 +6,7 @@
 mod bench;
 mod binaries;
 mod chaos;
+mod conform;
 mod demo;
 mod disk;
 mod host;
@@ -44,6 +45,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Random kills and disk faults under load, an invariant checker after each; prints `N passed, N failed`.
     Chaos(chaos::ChaosArgs),
+    /// Play recorded answers of real Kubernetes against any API server; prints `N passed, N failed`.
+    Conform(conform::ConformArgs),
     /// A node for tests and benchmarks, in a network namespace of its own.
     #[command(subcommand)]
     Node(NodeTask),
@@ -102,6 +105,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Test(args) => test::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
         Task::Chaos(args) => chaos::run(&args)?,
+        Task::Conform(args) => return conform::run(&args),
         Task::Tidy => tidy::run()?,
         Task::Vm(task) => return vm::run(task),
         Task::Node(NodeTask::Start { dir, release, up }) => {

@@ -7,6 +7,7 @@
 mod clock;
 mod pod;
 mod program;
+pub mod recorded;
 mod runtime;
 mod streams;
 

@@ -1,0 +1,41 @@
+//! `cargo xtask conform`: what the real thing has answered, asked of any API server.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::binaries::{self, Profile};
+use crate::host;
+
+/// Arguments of `cargo xtask conform`.
+#[derive(Args)]
+pub(crate) struct ConformArgs {
+    /// What to judge.
+    what: What,
+    /// Whose API server; without it that of KUBECONFIG. Of a node of `cargo xtask node`, run this inside: `cargo xtask node in -- …`.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Also what passes.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// Recorded requests around pods and ephemeral containers, and the answers of kube-apiserver v1.34.4.
+    Api,
+}
+
+pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
+    let What::Api = args.what;
+    let mut player = Command::new(binaries::build_test_program(Profile::Dev, "conform-api")?);
+    if let Some(path) = &args.kubeconfig {
+        player.arg("--kubeconfig").arg(path);
+    }
+    if args.verbose {
+        player.arg("--verbose");
+    }
+    Ok(host::exit_code(player.status()?))
+}
