@@ -1,8 +1,6 @@
 //! The cgroup driver `systemd`: what is a unit, and what stays as it was when systemd looks at its units again. Everything else about containers is
 //! in the other suites, which run on this driver too, in a machine whose process 1 is systemd: `cargo xtask vm test --systemd`.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod world;
 
 use std::process::Command;
@@ -12,7 +10,7 @@ use remora_cri::{
     NamespaceMode, NamespaceOption, RemoveContainerRequest, RuntimeService,
 };
 use remora_runtime::contract::own_processes;
-use world::{World, driver, on_each};
+use world::{World, driver, on_each, said, systemctl};
 
 /// Runs a test where systemd makes the cgroups; elsewhere says that it is skipped.
 fn on_each_with_systemd<F: Future<Output = World>>(name: &str, test: impl Fn(World) -> F) {
@@ -25,12 +23,6 @@ fn on_each_with_systemd<F: Future<Output = World>>(name: &str, test: impl Fn(Wor
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn skip(name: &str) {
     eprintln!("SKIPPED: {name} needs a machine with systemd: cargo xtask vm test --systemd");
-}
-
-fn systemctl(words: &[&str]) -> String {
-    let output = Command::new("systemctl").args(words).output().unwrap();
-    assert!(output.status.success(), "systemctl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn resources(memory: i64, quota: i64, pids: &str) -> LinuxContainerResources {
@@ -137,6 +129,24 @@ fn the_next_attempt_at_a_pod_has_its_slice() {
     });
 }
 
+#[test]
+fn what_systemd_drops_while_it_executes_itself_anew_is_asked_again() {
+    const TIMES: usize = 5;
+    on_each_with_systemd("asked again", |world| async move {
+        let anew = tokio::task::spawn_blocking(|| (0..TIMES).for_each(|_| drop(systemctl(&["daemon-reexec"]))));
+        let mut pods = 0;
+        while pods == 0 || !anew.is_finished() {
+            let sandbox = world.limited_sandbox().await;
+            let id = world.start(&sandbox, world.limited_container("c", &["sleep", "1000"])).await;
+            assert_eq!(world.limits(&id)[..LIMITS.len()], LIMITS);
+            world.remove_sandbox(&sandbox).await;
+            pods += 1;
+        }
+        anew.await.unwrap();
+        world
+    });
+}
+
 /// Leaves a process in the scope where this is run, as a daemon that was killed would.
 const HOLD: &str = r#"folder=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/holder
 mkdir "$folder" && echo $$ > "$folder/cgroup.procs" && { sleep 1000 > /dev/null 2>&1 & }"#;
@@ -159,7 +169,7 @@ fn a_pause_process_has_a_unit_and_units_that_nobody_knows_go() {
                 let mut run = Command::new("systemd-run");
                 run.args(["--scope", "--unit", &unit, "--slice", slice, "-p", "Delegate=yes", "sh", "-c", HOLD]);
                 // It goes on in the background, and is in its place when this returns.
-                assert!(run.status().unwrap().success());
+                said(&mut run);
             }
         });
         let world = world.await;

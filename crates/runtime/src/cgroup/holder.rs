@@ -1,7 +1,7 @@
 //! The process that keeps a container's scope alive: see `remora-shim`'s `hold`.
 
 use std::fs;
-use std::io::{PipeWriter, Write};
+use std::io::{self, PipeWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -20,7 +20,7 @@ pub(super) struct Holder {
 impl Holder {
     pub(super) fn start(program: &Path) -> Result<Self, Error> {
         let wrong = || failed("start", program);
-        let (input, stay) = std::io::pipe().map_err(wrong())?;
+        let (input, stay) = io::pipe().map_err(wrong())?;
         let mut command = Command::new(program);
         command.arg("hold").current_dir("/").stdin(input).stdout(Stdio::null()).stderr(Stdio::null());
         let child = tokio::process::Command::from(command).spawn().map_err(wrong())?;
@@ -34,7 +34,17 @@ impl Holder {
 
     /// Moves it out of the way, in a scope that systemd has put it into, and lets it live on: only a cgroup without processes of its own can hand
     /// controllers down.
+    ///
+    /// # Errors
+    /// The scope is not this holder's: it was there already, with another process.
     pub(super) fn stay(mut self, scope: &Path) -> Result<(), Error> {
+        let members = scope.join("cgroup.procs");
+        let pids = fs::read_to_string(&members).map_err(failed("read", &members))?;
+        if !pids.lines().any(|pid| pid == self.pid().to_string()) {
+            return Err(failed("use", scope)(io::Error::other(
+                "it was made for another process: stop it with systemctl",
+            )));
+        }
         let folder = names::holder(scope);
         fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
         let procs = folder.join("cgroup.procs");

@@ -22,7 +22,7 @@ use remora_oci_config::{pod_cgroup_files, unit_properties};
 use remora_sys::cgroup::{Layout, has_processes};
 
 use self::holder::Holder;
-use self::manager::Manager;
+use self::manager::{Wish, ask};
 use crate::error::{chain, failed};
 use crate::task::blocking;
 use crate::{Error, Inner};
@@ -52,8 +52,12 @@ pub async fn require_systemd() -> Result<(), Error> {
     if let Some(missing) = obstacle() {
         return Err(Error::CgroupDriver { missing, source: None });
     }
-    let answered = Manager::connect().await.map(drop);
-    answered.map_err(|error| Error::CgroupDriver { missing: "systemd does not answer", source: Some(Box::new(error)) })
+    ask(&Wish::Answer).await.map_err(|error| match error {
+        Error::Systemd { source, .. } => {
+            Error::CgroupDriver { missing: "systemd does not answer", source: Some(source) }
+        }
+        other => other,
+    })
 }
 
 fn obstacle() -> Option<&'static str> {
@@ -85,7 +89,7 @@ impl Inner {
         let unit = names::unit(cgroup);
         if let Some(unit) = unit {
             let (properties, rest) = unit_properties(files);
-            systemd().await?.set_slice(unit.name, about, &properties).await?;
+            ask(&Wish::Slice { unit: unit.name, about, limits: &properties }).await?;
             files = rest;
         }
         let (runtime, cgroup, ours) = (self.clone(), cgroup.to_owned(), unit.is_none());
@@ -119,7 +123,7 @@ impl Inner {
         }
         let program = self.shim.clone();
         let holder = blocking(move || Holder::start(&program)).await?;
-        systemd().await?.delegate(unit.name, unit.slice, about, holder.pid()).await?;
+        ask(&Wish::Scope { unit: unit.name, slice: unit.slice, about, pid: holder.pid() }).await?;
         blocking(move || holder.stay(&scope)).await
     }
 
@@ -132,7 +136,7 @@ impl Inner {
         }
         match unit {
             Some(unit) if self.has_folder(unit.cgroup) => {
-                systemd().await?.stop(unit.name).await?;
+                ask(&Wish::Gone { unit: unit.name }).await?;
                 // It leaves what it could not remove at once.
                 self.remove_cgroup_folders(unit.cgroup).await
             }
@@ -167,8 +171,7 @@ impl Inner {
         };
         for folder in unknown {
             let unit = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let stopped = async { systemd().await?.stop(unit).await }.await;
-            if let Err(error) = stopped {
+            if let Err(error) = ask(&Wish::Gone { unit }).await {
                 tracing::warn!(unit, error = chain(&error), "a unit that nobody knows stays");
             }
         }
@@ -215,10 +218,6 @@ fn is_used(unit: &Path) -> bool {
     let below = fs::read_dir(unit).into_iter().flatten().flatten();
     let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path());
     holds(unit) || below.filter(|folder| *folder != names::holder(unit)).any(|folder| is_used(&folder))
-}
-
-async fn systemd() -> Result<Manager, Error> {
-    Manager::connect().await.map_err(manager::failed("reach", "systemd"))
 }
 
 #[cfg(test)]

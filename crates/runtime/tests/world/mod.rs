@@ -13,8 +13,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
 
 use remora_cri::{
     CgroupDriver, ContainerConfig, ContainerEventType, ContainerEvents, ContainerStatus, ContainerStatusRequest,
@@ -289,9 +289,7 @@ impl World {
     /// This runtime's units that systemd knows.
     pub(crate) fn units(&self) -> Vec<String> {
         let pattern = format!("{}*", self.unit_root());
-        let listed =
-            Command::new("systemctl").args(["list-units", "--all", "--plain", "--no-legend", &pattern]).output();
-        let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+        let listed = systemctl(&["list-units", "--all", "--plain", "--no-legend", &pattern]);
         listed.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 
@@ -328,6 +326,29 @@ impl World {
             assert!(left.is_empty(), "left behind: {left:?}");
         }
     }
+}
+
+/// What `systemctl` says.
+pub(crate) fn systemctl(words: &[&str]) -> String {
+    said(Command::new("systemctl").args(words))
+}
+
+/// What a program says that asks systemd. It asks once: the runtime is to cope with a systemd that is executed anew by the test beside this one, tools
+/// of tests are not.
+pub(crate) fn said(command: &mut Command) -> String {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    if command.get_args().any(|word| word == "daemon-reexec") {
+        // It returns when the old one has gone.
+        let answers = || Command::new("systemctl").arg("show-environment").output().unwrap().status.success();
+        let begun = Instant::now();
+        while !answers() {
+            assert!(begun.elapsed() < HANGS, "no systemd answers");
+        }
+    }
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn new_network() -> Arc<FakeNetwork> {
