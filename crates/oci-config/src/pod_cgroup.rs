@@ -10,17 +10,20 @@ use crate::CgroupVersion;
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
 
+/// What [`weight_of_shares`] is written to.
+pub(crate) const CPU_WEIGHT: &str = "cpu.weight";
+
 /// A file of a cgroup and what is written to it.
 pub type CgroupFile = (&'static str, String);
 
 /// File names and values, in the order of writing. Zero means "not limited" and is not written.
 pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVersion) -> Vec<CgroupFile> {
     let mut files: Vec<CgroupFile> = Vec::new();
-    let shares = resources.cpu_shares.clamp(MIN_SHARES, MAX_SHARES);
     let period = if resources.cpu_period > 0 { resources.cpu_period } else { 100_000 };
     let (has_shares, has_quota) = (resources.cpu_shares > 0, resources.cpu_quota > 0);
     match version {
         CgroupVersion::V1 => {
+            let shares = resources.cpu_shares.clamp(MIN_SHARES, MAX_SHARES);
             files.extend(has_shares.then(|| ("cpu.shares", shares.to_string())));
             if has_quota {
                 files.push(("cpu.cfs_period_us", period.to_string()));
@@ -29,7 +32,7 @@ pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVers
             files.extend(limit(resources.memory_limit_in_bytes).map(|limit| ("memory.limit_in_bytes", limit)));
         }
         CgroupVersion::V2 => {
-            files.extend(has_shares.then(|| ("cpu.weight", weight(shares).to_string())));
+            files.extend(weight_of_shares(resources.cpu_shares).map(|weight| (CPU_WEIGHT, weight.to_string())));
             files.extend(has_quota.then(|| ("cpu.max", format!("{} {period}", resources.cpu_quota))));
             files.extend(limit(resources.memory_limit_in_bytes).map(|limit| ("memory.max", limit)));
         }
@@ -56,7 +59,7 @@ pub fn unit_properties(files: Vec<CgroupFile>) -> (Vec<(&'static str, u64)>, Vec
 fn of_file(name: &str, value: &str) -> Option<Vec<(&'static str, u64)>> {
     let property = match name {
         "cpu.max" => return of_cpu_max(value),
-        "cpu.weight" => "CPUWeight",
+        CPU_WEIGHT => "CPUWeight",
         "memory.min" => "MemoryMin",
         "memory.low" => "MemoryLow",
         "memory.high" => "MemoryHigh",
@@ -89,9 +92,10 @@ fn limit(bytes: i64) -> Option<String> {
     (bytes > 0).then(|| bytes.to_string())
 }
 
-/// Linear, as runc and crun map it.
-fn weight(shares: i64) -> i64 {
-    1 + (shares - MIN_SHARES) * 9999 / (MAX_SHARES - MIN_SHARES)
+/// `cpu.weight` for `cpu.shares`: linear, as the kubelet of v1.34 has it for pods. None for no shares.
+pub(crate) fn weight_of_shares(shares: i64) -> Option<i64> {
+    let within = shares.clamp(MIN_SHARES, MAX_SHARES);
+    (shares > 0).then(|| 1 + (within - MIN_SHARES) * 9999 / (MAX_SHARES - MIN_SHARES))
 }
 
 #[cfg(test)]

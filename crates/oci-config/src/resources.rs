@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxHugepageLimit, LinuxMemory, LinuxPids, LinuxResources};
 use remora_cri::LinuxContainerResources;
 
-use crate::Facts;
+use crate::pod_cgroup::{CPU_WEIGHT, weight_of_shares};
+use crate::{CgroupVersion, Facts};
 
 /// The one file of cgroup v2 that is understood on v1 too: CRI has no field for the number of processes, and the OCI spec's works on both.
 const PIDS_MAX: &str = "pids.max";
@@ -19,17 +20,25 @@ pub(crate) fn resources(
     let mut resources = LinuxResources::default();
     resources.set_devices(Some(devices));
     let Some(asked) = asked else { return resources };
-    resources.set_cpu(cpu(asked));
+    resources.set_cpu(cpu(asked, facts.cgroup_version));
     resources.set_memory(memory(asked, facts.swap_controller));
     if facts.hugetlb_controller && !asked.hugepage_limits.is_empty() {
         resources.set_hugepage_limits(Some(asked.hugepage_limits.iter().map(hugepage).collect()));
     }
     resources.set_pids(pids(asked));
-    let unified: HashMap<_, _> = asked.unified.clone().into_iter().filter(|(name, _)| name != PIDS_MAX).collect();
-    if facts.cgroup_version == crate::CgroupVersion::V2 && !unified.is_empty() {
-        resources.set_unified(Some(unified));
+    if facts.cgroup_version == CgroupVersion::V2 {
+        resources.set_unified(Some(unified(asked)).filter(|files| !files.is_empty()));
     }
     resources
+}
+
+/// Files of cgroup v2. The weight is among them, since low-level runtimes map shares in two ways, by their age (opencontainers/runc#4785), and a
+/// container is to be weighed as its pod is.
+fn unified(asked: &LinuxContainerResources) -> HashMap<String, String> {
+    let weight = weight_of_shares(asked.cpu_shares).map(|weight| (CPU_WEIGHT.to_owned(), weight.to_string()));
+    let others = asked.unified.clone().into_iter().filter(|(name, _)| name != PIDS_MAX);
+    // Whoever names the file means it.
+    weight.into_iter().chain(others).collect()
 }
 
 /// Anything but a number, such as `max`, is no limit.
@@ -46,9 +55,11 @@ pub(crate) fn oom_score_adj(asked: Option<&LinuxContainerResources>, floor: Opti
     Some(floor.map_or(asked, |floor| asked.max(floor)))
 }
 
-fn cpu(asked: &LinuxContainerResources) -> Option<LinuxCpu> {
+fn cpu(asked: &LinuxContainerResources, version: CgroupVersion) -> Option<LinuxCpu> {
     let mut cpu = LinuxCpu::default();
-    cpu.set_shares(u64::try_from(asked.cpu_shares).ok().filter(|&n| n != 0));
+    if version == CgroupVersion::V1 {
+        cpu.set_shares(u64::try_from(asked.cpu_shares).ok().filter(|&n| n != 0));
+    }
     cpu.set_quota(Some(asked.cpu_quota).filter(|&n| n != 0));
     cpu.set_period(u64::try_from(asked.cpu_period).ok().filter(|&n| n != 0));
     cpu.set_cpus(Some(asked.cpuset_cpus.clone()).filter(|set| !set.is_empty()));
@@ -103,6 +114,23 @@ mod tests {
         check("max", None);
         check("0", None);
         assert_eq!(pids(&LinuxContainerResources::default()), None);
+    }
+
+    #[test]
+    fn a_container_is_weighed_as_its_pod_is_whatever_the_low_level_runtime_would_reckon() {
+        let asked = |cpu_shares, unified: &[(&str, &str)]| LinuxContainerResources {
+            cpu_shares,
+            unified: unified.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            ..Default::default()
+        };
+        let check = |asked: LinuxContainerResources, expected: Option<&str>| {
+            assert_eq!(unified(&asked).get(CPU_WEIGHT).map(String::as_str), expected);
+            assert_eq!(cpu(&asked, CgroupVersion::V2), None);
+        };
+        check(asked(512, &[]), Some("20"));
+        check(asked(512, &[("cpu.weight", "7")]), Some("7"));
+        check(asked(0, &[("memory.high", "7")]), None);
+        assert_eq!(cpu(&asked(512, &[]), CgroupVersion::V1).unwrap().shares(), Some(512));
     }
 
     #[test]
