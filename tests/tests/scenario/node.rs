@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use kube::api::LogParams;
 use remora_testkit::{Program, container, pod};
 use serde_json::json;
@@ -414,4 +416,21 @@ async fn a_runtime_without_user_namespaces_is_told_as_a_kubelet_tells_it() {
         events.iter().any(|(reason, message, _)| reason == "FailedCreatePodSandBox" && message.contains(sentence))
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_node_says_what_its_runtime_can() {
+    let mut cluster = Cluster::start().await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let status = async || serde_json::to_value(nodes.list(&Default::default()).await.unwrap().items[0].status.clone());
+    let handlers = |user_namespaces: bool| json!([{"name": "", "features": {"recursiveReadOnlyMounts": false, "userNamespaces": user_namespaces}}]);
+    let first = status().await.unwrap();
+    assert_eq!(first["runtimeHandlers"], handlers(true));
+    assert_eq!(first["features"], json!({"supplementalGroupsPolicy": true}));
+
+    // Another runtime, another answer.
+    cluster.stop_node().await;
+    cluster.runtime.knows_no_user_namespaces();
+    cluster.start_node().await;
+    assert_eq!(status().await.unwrap()["runtimeHandlers"], handlers(false));
 }

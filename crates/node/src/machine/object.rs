@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler,
+    NodeRuntimeHandlerFeatures, NodeStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use remora_cri::{ListImagesRequest, StatusRequest};
+use remora_cri::{ListImagesRequest, RuntimeFeatures, RuntimeHandler, StatusRequest, StatusResponse};
 use remora_decide::NoteType;
 use serde_json::json;
 
@@ -93,24 +96,48 @@ fn object(name: &str) -> Node {
 
 async fn status(context: &Context, before: &NodeStatus, now: Timestamp) -> NodeStatus {
     let config = &context.config;
+    let runtime = config.runtime.status(StatusRequest { verbose: false }).await;
     let addresses = config.node_ips.iter().map(|ip| ("InternalIP", ip.to_string()));
     let addresses = addresses.chain([("Hostname", config.node_name.clone())]);
     NodeStatus {
         addresses: Some(addresses.map(|(t, address)| NodeAddress { type_: t.to_owned(), address }).collect()),
         capacity: Some(context.machine.capacity()),
         allocatable: Some(context.machine.capacity()),
-        conditions: Some(conditions(context, before, now).await),
+        conditions: Some(conditions(&runtime, before, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         images: Some(images(context).await),
         node_info: Some(node_info(&context.runtime_version)),
+        features: runtime.as_ref().ok().and_then(|answer| answer.features.as_ref()).map(features),
+        runtime_handlers: runtime.ok().map(|answer| answer.runtime_handlers.into_iter().map(handler).collect()),
         ..NodeStatus::default()
     }
 }
 
+/// What of KEP-3619 the runtime can. A runtime that says nothing of it is one from before that.
+fn features(of_runtime: &RuntimeFeatures) -> NodeFeatures {
+    NodeFeatures { supplemental_groups_policy: Some(of_runtime.supplemental_groups_policy) }
+}
+
+/// What pods of a RuntimeClass can have: users of their own (KEP-127), mounts that are read-only all the way down (KEP-3857).
+fn handler(of_runtime: RuntimeHandler) -> NodeRuntimeHandler {
+    let features = of_runtime.features.unwrap_or_default();
+    NodeRuntimeHandler {
+        name: Some(of_runtime.name),
+        features: Some(NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
+            user_namespaces: Some(features.user_namespaces),
+        }),
+    }
+}
+
 /// The runtime's own conditions decide whether the node is ready.
-async fn conditions(context: &Context, before: &NodeStatus, now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(
+    runtime: &Result<StatusResponse, remora_cri::Error>,
+    before: &NodeStatus,
+    now: Timestamp,
+) -> Vec<NodeCondition> {
     let fine = |t, reason, message| condition(before, now, t, "False", reason, message);
-    let ready = match not_ready(context).await {
+    let ready = match not_ready(runtime) {
         None => condition(before, now, "Ready", "True", "KubeletReady", "kubelet is posting ready status"),
         Some(why) => condition(before, now, "Ready", "False", "KubeletNotReady", &why),
     };
@@ -122,13 +149,12 @@ async fn conditions(context: &Context, before: &NodeStatus, now: Timestamp) -> V
     ]
 }
 
-async fn not_ready(context: &Context) -> Option<String> {
-    match context.config.runtime.status(StatusRequest { verbose: false }).await {
+fn not_ready(runtime: &Result<StatusResponse, remora_cri::Error>) -> Option<String> {
+    match runtime {
         Err(error) => Some(format!("container runtime is down: {error}")),
         Ok(answer) => {
-            let conditions = answer.status.unwrap_or_default().conditions;
+            let conditions = answer.status.iter().flat_map(|status| &status.conditions);
             let bad: Vec<String> = conditions
-                .into_iter()
                 .filter(|c| !c.status)
                 .map(|c| format!("{}=false reason:{} message:{}", c.r#type, c.reason, c.message))
                 .collect();

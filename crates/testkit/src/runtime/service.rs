@@ -11,9 +11,9 @@ use remora_cri::{
     LinuxRuntimeConfiguration, ListContainersRequest, ListContainersResponse, ListPodSandboxRequest,
     ListPodSandboxResponse, NamespaceMode, PodSandbox, PodSandboxState, PodSandboxStatusRequest,
     PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
-    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeHandler,
-    RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse,
-    StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeFeatures,
+    RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest,
+    StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
 
 use super::FakeRuntime;
@@ -38,7 +38,8 @@ impl RuntimeService for FakeRuntime {
         let user_namespaces = self.lock().user_namespaces;
         let features = RuntimeHandlerFeatures { user_namespaces, ..RuntimeHandlerFeatures::default() };
         let handler = RuntimeHandler { name: String::new(), features: Some(features) };
-        Ok(StatusResponse { status: Some(status), runtime_handlers: vec![handler], ..StatusResponse::default() })
+        let features = Some(RuntimeFeatures { supplemental_groups_policy: true });
+        Ok(StatusResponse { status: Some(status), runtime_handlers: vec![handler], features, ..Default::default() })
     }
 
     async fn runtime_config(&self) -> Result<RuntimeConfigResponse, Error> {
