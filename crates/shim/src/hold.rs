@@ -6,8 +6,6 @@ use std::fs;
 use std::io::Read;
 use std::process::ExitCode;
 
-use rustix::event::poll;
-
 /// Lives until a signal ends it, once the starter has said (with a byte on standard input) that it is in its scope. A starter that ends before
 /// that leaves nobody behind.
 pub(crate) fn run() -> ExitCode {
@@ -18,9 +16,13 @@ pub(crate) fn run() -> ExitCode {
     if std::io::stdin().read_exact(&mut word).is_err() {
         return ExitCode::FAILURE;
     }
-    loop {
-        // Nothing to wait for: it returns for signals that are handled, and none is.
-        let _ = poll(&mut [], None);
+    // There is one of it per container, with the shim.
+    match remora_sys::vacate::vacate_and_wait() {
+        Ok(never) => match never {},
+        Err(error) => {
+            crate::note(format_args!("cannot hold the scope: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -20,5 +20,6 @@ pub mod spawn;
 pub mod tree;
 pub mod user_namespace;
 pub mod users;
+pub mod vacate;
 
 pub use error::{Error, Result};
