@@ -70,6 +70,9 @@ pub(crate) fn build_image_pusher(profile: Profile) -> Result<PathBuf> {
 
 /// Builds one of the programs that measure or torment a node, and returns its path.
 pub(crate) fn build_test_program(profile: Profile, name: &str) -> Result<PathBuf> {
+    if let Some(folder) = built_folder() {
+        return Ok(folder.join(name));
+    }
     build_tool(profile, "remora-tests", "--bin", name)
 }
 
@@ -92,9 +95,11 @@ pub(crate) struct TestProgram {
     pub(crate) path: PathBuf,
 }
 
-/// Builds all tests, those in programs and libraries too, and runs none.
-pub(crate) fn build_tests() -> Result<Vec<TestProgram>> {
-    let built = cargo("test", &["--workspace", "--no-run"])?;
+/// Builds test programs of these names, or all tests, those in programs and libraries too, and runs none.
+pub(crate) fn build_tests(only: &[String]) -> Result<Vec<TestProgram>> {
+    let mut arguments = vec!["--workspace", "--no-run"];
+    arguments.extend(only.iter().flat_map(|name| ["--test", name]));
+    let built = cargo("test", &arguments)?;
     let programs = built.into_iter().filter_map(|message| {
         let folder = message.manifest_path?.parent()?.to_owned();
         let path = message.executable.filter(|_| message.profile.is_some_and(|profile| profile.test))?;

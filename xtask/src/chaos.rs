@@ -23,6 +23,9 @@ pub(crate) struct ChaosArgs {
     /// Where the node keeps everything.
     #[arg(long, default_value = "/var/tmp/remora-chaos")]
     dir: PathBuf,
+    /// Who makes cgroups, as for `remora up`.
+    #[arg(long, default_value = "auto")]
+    cgroup_driver: String,
     /// Leave the node's folder for a look at it; the next run, or `cargo xtask node stop`, removes it.
     #[arg(long)]
     keep: bool,
@@ -31,10 +34,12 @@ pub(crate) struct ChaosArgs {
 pub(crate) fn run(args: &ChaosArgs) -> Result<()> {
     let profile = if args.release { Profile::Release } else { Profile::Dev };
     let program = binaries::build_test_program(profile, "chaos")?;
-    let node = node::start_on(&args.dir, profile, &[], node::DataDisk::Small)?;
+    let up = ["--cgroup-driver".to_owned(), args.cgroup_driver.clone()];
+    let node = node::start_on(&args.dir, profile, &up, node::DataDisk::Small)?;
     let mut command = node.command(&[program])?;
     command.args(["--seed", &args.seed.to_string(), "--minutes", &args.minutes.to_string()]);
     command.arg("--remora").arg(node.remora()).args(["--registry", registry::URL]);
+    command.args(["--cgroup-driver", &args.cgroup_driver]);
     let played = host::run(&mut command);
     let stopped = if args.keep { Ok(()) } else { node::stop(&args.dir) };
     played.and(stopped)

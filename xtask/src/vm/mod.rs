@@ -8,6 +8,7 @@
 //!
 //! The programs and tests are those of the host, at the same paths; the machine is gone when its job ends, and so is all that was written.
 
+mod chaos;
 mod kernel;
 mod machine;
 mod tests;
@@ -26,6 +27,8 @@ use crate::{host, setup};
 pub(crate) enum VmTask {
     /// Build the root tests here and run them in the virtual machine.
     Test(tests::TestArgs),
+    /// Random kills and disk faults under load, in the virtual machine.
+    Chaos(chaos::ChaosArgs),
     /// Run a command in a new virtual machine, in the current folder. What it writes is lost, except to the terminal.
     In {
         /// With Debian's systemd as the machine's process 1.
@@ -56,6 +59,7 @@ pub(crate) fn run(task: VmTask) -> Result<ExitCode> {
     setup::install(&PACKAGES)?;
     match task {
         VmTask::Test(args) => tests::run(&args),
+        VmTask::Chaos(args) => chaos::run(&args),
         VmTask::In { systemd, command } => enter(Init::new(systemd), &command),
     }
 }

@@ -43,7 +43,7 @@ const SUITES: [&str; 2] = ["root_node", "root_session"];
 
 pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let remora = binaries::build(Profile::Dev)?;
-    let mut tests = binaries::build_tests()?;
+    let mut tests = binaries::build_tests(&args.programs)?;
     tests.retain(|test| args.wants(test));
     ensure!(!tests.is_empty(), "no test program is called that");
     let built = remora.parent().context("remora is in no folder")?;
@@ -72,13 +72,12 @@ impl TestArgs {
         }
     }
 
+    /// Of those that were built: where programs are named, no other is.
     fn wants(&self, test: &TestProgram) -> bool {
-        let name = test.name.as_str();
-        let default = match self.node {
-            true => SUITES.contains(&name),
+        match self.node {
+            true => SUITES.contains(&test.name.as_str()),
             false => self.crates().iter().any(|of| test.folder.ends_with(of)),
-        };
-        default && (self.programs.is_empty() || self.programs.iter().any(|wanted| wanted == name))
+        }
     }
 }
 
@@ -92,8 +91,7 @@ fn on_crates(script: &mut String, built: &Path) -> Result<&'static str> {
 /// A node for the suites, started by xtask in the machine from programs that are built here. What follows them stops it.
 fn on_a_node(script: &mut String, built: &Path, target: &Path, systemd: bool) -> Result<&'static str> {
     const DIR: &str = "/var/tmp/remora-vm-node";
-    let programs = target.join("vm");
-    gather_programs(built, &programs)?;
+    let programs = gather_programs(built, target)?;
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     export(script, binaries::BUILT, &text(programs.clone()))?;
     export(script, "REMORA_REQUIRE_ROOT", "1")?;
@@ -106,18 +104,20 @@ fn on_a_node(script: &mut String, built: &Path, target: &Path, systemd: bool) ->
     Ok("\"$REMORA_TEST_XTASK\" node stop --dir \"$REMORA_TEST_NODE\" || failed=\"$failed stop\"")
 }
 
-fn export(script: &mut String, name: &str, value: &str) -> Result<()> {
+pub(super) fn export(script: &mut String, name: &str, value: &str) -> Result<()> {
     Ok(writeln!(script, "export {name}={}", quoted(value))?)
 }
 
-/// All that `xtask node` would build, in one folder.
-fn gather_programs(built: &Path, folder: &Path) -> Result<()> {
-    let demo = images::Programs::build(Profile::Dev, folder)?;
-    let own = std::env::current_exe()?;
-    let named = [("xtask", own), ("demo_images", demo.pusher), ("pause", demo.pause), ("httpd", demo.httpd)];
+/// All that `xtask node` and `xtask chaos` would build, in one folder below cargo's.
+pub(super) fn gather_programs(built: &Path, target: &Path) -> Result<PathBuf> {
+    let folder = target.join("vm");
+    let demo = images::Programs::build(Profile::Dev, &folder)?;
+    let (own, chaos) = (std::env::current_exe()?, binaries::build_test_program(Profile::Dev, "chaos")?);
+    let of_demo = [("demo_images", demo.pusher), ("pause", demo.pause), ("httpd", demo.httpd)];
+    let named = of_demo.into_iter().chain([("xtask", own), ("chaos", chaos)]);
     let built = ["remora", "remora-shim", "remora-create"].map(|name| (name, built.join(name)));
-    for (name, program) in named.into_iter().chain(built) {
+    for (name, program) in named.chain(built) {
         std::fs::copy(&program, folder.join(name)).with_context(|| format!("copying {}", program.display()))?;
     }
-    Ok(())
+    Ok(folder)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use remora_cri::{SLICE, slice_part};
 use remora_shim_protocol::{seal, unseal};
 use remora_sys::process::PidFd;
 use serde_json::Value;
@@ -17,6 +18,7 @@ const KILL: i32 = 9;
 pub(crate) struct Machine {
     pub(crate) remora: PathBuf,
     pub(crate) registry: String,
+    pub(crate) cgroup_driver: String,
     pub(crate) data: PathBuf,
     pub(crate) run: PathBuf,
     /// Outside the node's disk: what workloads say of themselves is kept whatever happens to it.
@@ -32,13 +34,13 @@ pub(crate) struct Process {
 
 impl Machine {
     /// By the variables that xtask sets for every command inside a node.
-    pub(crate) fn from_environment(remora: PathBuf, registry: String) -> Result<Machine> {
+    pub(crate) fn from_environment(remora: PathBuf, registry: String, cgroup_driver: String) -> Result<Machine> {
         let folder =
             |name: &str| std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set"));
         let (data, run) = (folder("REMORA_DATA_DIR")?, folder("REMORA_RUN_DIR")?);
         let marks = data.parent().context("the data folder has no parent")?.join("marks");
         fs::create_dir_all(&marks)?;
-        Ok(Machine { remora, registry, data, run, marks })
+        Ok(Machine { remora, registry, cgroup_driver, data, run, marks })
     }
 
     /// `remora up --detach`; returns when the node is ready.
@@ -46,6 +48,7 @@ impl Machine {
         let libexec = self.remora.parent().context("remora has no folder")?;
         let mut command = Command::new(&self.remora);
         command.args(["up", "--detach", "--mirror", &format!("*={}", self.registry), "--libexec-dir"]).arg(libexec);
+        command.args(["--cgroup-driver", &self.cgroup_driver]);
         self.said(command).await.map(drop)
     }
 
@@ -102,15 +105,22 @@ impl Machine {
         Ok(fs::read_to_string(self.data.join("node-id"))?.trim().to_owned())
     }
 
-    /// The node's own cgroup in every hierarchy.
+    /// The node's own cgroup in every hierarchy, whoever has made it.
     pub(crate) fn cgroups(&self) -> Result<Vec<PathBuf>> {
-        let name = format!("remora-{}", self.id()?);
         let root = Path::new("/sys/fs/cgroup");
-        let hierarchies = fs::read_dir(root)?.flatten().map(|entry| entry.path().join(&name));
+        let folders: Vec<PathBuf> = fs::read_dir(root)?.flatten().map(|entry| entry.path()).collect();
+        let names = [format!("remora-{}", self.id()?), self.slice()?];
+        let places = names
+            .iter()
+            .flat_map(|name| folders.iter().map(PathBuf::as_path).chain([root]).map(move |at| at.join(name)));
         // A hierarchy with two controllers has links to it beside it.
-        let all: BTreeSet<PathBuf> =
-            hierarchies.chain([root.join(&name)]).filter_map(|path| path.canonicalize().ok()).collect();
+        let all: BTreeSet<PathBuf> = places.filter_map(|path| path.canonicalize().ok()).collect();
         Ok(all.into_iter().filter(|path| path.is_dir()).collect())
+    }
+
+    /// The unit in which all others of the node are, where systemd makes its cgroups.
+    fn slice(&self) -> Result<String> {
+        Ok(format!("{}{SLICE}", slice_part(&format!("remora-{}", self.id()?))))
     }
 
     /// Ids of all containers that have a folder.
@@ -128,6 +138,12 @@ impl Machine {
         remora_sys::mount::unmount_below(&self.data.join("node"))?;
         remora_sys::mount::unmount_below(&self.data.join("containers"))?;
         fs::remove_dir_all(&self.run)?;
+        if self.cgroups()?.iter().any(|path| path.extension().is_some()) {
+            // Units that are not on the disk do not outlive a machine.
+            let mut stop = Command::new("systemctl");
+            stop.args(["stop", &self.slice()?]);
+            self.said(stop).await?;
+        }
         for cgroup in all_below(&self.cgroups()?) {
             fs::remove_dir(&cgroup).with_context(|| format!("removing {}", cgroup.display()))?;
         }

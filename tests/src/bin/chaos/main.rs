@@ -48,13 +48,16 @@ struct Arguments {
     /// The registry that stands in for all others.
     #[arg(long)]
     registry: String,
+    /// Who makes cgroups, as for `remora up`.
+    #[arg(long)]
+    cgroup_driver: String,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     show(&format!("seed {}, {} minutes", arguments.seed, arguments.minutes));
-    let machine = Machine::from_environment(arguments.remora, arguments.registry)?;
+    let machine = Machine::from_environment(arguments.remora, arguments.registry, arguments.cgroup_driver)?;
     let mut tally = Tally::default();
     let mut runner = Runner::new(machine).await?;
     let until = Instant::now() + Duration::from_secs_f64(arguments.minutes * 60.0);

@@ -127,13 +127,33 @@ fn disk(machine: &Machine) -> Result<Disk> {
 }
 
 fn sandbox(id: String, record: &Value, pinned: bool) -> SandboxView {
-    let cgroup = string(&record["cgroupParent"]);
+    let cgroup = plain(&string(&record["cgroupParent"]));
     let pod = cgroup.rsplit('/').next().unwrap_or_default();
     SandboxView {
         id,
         pod: pod.strip_prefix("pod").unwrap_or(pod).to_owned(),
         connected: !record["network"].is_null() && record["stopped"] != true && pinned,
     }
+}
+
+/// A cgroup's path as it is where systemd does not make it: `/remora_n.slice/remora_n-kubepods.slice/remora_n-kubepods-podu_1.slice` is
+/// `/remora-n/kubepods/podu-1`, and `…/remora_n-ID.scope/container` is `…/ID`.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut in_scope = false;
+    for part in path.split('/') {
+        let last = |name: &str| name.rsplit('-').next().unwrap_or_default().replace('_', "-");
+        match (part.strip_suffix(".slice"), part.strip_suffix(".scope")) {
+            _ if std::mem::take(&mut in_scope) => {}
+            (Some(slice), _) => parts.push(last(slice)),
+            (_, Some(scope)) => {
+                parts.push(last(scope));
+                in_scope = true;
+            }
+            _ => parts.push(part.to_owned()),
+        }
+    }
+    parts.join("/")
 }
 
 /// Containers of which a low-level runtime keeps anything. `remora-create` has a second file for each.
@@ -156,7 +176,9 @@ fn kernel(machine: &Machine) -> Result<Kernel> {
             let relative = path.strip_prefix(&own)?.display().to_string();
             // One that has just gone holds nothing.
             let processes = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines().count();
-            cgroups.push(CgroupView { path: relative, processes });
+            // Who holds a scope is seen with it.
+            let processes = if relative.ends_with(".scope/holder") { 0 } else { processes };
+            cgroups.push(CgroupView { path: plain(&relative), processes });
         }
     }
     Ok(Kernel {
@@ -166,4 +188,20 @@ fn kernel(machine: &Machine) -> Result<Kernel> {
         cgroups,
         interfaces: interfaces()?.into_iter().filter(|name| !name.starts_with("rmr")).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_seen_as_the_folder_that_it_stands_for() {
+        let check = |path: &str, expected: &str| assert_eq!(plain(path), expected);
+        check("kubepods/podu-1/ID", "kubepods/podu-1/ID");
+        let pod = "/remora_n.slice/remora_n-kubepods.slice/remora_n-kubepods-podu_1.slice";
+        check(pod, "/remora-n/kubepods/podu-1");
+        for (below, expected) in [("", ""), ("/holder", ""), ("/container", ""), ("/container/x", "/x")] {
+            check(&format!("{pod}/remora_n-ID.scope{below}"), &format!("/remora-n/kubepods/podu-1/ID{expected}"));
+        }
+    }
 }
