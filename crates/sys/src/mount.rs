@@ -119,6 +119,15 @@ pub fn read_only_view(path: &Path) -> Result<OwnedFd> {
     view().map_err(failed("make a read-only mount of", path.display()))
 }
 
+/// Whether nothing can be written where a path leads, be it for the mount's sake or for the file system's.
+///
+/// # Errors
+/// It leads nowhere.
+pub fn is_read_only(path: &Path) -> Result<bool> {
+    let found = rustix::fs::statvfs(path).map_err(failed("look at the file system of", path.display()))?;
+    Ok(found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
 /// Sets attributes of one mount; `user_namespace` is a descriptor where they name one, else 0.
 #[expect(unsafe_code, reason = "mount_setattr has no wrapper in rustix")]
 pub(crate) fn set_attributes(mount: &OwnedFd, set: u64, user_namespace: u64) -> io::Result<()> {

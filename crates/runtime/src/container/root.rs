@@ -124,7 +124,12 @@ impl Inner {
         let words = command(&draft.config, image).map_err(spec)?;
         let roots = tools::Roots { tools: &paths.tools(), root: &paths.rootfs() };
         let program = roots.locate(&words[0], &image.env)?;
-        let (config, image) = borrowed.adapt(&draft.config, image, program).map_err(spec)?;
+        let (mut config, image) = borrowed.adapt(&draft.config, image, program).map_err(spec)?;
+        if borrowed.live && remora_sys::mount::is_read_only(&paths.rootfs())? {
+            // It is mounted so already, but crun would make it writable again.
+            let linux = config.linux.get_or_insert_default();
+            linux.security_context.get_or_insert_default().readonly_rootfs = true;
+        }
         for place in borrowed.needed_places(&config) {
             if look_inside(&paths.rootfs(), &place)?.is_none() {
                 return Err(Error::Root(format!(
