@@ -8,6 +8,7 @@ else
     mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
     mount -t tmpfs -o mode=1777 shm /dev/shm
     mount -t mqueue mqueue /dev/mqueue
+    mount -t securityfs securityfs /sys/kernel/security
     # As systemd mounts it, and with the controllers that it enables; the job stands in a cgroup of its own, as a login session does.
     mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
     echo "+cpuset +cpu +io +memory +pids" > /sys/fs/cgroup/cgroup.subtree_control

@@ -68,9 +68,15 @@ pub enum SpecError {
         /// As asked for.
         path: String,
     },
-    /// An AppArmor profile was asked for by name.
+    /// An AppArmor profile was asked for where there is no AppArmor.
     #[error("apparmor is not supported by this host")]
     AppArmor,
+    /// The runtime's AppArmor profile was asked for, and could not be loaded.
+    #[error("the default apparmor profile cannot be loaded on this host: install apparmor_parser (package apparmor)")]
+    NoDefaultAppArmor,
+    /// An AppArmor profile was asked for by name that the kernel does not have.
+    #[error("apparmor profile {0:?} is not loaded on this host")]
+    AppArmorProfile(String),
     /// A profile reference that is none of the known forms.
     #[error("invalid seccomp profile {0:?}")]
     SeccompReference(String),

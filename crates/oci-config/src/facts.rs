@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Capabilities;
 
-use crate::{ResolvedUser, UserNamespace};
+use crate::{AppArmor, ResolvedUser, UserNamespace};
 
 /// The part of an image's configuration that a container inherits (OCI image spec, `config`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,8 +49,8 @@ pub struct Facts {
     pub hostname: String,
     /// What this host may hand out (its own bounding set).
     pub held_capabilities: Capabilities,
-    /// AppArmor is on.
-    pub apparmor: bool,
+    /// What AppArmor can do on this host.
+    pub apparmor: AppArmor,
     /// `oom_score_adj` cannot be set below this value, because CAP_SYS_RESOURCE is missing. None: any value can be set.
     pub oom_score_adj_floor: Option<i32>,
     /// Swap is accounted for (`memory.memsw.*` or `memory.swap.*` exist).

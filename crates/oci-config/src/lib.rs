@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apparmor;
 mod borrowed;
 mod capabilities;
 mod devices;
@@ -33,6 +34,7 @@ mod sysctl;
 mod user;
 mod user_namespace;
 
+pub use apparmor::{AppArmor, AskedAppArmor, DEFAULT_APPARMOR, default_apparmor};
 pub use borrowed::{BorrowedRoot, OWN_FILE_SYSTEMS, TOOLS, search_path};
 pub use capabilities::{capability_names, parse_capability_mask};
 pub use error::SpecError;

@@ -7,7 +7,9 @@ use remora_cri::{ContainerConfig, LinuxContainerResources, LinuxContainerSecurit
 
 use crate::capabilities::{self, Granted};
 use crate::devices::{self, Devices};
-use crate::{Facts, ImageConfig, SpecError, mounts, namespaces, process, resources, seccomp, security, user_namespace};
+use crate::{
+    Facts, ImageConfig, SpecError, apparmor, mounts, namespaces, process, resources, seccomp, security, user_namespace,
+};
 
 /// The version of the OCI runtime spec that both `runc` 1.1 and libcontainer know.
 pub(crate) const OCI_VERSION: &str = "1.0.2";
@@ -86,7 +88,7 @@ fn first_process(
 ) -> Result<Process, SpecError> {
     let mut process = process::process(request.container, request.image, granted, request.facts)?;
     process.set_no_new_privileges(Some(security.no_new_privs));
-    process.set_apparmor_profile(security::apparmor(security, request.facts.apparmor)?);
+    process.set_apparmor_profile(apparmor::apparmor(security, &request.facts.apparmor)?);
     process.set_oom_score_adj(resources::oom_score_adj(resources, request.facts.oom_score_adj_floor));
     Ok(process)
 }

@@ -98,7 +98,7 @@ fn facts() -> Facts {
             .expect("the test's own data is right")
             .into_iter()
             .collect(),
-        apparmor: false,
+        apparmor: remora_oci_config::AppArmor::Off,
         oom_score_adj_floor: Some(0),
         swap_controller: false,
         hugetlb_controller: false,

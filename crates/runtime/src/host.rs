@@ -17,7 +17,6 @@ pub(crate) struct Host {
     pub(crate) boot: String,
     pub(crate) cgroups: Layout,
     pub(crate) held_capabilities: Capabilities,
-    pub(crate) apparmor: bool,
     pub(crate) oom_score_adj_floor: Option<i32>,
     pub(crate) swap_controller: bool,
     pub(crate) hugetlb_controller: bool,
@@ -32,7 +31,6 @@ impl Host {
         Ok(Host {
             boot: read("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
             held_capabilities: held_capabilities()?,
-            apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
             oom_score_adj_floor: Some(lowest).filter(|&lowest| lowest > -1000),
             swap_controller: swap_controller(&cgroups),
             hugetlb_controller: has_controller(&cgroups, "hugetlb"),

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use remora_cri::{
     Capability, ContainerConfig, ContainerState, CreateContainerRequest, IDMapping, Int64Value, LinuxContainerConfig,
     LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, RunPodSandboxRequest, RuntimeService, StatusRequest, StopContainerRequest, UserNamespace,
-    annotations,
+    PodSandboxConfig, ProfileType, RunPodSandboxRequest, RuntimeService, SecurityProfile, StatusRequest,
+    StopContainerRequest, UserNamespace, annotations,
 };
 use remora_streaming::{ContainerStreams, ExecOptions, SessionEnd};
 use tokio::io::AsyncWriteExt;
@@ -75,6 +75,9 @@ fn capable(mut config: ContainerConfig, names: &[&str]) -> ContainerConfig {
     let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
     let add_capabilities = names.iter().map(|name| (*name).to_owned()).collect();
     security.capabilities = Some(Capability { add_capabilities, ..Default::default() });
+    // Capabilities alone: the default profile lets nobody mount.
+    let profile_type = ProfileType::Unconfined as i32;
+    security.apparmor = Some(SecurityProfile { profile_type, ..Default::default() });
     config
 }
 

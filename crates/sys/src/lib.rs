@@ -6,6 +6,7 @@
 
 mod error;
 
+pub mod apparmor;
 pub mod cgroup;
 pub mod file;
 pub mod inode;

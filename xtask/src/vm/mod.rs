@@ -41,7 +41,7 @@ pub(crate) enum VmTask {
 }
 
 /// What the machine is made of, and what only its tests use.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("qemu-system-x86", "the machine"),
     ("kmod", "finds the kernel's modules"),
     ("busybox-static", "the first programs that run"),
@@ -50,6 +50,7 @@ const PACKAGES: [(&str, &str); 8] = [
     ("util-linux", "setpriv, setsid"),
     ("systemd", "process 1 of the machines that have it"),
     ("dbus", "the bus on which systemd is asked"),
+    ("apparmor", "compiles AppArmor profiles"),
 ];
 
 pub(crate) fn run(task: VmTask) -> Result<ExitCode> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use oci_spec::runtime::Process;
 use remora_cri::{ContainerConfig, CreateContainerRequest, Mount, NamespaceMode, PodSandboxConfig};
 use remora_oci_config::{
-    Facts, Join, NamespacePaths, ResolvedUser, SandboxFiles, SpecRequest, container_spec, stop_signal,
+    AskedAppArmor, Facts, Join, NamespacePaths, ResolvedUser, SandboxFiles, SpecRequest, container_spec, stop_signal,
 };
 use remora_shim_protocol::{CgroupPaths, ShimConfig, StdioConfig};
 use remora_sys::process::PidFd;
@@ -151,7 +151,7 @@ impl Inner {
             files: draft.sandbox.files(),
             hostname: draft.sandbox.record().hostname.clone(),
             held_capabilities: self.host.held_capabilities.clone(),
-            apparmor: self.host.apparmor,
+            apparmor: facts::apparmor(&AskedAppArmor::of(&security))?,
             oom_score_adj_floor: self.host.oom_score_adj_floor,
             swap_controller: self.host.swap_controller,
             hugetlb_controller: self.host.hugetlb_controller,

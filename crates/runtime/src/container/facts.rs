@@ -7,8 +7,10 @@ use std::path::Path;
 
 use remora_cri::{ContainerConfig, Device};
 use remora_oci_config::{
-    Facts, HostDevice, HostDeviceKind, ImageConfig, ListedUser, ResolvedUser, resolve_user, user_query,
+    AppArmor, AskedAppArmor, DEFAULT_APPARMOR, Facts, HostDevice, HostDeviceKind, ImageConfig, ListedUser,
+    ResolvedUser, default_apparmor, resolve_user, user_query,
 };
+use remora_sys::apparmor;
 use remora_sys::users::resolve_in_rootfs;
 
 use super::create::Devices;
@@ -19,6 +21,20 @@ use crate::error::failed;
 const OWN: [&str; 5] = ["pts", "shm", "fd", "mqueue", "console"];
 /// How deep `/dev` is looked into.
 const MAX_DEPTH: usize = 4;
+
+/// What AppArmor can do for a container. The profile that Remora brings along is loaded when it is first needed, and again if somebody has taken it away.
+pub(super) fn apparmor(asked: &AskedAppArmor) -> Result<AppArmor, Error> {
+    if *asked == AskedAppArmor::Unconfined || !apparmor::is_enabled() {
+        return Ok(AppArmor::Off);
+    }
+    let loaded = apparmor::loaded_profiles()?;
+    let is_there = loaded.contains(DEFAULT_APPARMOR);
+    let parser = if asked.is_runtimes() && !is_there { apparmor::parser() } else { None };
+    if let Some(parser) = &parser {
+        apparmor::load(parser, &default_apparmor(apparmor::own_profile().as_deref()))?;
+    }
+    Ok(AppArmor::On { has_default: is_there || parser.is_some(), loaded })
+}
 
 /// Who the container's first process runs as.
 pub(super) fn user(
