@@ -11,7 +11,7 @@
 //!
 //! Every attempt has a connection of its own. It costs less than a millisecond, and there is none that breaks when the bus is started anew.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -79,7 +79,7 @@ pub(super) enum Wish<'a> {
 /// systemd refuses, or nobody answers.
 pub(super) async fn ask(wish: &Wish<'_>) -> Result<(), Error> {
     let answer = tokio::time::timeout(PATIENCE, until_answered(wish)).await;
-    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("not done within {PATIENCE:?}")).into());
+    let late = |_| Err(io::Error::new(ErrorKind::TimedOut, format!("not done within {PATIENCE:?}")).into());
     let (action, unit) = wish.words();
     answer.unwrap_or_else(late).map_err(|source| Error::Systemd {
         action,
@@ -132,9 +132,11 @@ enum Trouble {
 
 impl From<zbus::Error> for Trouble {
     fn from(error: zbus::Error) -> Self {
+        // There is no bus: nothing comes of asking again.
+        let is_none = |cause: &io::Error| [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&cause.kind());
         match &error {
             zbus::Error::MethodError(name, ..) if GONE.contains(&name.as_str()) => Trouble::Gone,
-            zbus::Error::InputOutput(_) => Trouble::NoBus,
+            zbus::Error::InputOutput(cause) if !is_none(cause) => Trouble::NoBus,
             _ => Trouble::Refused(error),
         }
     }
@@ -268,7 +270,7 @@ impl Systemd {
 
 /// Waits until systemd's name goes to another, or to nobody.
 async fn next_owner(changes: &mut MessageStream) -> Result<Option<OwnedUniqueName>, zbus::Error> {
-    let broken = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let broken = || io::Error::from(ErrorKind::UnexpectedEof);
     let change = changes.try_next().await?.ok_or_else(broken)?;
     let body = change.body();
     let (_, _, new): (&str, &str, &str) = body.deserialize()?;
@@ -292,7 +294,8 @@ mod tests {
         for name in GONE {
             check(answer(name), "Gone");
         }
-        check(io::Error::from(io::ErrorKind::BrokenPipe).into(), "NoBus");
+        check(io::Error::from(ErrorKind::BrokenPipe).into(), "NoBus");
+        check(io::Error::from(ErrorKind::NotFound).into(), "Refused");
         check(answer(EXISTS), "Refused");
         check(answer("org.freedesktop.DBus.Error.AccessDenied"), "Refused");
     }
