@@ -329,3 +329,21 @@ fn as_a_plugin_of_kubectl_and_offered_by_exec() {
         Ok(())
     });
 }
+
+#[test]
+fn a_session_is_recorded_and_played() {
+    with_clients("record", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let file = std::env::temp_dir().join(format!("remora-{}.cast", std::process::id()));
+        let mut terminal = remora.terminal(&format!("debug web -q --record={}", file.display()))?;
+        terminal.exp_string(PROMPT)?;
+        terminal.send_line("echo gr\u{fc}n; exit 2")?;
+        terminal.exp_eof()?;
+        let played = remora.run(&["play", "--speed=100", &file.display().to_string()])?;
+        let again = debug(remora, &["web", "--record", &file.display().to_string()], 2)?;
+        std::fs::remove_file(file)?;
+        ensure!(played.code == 0 && played.stdout.contains("\r\ngr\u{fc}n\r\n"), "{played:?}");
+        ensure!(again.stderr.contains("--record needs a terminal"), "{again:?}");
+        Ok(())
+    });
+}

@@ -12,6 +12,7 @@ pub mod control;
 mod error;
 pub mod kubeconfig;
 mod output;
+mod record;
 mod resource;
 mod table;
 mod terminal;
@@ -85,6 +86,8 @@ pub enum Command {
     Exec(commands::exec::ExecArgs),
     /// Add a tool container to a running pod and attach to it.
     Debug(Box<commands::debug::DebugArgs>),
+    /// Play what `debug --record` has written.
+    Play(commands::play::PlayArgs),
     /// Print a container's log.
     Logs(commands::logs::LogsArgs),
     /// Delete objects.
@@ -110,6 +113,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Get(args) => commands::get::run(cluster, args).await,
         Command::Exec(args) => commands::exec::run(cluster, args).await,
         Command::Debug(args) => commands::debug::run(cluster, *args).await,
+        Command::Play(args) => commands::play::run(args).await,
         Command::Logs(args) => commands::logs::run(cluster, args).await,
         Command::Delete(args) => commands::delete::run(cluster, args).await,
         Command::Version(args) => commands::version::run(cluster, &args).await,

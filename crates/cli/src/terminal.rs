@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::CommandError;
 use crate::output::{print_note, print_raw};
+use crate::record::Recorder;
 
 /// How long the rest of a broken connection may take to be shown.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -63,7 +64,7 @@ pub(crate) fn wanted(tty: bool) -> bool {
 
 /// Relays until the process ends, then gives its exit status.
 pub(crate) async fn relay(process: AttachedProcess, tty: bool) -> Result<ExitCode, CommandError> {
-    exit_code(relay_once(process, tty, &mut Input::new()).await?)
+    exit_code(relay_once(process, tty, &mut Input::new(), None).await?)
 }
 
 /// Relays until the connection ends. No status means that it broke off.
@@ -71,6 +72,7 @@ pub(crate) async fn relay_once(
     mut process: AttachedProcess,
     tty: bool,
     input: &mut Input,
+    recorder: Option<&mut Recorder>,
 ) -> Result<Option<Status>, CommandError> {
     let raw = RawMode::enter(tty)?;
     let status = process.take_status();
@@ -84,8 +86,9 @@ pub(crate) async fn relay_once(
     let resizes = sizes.map(|sizes| tokio::spawn(report_sizes(sizes)));
     let stdin = process.stdin();
     let (output, errors) = (process.stdout(), process.stderr());
-    let outputs =
-        async { tokio::try_join!(receive(output, tokio::io::stdout()), receive(errors, tokio::io::stderr())) };
+    let outputs = async {
+        tokio::try_join!(receive(output, tokio::io::stdout(), recorder), receive(errors, tokio::io::stderr(), None))
+    };
     let (mut status, mut outputs) = (std::pin::pin!(status), std::pin::pin!(outputs));
     let status = tokio::select! {
         // The end of output ends the session: what is typed after it has nobody to read it.
@@ -182,11 +185,25 @@ impl Drop for RawMode {
     }
 }
 
-async fn receive(from: Option<impl AsyncRead + Unpin>, mut to: impl AsyncWrite + Unpin) -> Result<(), CommandError> {
+async fn receive(
+    from: Option<impl AsyncRead + Unpin>,
+    mut to: impl AsyncWrite + Unpin,
+    mut recorder: Option<&mut Recorder>,
+) -> Result<(), CommandError> {
     let Some(mut from) = from else { return Ok(()) };
-    let copied = tokio::io::copy(&mut from, &mut to).await;
-    copied.map_err(|error| CommandError::caused("writing output", &error))?;
-    to.flush().await.map_err(|error| CommandError::caused("writing output", &error))
+    let failed = |error: std::io::Error| CommandError::caused("writing output", &error);
+    let mut buffer = vec![0; 8 << 10];
+    loop {
+        let read = from.read(&mut buffer).await.map_err(failed)?;
+        if read == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..read]).await.map_err(failed)?;
+        to.flush().await.map_err(failed)?;
+        if let Some(recorder) = &mut recorder {
+            recorder.output(&buffer[..read]);
+        }
+    }
 }
 
 async fn report_sizes(mut sizes: futures::channel::mpsc::Sender<TerminalSize>) {

@@ -27,6 +27,7 @@ mod report;
 mod request;
 mod session;
 mod sessions;
+pub mod transcript;
 mod wait;
 
 pub use choose::{DEFAULT_IMAGE, Image, ImageChoice, default_container, image, images_of};

@@ -9,6 +9,7 @@ pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod kubeconfig;
 pub(crate) mod logs;
+pub(crate) mod play;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod up;
@@ -20,4 +21,9 @@ pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("give NAME=VALUE".to_owned()),
     }
+}
+
+/// A duration as Go writes it.
+pub(crate) fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    remora_debug::duration(text).ok_or_else(|| "give a duration above 0, such as 90s, 30m or 1h30m".to_owned())
 }

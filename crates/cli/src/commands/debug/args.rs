@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::plan::Output;
 use super::sessions::Action;
 use crate::CommandError;
-use crate::commands::parse_variable;
+use crate::commands::{parse_duration, parse_variable};
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -117,6 +117,9 @@ pub struct DebugArgs {
     /// Join a session of yours that runs and is of the same shape, if there is one, instead of adding one more entry to the pod.
     #[arg(long)]
     pub(super) reuse: bool,
+    /// Write what the terminal shows to this file, in asciicast v2; `remora play` plays it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
     /// Give up if it does not run after so long, such as 90s or 5m [default: as long as there is hope].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
@@ -234,6 +237,9 @@ impl DebugArgs {
             let why = "you must specify --container or create a new container using --image in order to attach.";
             return Err(CommandError::usage(why));
         }
+        if self.record.is_some() && !(tty && attach) {
+            return Err(CommandError::usage("--record needs a terminal: there is nothing else to show"));
+        }
         Ok(DebugRequest {
             image: self.image.clone(),
             name: self.container.clone(),
@@ -346,10 +352,6 @@ fn parse_user(text: &str) -> Result<User, String> {
         Some((uid, gid)) => Ok(User { uid: number(uid)?, gid: Some(number(gid)?) }),
         None => Ok(User { uid: number(text)?, gid: None }),
     }
-}
-
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    remora_debug::duration(text).ok_or_else(|| "give a duration above 0, such as 90s, 30m or 1h30m".to_owned())
 }
 
 fn read_custom(path: &std::path::Path) -> Result<Value, CommandError> {

@@ -25,6 +25,8 @@ use self::facts::Known;
 use self::find::Subject;
 use self::talk::Talk;
 use crate::cluster::Cluster;
+use crate::output::print_note;
+use crate::record::Recorder;
 use crate::terminal::{self, Input};
 use crate::{ClusterArgs, CommandError, Kind};
 
@@ -41,6 +43,10 @@ pub(crate) async fn run(cluster: &ClusterArgs, mut args: DebugArgs) -> Result<Ex
     let talk = Talk { quiet: args.quiet };
     let copy = args.copy()?;
     let request = args.request(terminals)?;
+    // An entry stays for good: a transcript that cannot be is told before there is one.
+    if let Some(file) = args.record.as_deref().filter(|file| file.exists()) {
+        return Err(CommandError::usage(format_args!("--record: {} is there already", file.display())));
+    }
     if args.lacks_terminal(terminals) {
         talk.note("Unable to use a TTY - input is not a terminal or the right kind of file");
     }
@@ -140,7 +146,15 @@ async fn follow(
         talk.note("If you don't see a command prompt, try pressing enter.");
     }
     match session.ready(pod, args.timeout, |line| talk.note(line)).await? {
-        Progress::Running if request.stdin => converse(session, true, request.tty, talk).await,
+        Progress::Running if request.stdin => {
+            let title = format!("remora debug, container {}", session.container());
+            let mut recorder = args.record.as_deref().map(|path| Recorder::begin(path, &title)).transpose()?;
+            let ended = converse(session, true, request.tty, talk, recorder.as_mut()).await;
+            if let Some(error) = recorder.as_ref().and_then(Recorder::failure) {
+                print_note(format_args!("the transcript is not whole: {error}"));
+            }
+            ended
+        }
         // A tool that nobody types to is read from its log: there the first byte is, too.
         Progress::Running | Progress::Terminated(_) => {
             terminal::print_log(session.log().await?).await?;
@@ -154,13 +168,19 @@ async fn follow(
 }
 
 /// Relays until the tool has ended. A connection that breaks off is made again: the tool has not noticed.
-async fn converse(session: &Session, stdin: bool, tty: bool, talk: Talk) -> Result<ExitCode, CommandError> {
+async fn converse(
+    session: &Session,
+    stdin: bool,
+    tty: bool,
+    talk: Talk,
+    mut recorder: Option<&mut Recorder>,
+) -> Result<ExitCode, CommandError> {
     let mut input = Input::new();
     let mut pause = FIRST_PAUSE;
     loop {
         match session.attach(stdin, tty).await {
             Ok(process) => {
-                if terminal::relay_once(process, tty, &mut input).await?.is_some() {
+                if terminal::relay_once(process, tty, &mut input, recorder.as_deref_mut()).await?.is_some() {
                     return Ok(exit_code(session.exit_code().await?));
                 }
                 pause = FIRST_PAUSE;

@@ -137,7 +137,7 @@ async fn attach(cluster: &Cluster, args: &SessionArgs) -> Result<ExitCode, Comma
     if tty {
         talk.note("If you don't see a command prompt, try pressing enter.");
     }
-    super::converse(&session, row.stdin, tty, talk).await
+    super::converse(&session, row.stdin, tty, talk, None).await
 }
 
 async fn stop(cluster: &Cluster, args: &SessionArgs) -> Result<ExitCode, CommandError> {
