@@ -66,7 +66,7 @@ fn pod_security(rest: &str, container: &str, namespace: &str) -> Refusal {
     let (level, why) = rest.split_once(": ").unwrap_or((rest, ""));
     let level = level.trim_matches('"').to_owned();
     let remedy = if why.contains("container") && !why.contains(&format!("\"{container}\"")) {
-        "what the pod has already offends, so nothing is admitted to it any more: debug a copy (--copy-to), or recreate the pod".to_owned()
+        "what the pod has already offends, so nothing is admitted to it any more: recreate the pod as the level demands, or ease the level".to_owned()
     } else {
         let allows = if why.contains("SYS_PTRACE") || why.contains("capabilities.add") || why.contains("privileged") {
             "privileged"
@@ -119,7 +119,7 @@ mod tests {
             &format!("pods \"web\" is forbidden: violates PodSecurity \"restricted:v1.30\": {other}"),
             Refuser::PodSecurity("restricted:v1.30".into()),
             other,
-            "what the pod has already offends, so nothing is admitted to it any more: debug a copy (--copy-to), or recreate the pod",
+            "what the pod has already offends, so nothing is admitted to it any more: recreate the pod as the level demands, or ease the level",
             true,
         );
         check(
