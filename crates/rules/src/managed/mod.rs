@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use remora_model::Kind;
 use remora_model::canonical::canonicalize;
 use remora_model::schema::{Type, type_of};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::entries::{Entries, Manager, Operation};
 use self::set::Set;
@@ -136,21 +136,16 @@ fn put_managers(object: &mut Value, entries: Entries) {
 pub fn differs_in_times_only(old: &Value, new: &Value) -> bool {
     let managers = |object| list(object, &["metadata", "managedFields"]);
     let (before, after) = (managers(old), managers(new));
-    let same = |a: &Value, b: &Value| {
-        let members = |entry: &Value| entry.as_object().map(|m| m.iter().filter(|(k, _)| *k != "time").count());
-        members(a) == members(b)
-            && a.as_object().is_some_and(|m| m.iter().all(|(name, value)| name == "time" || b.get(name) == Some(value)))
-    };
-    let same_members = |old: &Value, new: &Value, but: &str| match (old.as_object(), new.as_object()) {
-        (Some(old), Some(new)) => {
-            let rest = |of: &serde_json::Map<String, Value>| of.keys().filter(|name| *name != but).count();
-            rest(old) == rest(new) && old.iter().all(|(name, value)| name == but || new.get(name) == Some(value))
-        }
-        _ => old == new,
-    };
     before.len() == after.len()
         // Times order entries, so that they may have changed places.
-        && before.iter().all(|a| after.iter().any(|b| same(a, b)))
-        && same_members(at(old, &["metadata"]), at(new, &["metadata"]), "managedFields")
-        && same_members(old, new, "metadata")
+        && before.iter().all(|a| after.iter().any(|b| are_equal_but(a, b, "time")))
+        && are_equal_but(at(old, &["metadata"]), at(new, &["metadata"]), "managedFields")
+        && are_equal_but(old, new, "metadata")
+}
+
+/// Whether two objects have the same members, that of one name aside.
+fn are_equal_but(a: &Value, b: &Value, but: &str) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let count = |of: &Map<String, Value>| of.len() - usize::from(of.contains_key(but));
+    count(a) == count(b) && a.iter().all(|(name, value)| name == but || b.get(name) == Some(value))
 }

@@ -232,9 +232,8 @@ fn merge_items(form: Form<'_>, live: &[Value], applied: &[Value]) -> Vec<Value> 
     let mut out = Vec::with_capacity(live.len() + applied.len());
     for (step, value) in applied_steps.iter().zip(applied) {
         // Live items come first as far as they stand before the next one that both lists have; others that both have come later.
-        while let Some((_, item)) = rest.next_if(|(at, _)| Some(at) != shared.peek()) {
-            let at = form.step(0, item);
-            if !in_applied.contains(&at) {
+        while let Some((at, item)) = rest.next_if(|(at, _)| Some(at) != shared.peek()) {
+            if !in_applied.contains(at) {
                 out.push(item.clone());
             }
         }
