@@ -99,7 +99,10 @@ fn applies_on_either_side_follow_each_other() {
         let (one, two) = (manifest(kubectl, "one", &pod("a"))?, manifest(kubectl, "two", &pod("b"))?);
         ensure!(kubectl.ok(&format!("apply -f {one}"))? == "pod/web created\n");
         kubectl.ok("wait --for=condition=Ready pod/web --timeout=60s")?;
-        // The node writes the status meanwhile: nobody's conflict.
+        // The node writes the status meanwhile, in its own name: nobody's conflict.
+        let managers =
+            kubectl.ok("get pod web -o jsonpath={.metadata.managedFields[*].manager} --show-managed-fields")?;
+        ensure!(managers == "kubectl-client-side-apply kubelet", "{managers}");
         ensure!(kubectl.ok(&format!("apply --server-side -f {two}"))? == "pod/web serverside-applied\n");
         ensure!(kubectl.ok("get pod web -o jsonpath={.metadata.labels.app}")? == "b");
         ensure!(kubectl.ok(&format!("apply -f {one}"))? == "pod/web configured\n");

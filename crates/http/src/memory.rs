@@ -25,8 +25,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
+use http::header::USER_AGENT;
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy;
@@ -95,7 +96,7 @@ impl MemoryConnector {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        MemoryClient { client: legacy::Client::builder(TokioExecutor::new()).build(self) }
+        MemoryClient { client: legacy::Client::builder(TokioExecutor::new()).build(self), agent: None }
     }
 
     /// A new connection. `ConnectionRefused` if the server is gone.
@@ -177,11 +178,20 @@ impl Write for MemoryStream {
 #[derive(Debug)]
 pub struct MemoryClient<B> {
     client: legacy::Client<MemoryConnector, B>,
+    agent: Option<HeaderValue>,
+}
+
+impl<B> MemoryClient<B> {
+    /// The same client, which says in its `User-Agent` what it is: API servers call the manager of what it writes so.
+    #[must_use]
+    pub fn named(self, agent: &'static str) -> Self {
+        Self { agent: Some(HeaderValue::from_static(agent)), ..self }
+    }
 }
 
 impl<B> Clone for MemoryClient<B> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone() }
+        Self { client: self.client.clone(), agent: self.agent.clone() }
     }
 }
 
@@ -205,6 +215,9 @@ where
         parts.authority = Some(AUTHORITY);
         // A URI without a path is the only one that cannot be made; the client then refuses the empty one.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        if let Some(agent) = &self.agent {
+            request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
+        }
         self.client.request(request)
     }
 }

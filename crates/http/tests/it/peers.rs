@@ -28,6 +28,27 @@ async fn a_client_certificate_names_user_and_group_over_http1_and_http2() {
 }
 
 #[tokio::test]
+async fn a_client_in_this_process_says_what_it_is_called_unless_it_says_more() {
+    let world = World::start(async |request: Request<Body>, _: Arc<Connection>| {
+        let agent = request.headers().get("user-agent").map(|agent| agent.to_str().unwrap().to_owned());
+        Response::new(body::full(agent.unwrap_or_default()))
+    })
+    .await;
+    let client = || world.memory.connector(User::default()).client::<Body>();
+    for (mut client, own, expected) in [
+        (client().named("kubelet"), None, "kubelet"),
+        (client().named("kubelet"), Some("k/1"), "k/1"),
+        (client(), None, ""),
+    ] {
+        let mut request = Request::get("/").body(body::empty()).unwrap();
+        if let Some(own) = own {
+            request.headers_mut().insert("user-agent", own.parse().unwrap());
+        }
+        assert_eq!(text(client.call(request).await.unwrap()).await, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_client_certificate_of_another_authority_is_refused() {
     let world = World::start(who).await;
     let (_folder, other) = pki();

@@ -77,19 +77,21 @@ impl Api {
 
     /// A client with every right, as kube-apiserver's own loopback client has.
     pub(crate) fn loopback_client(&self) -> kube::Client {
-        self.client("system:apiserver", &["system:masters", "system:authenticated"])
+        self.client("kube-apiserver", "system:apiserver", &["system:masters", "system:authenticated"])
     }
 
     /// The node agent's client.
     pub(crate) fn node_client(&self, name: &str) -> kube::Client {
-        self.client(&format!("system:node:{name}"), &["system:nodes", "system:authenticated"])
+        self.client("kubelet", &format!("system:node:{name}"), &["system:nodes", "system:authenticated"])
     }
 
     /// The clients of scheduler and controllers, each with its own account.
     pub(crate) fn controller_clients(&self) -> Clients {
         Clients::connect(|account: Account| {
             let groups: Vec<&str> = account.groups.iter().copied().chain(["system:authenticated"]).collect();
-            self.client(account.user, &groups)
+            let is_scheduler = account.user == "system:kube-scheduler";
+            let agent = if is_scheduler { "kube-scheduler" } else { "kube-controller-manager" };
+            self.client(agent, account.user, &groups)
         })
     }
 
@@ -98,9 +100,11 @@ impl Api {
         &self.authority_pem
     }
 
-    fn client(&self, name: &str, groups: &[&str]) -> kube::Client {
+    /// `agent` is what upstream's part of the same task calls itself: it is the manager of what this one writes.
+    fn client(&self, agent: &'static str, name: &str, groups: &[&str]) -> kube::Client {
         let user = User::new(name, groups.iter().copied());
-        kube::Client::new(self.connectors.connector(user).client::<kube::client::Body>(), "default")
+        let client = self.connectors.connector(user).client::<kube::client::Body>().named(agent);
+        kube::Client::new(client, "default")
     }
 
     /// From now on, exec, attach and logs of pods on this node are answered.
