@@ -37,7 +37,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "PROGRAM")]
     pub oci_runtime: Option<PathBuf>,
     /// Who makes cgroups: Remora itself (cgroupfs), or systemd, which then has a slice for each pod and a scope for each container.
-    #[arg(long, value_name = "DRIVER", default_value = "cgroupfs")]
+    #[arg(long, value_name = "DRIVER", default_value = "auto")]
     pub cgroup_driver: CgroupDriverArg,
     /// Where `remora-shim` and `remora-create` are [default: beside this program].
     #[arg(long, value_name = "DIR", env = "REMORA_LIBEXEC_DIR")]
