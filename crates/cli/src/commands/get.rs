@@ -35,6 +35,9 @@ pub struct GetArgs {
     /// No line of headers.
     #[arg(long)]
     no_headers: bool,
+    /// In JSON and YAML, who manages which field.
+    #[arg(long)]
+    show_managed_fields: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,7 +59,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: GetArgs) -> Result<ExitCode
     }
     match args.output {
         None | Some(Output::Wide) => tables(&cluster, &args, &paths).await?,
-        Some(output) => objects(&cluster, output, &resource, &paths).await?,
+        Some(output) => objects(&cluster, &args, output, &resource, &paths).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -203,9 +206,18 @@ fn text(value: &Value) -> String {
     }
 }
 
-async fn objects(cluster: &Cluster, output: Output, resource: &Resource, paths: &[String]) -> Result<(), CommandError> {
+async fn objects(
+    cluster: &Cluster,
+    args: &GetArgs,
+    output: Output,
+    resource: &Resource,
+    paths: &[String],
+) -> Result<(), CommandError> {
     for (i, path) in paths.iter().enumerate() {
-        let object: Value = cluster.client.request(request(path, "application/json")?).await?;
+        let mut object: Value = cluster.client.request(request(path, "application/json")?).await?;
+        if !args.show_managed_fields {
+            hide_managed_fields(&mut object);
+        }
         match output {
             Output::Name => names(resource, &object).iter().for_each(print_line),
             Output::Json => print_line(format_args!("{object:#}")),
@@ -218,6 +230,14 @@ async fn objects(cluster: &Cluster, output: Output, resource: &Resource, paths: 
         }
     }
     Ok(())
+}
+
+/// Of an object, or of each of a list: as kubectl does since 1.21, for they are longer than all the rest.
+fn hide_managed_fields(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    object.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten().for_each(hide_managed_fields);
 }
 
 fn names(resource: &Resource, object: &Value) -> Vec<String> {
@@ -233,6 +253,23 @@ fn names(resource: &Resource, object: &Value) -> Vec<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn managed_fields_are_hidden_in_objects_and_in_lists() {
+        let object = |managed: bool| {
+            let mut object = json!({"metadata": {"name": "web"}, "spec": {"managedFields": "somebody's own"}});
+            if managed {
+                object["metadata"]["managedFields"] = json!([{"manager": "kubelet"}]);
+            }
+            object
+        };
+        let mut list = json!({"metadata": {"resourceVersion": "1"}, "items": [object(true), object(false)]});
+        hide_managed_fields(&mut list);
+        assert_eq!(list, json!({"metadata": {"resourceVersion": "1"}, "items": [object(false), object(false)]}));
+        let mut one = object(true);
+        hide_managed_fields(&mut one);
+        assert_eq!(one, object(false));
+    }
 
     #[test]
     fn selectors_are_escaped() {
