@@ -189,16 +189,19 @@ async fn after_a_power_cut_only_what_is_on_the_disk_counts() {
     assert_eq!(test.layer_count(), 1, "a layer that may be incomplete is not taken for whole");
 }
 
-#[tokio::test]
-async fn damaged_books_are_set_aside_and_their_copy_takes_their_place() {
-    let Some(()) = need_root() else { return };
+async fn closed_store_with_x() -> (tempfile::TempDir, StoreConfig) {
     let test = TestStore::new().await;
     test.import(docker_archive("x", &[Layer::new().file("a", "").bytes()])).await.unwrap();
     let config = store_config(&test);
+    (test.folder, config)
+}
+
+#[tokio::test]
+async fn damaged_books_are_set_aside_and_their_copy_takes_their_place() {
+    let Some(()) = need_root() else { return };
+    let (folder, config) = closed_store_with_x().await;
     let (books, copy) = (config.root.join("images.json"), config.root.join("copy-images.json"));
     let whole = fs::read_to_string(&books).unwrap();
-    let TestStore { folder, store } = test;
-    drop(store);
     // The third still parses.
     for damage in ["", "{", &whole.replace(":latest", ":latesu")] {
         assert_ne!(damage, whole);
@@ -222,11 +225,7 @@ async fn damaged_books_are_set_aside_and_their_copy_takes_their_place() {
 #[tokio::test]
 async fn books_that_are_spoiled_twice_or_of_another_time_are_refused_and_left_alone() {
     let Some(()) = need_root() else { return };
-    let test = TestStore::new().await;
-    test.import(docker_archive("x", &[Layer::new().file("a", "").bytes()])).await.unwrap();
-    let config = store_config(&test);
-    let TestStore { folder, store } = test;
-    drop(store);
+    let (folder, config) = closed_store_with_x().await;
     for (text, expected) in [
         ("{", "is damaged, as is its copy"),
         ("{\"version\": 2, \"images\": []}", "move both away to start without images"),
@@ -246,11 +245,7 @@ async fn books_that_are_spoiled_twice_or_of_another_time_are_refused_and_left_al
 #[tokio::test]
 async fn books_of_the_first_form_are_read() {
     let Some(()) = need_root() else { return };
-    let test = TestStore::new().await;
-    test.import(docker_archive("x", &[Layer::new().file("a", "").bytes()])).await.unwrap();
-    let config = store_config(&test);
-    let TestStore { folder, store } = test;
-    drop(store);
+    let (folder, config) = closed_store_with_x().await;
     let now: serde_json::Value = serde_json::from_slice(&fs::read(config.root.join("images.json")).unwrap()).unwrap();
     let first = serde_json::json!({"version": 1, "images": now["images"]});
     fs::write(config.root.join("images.json"), first.to_string()).unwrap();
