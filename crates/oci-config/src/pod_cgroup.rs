@@ -42,6 +42,16 @@ pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVers
     files
 }
 
+/// What the cgroup of a QoS class is written, from its pods' shares: their sum counts, beside pods of other classes, and those that ask for nothing
+/// have together what one of them has.
+///
+/// Source: kubernetes `pkg/kubelet/cm/qos_container_manager_linux.go`.
+pub fn class_cgroup_files(shares: impl IntoIterator<Item = i64>, version: CgroupVersion) -> Vec<CgroupFile> {
+    let asked: i64 = shares.into_iter().filter(|shares| *shares > MIN_SHARES).sum();
+    let resources = LinuxContainerResources { cpu_shares: asked.max(MIN_SHARES), ..Default::default() };
+    pod_cgroup_files(&resources, version)
+}
+
 /// The same as properties of a systemd unit (systemd.resource-control(5)), and what is no property. All of them are D-Bus's `t`.
 ///
 /// systemd writes the files of its units from their properties, at every `daemon-reload` anew: what is only in a file does not stay there.
@@ -134,6 +144,20 @@ mod tests {
             &[("cpu.weight", "39"), ("cpu.max", "50000 100000"), ("memory.max", "64"), ("pids.max", "7")],
         );
         check(&LinuxContainerResources::default(), CgroupVersion::V1, &[]);
+    }
+
+    #[test]
+    fn a_class_weighs_what_its_pods_have_asked_for() {
+        let check = |shares: &[i64], v1: &str, v2: &str| {
+            let files = |version| class_cgroup_files(shares.iter().copied(), version);
+            assert_eq!(files(CgroupVersion::V1), [("cpu.shares", v1.to_owned())], "{shares:?}");
+            assert_eq!(files(CgroupVersion::V2), [(CPU_WEIGHT, v2.to_owned())], "{shares:?}");
+        };
+        check(&[], "2", "1");
+        check(&[2, 2, 2], "2", "1");
+        check(&[0, 2], "2", "1");
+        check(&[512, 2, 512], "1024", "39");
+        check(&[262_144, 262_144], "262144", "10000");
     }
 
     #[test]

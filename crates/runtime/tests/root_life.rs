@@ -287,6 +287,33 @@ fn limits_of_pod_and_container_are_the_kernels_and_seen_from_inside() {
 }
 
 #[test]
+fn a_qos_class_weighs_what_its_pods_have_asked_for() {
+    on_each("QoS classes", |world| async move {
+        let start = async |name: &str, class: &str, cpu_shares| {
+            let mut config = world.sandbox_config(name);
+            let linux = config.linux.get_or_insert_default();
+            linux.resources = Some(LinuxContainerResources { cpu_shares, ..Default::default() });
+            linux.cgroup_parent = linux.cgroup_parent.replace("kubepods/", &format!("kubepods/{class}/"));
+            world.sandbox_with(config).await
+        };
+        let check = |class: &str, v1: &str, v2: &str| {
+            let weight = world.cgroup_value(&format!("kubepods/{class}"), &["cpu.weight", "cpu.shares"]);
+            assert!([v1, v2].contains(&weight.as_str()), "{class}: {weight}");
+        };
+        let first = start("one", "burstable", 512).await;
+        check("burstable", "512", "20");
+        start("two", "burstable", 1024).await;
+        check("burstable", "1536", "59");
+        start("three", "besteffort", 2).await;
+        start("four", "besteffort", 2).await;
+        check("besteffort", "2", "1");
+        world.remove_sandbox(&first).await;
+        check("burstable", "1024", "39");
+        world
+    });
+}
+
+#[test]
 fn a_privileged_container_may_mount() {
     on_each("privileged", |mut world| async move {
         let sandbox = world.sandbox("web").await;

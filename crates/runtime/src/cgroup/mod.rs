@@ -8,6 +8,7 @@
 //!
 //! A low-level runtime need not know of systemd: see `docs/decisions/0016-systemd-cgroup-driver.md`.
 
+mod class;
 mod holder;
 mod manager;
 mod names;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use remora_cri::{CgroupDriver, LinuxContainerResources};
-use remora_oci_config::{pod_cgroup_files, unit_properties};
+use remora_oci_config::{CgroupFile, pod_cgroup_files, unit_properties};
 use remora_sys::cgroup::{Layout, has_processes};
 
 use self::holder::Holder;
@@ -85,7 +86,12 @@ impl Inner {
         about: &str,
         limits: Option<&LinuxContainerResources>,
     ) -> Result<(), Error> {
-        let mut files = limits.map(|limits| pod_cgroup_files(limits, self.host.cgroup_version())).unwrap_or_default();
+        let files = limits.map(|limits| pod_cgroup_files(limits, self.host.cgroup_version())).unwrap_or_default();
+        self.limit(cgroup, about, files).await
+    }
+
+    /// Makes a cgroup that others lie in, unless it is there, and writes its files.
+    async fn limit(self: &Arc<Self>, cgroup: &Path, about: &str, mut files: Vec<CgroupFile>) -> Result<(), Error> {
         let unit = names::unit(cgroup);
         if let Some(unit) = unit {
             let (properties, rest) = unit_properties(files);

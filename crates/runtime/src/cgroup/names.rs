@@ -44,6 +44,14 @@ pub(crate) fn container(pod: &Path, id: &str) -> PathBuf {
     }
 }
 
+/// The cgroup of a pod's QoS class, as kubelets name them; none for a pod in none (or guaranteed: those have no class above them).
+pub(crate) fn class(pod: &Path) -> Option<&Path> {
+    let class = pod.parent()?;
+    let name = name_of(class)?;
+    let last = name.strip_suffix(SLICE).map_or(name, |slice| slice.rsplit('-').next().unwrap_or(slice));
+    ["burstable", "besteffort"].contains(&last).then_some(class)
+}
+
 /// Where the holder of a scope is.
 pub(crate) fn holder(scope: &Path) -> PathBuf {
     scope.join(HOLDER)
@@ -124,6 +132,20 @@ mod tests {
         check("remora-n", "/remora-n/s1");
         check("", "/remora-n/s1");
         check("/", "/remora-n/s1");
+    }
+
+    #[test]
+    fn a_pods_class_is_above_it() {
+        let check = |driver, asked, expected: Option<&str>| {
+            let pod = pod(driver, "n-1", asked, "s1");
+            assert_eq!(class(&pod).and_then(name_of), expected, "{asked}");
+        };
+        check(Cgroupfs, "kubepods/burstable/podu", Some("burstable"));
+        check(Cgroupfs, "kubepods/besteffort/podu", Some("besteffort"));
+        check(Cgroupfs, "kubepods/podu", None);
+        check(Cgroupfs, "", None);
+        check(Systemd, "kubepods/burstable/podu", Some("n_1-kubepods-burstable.slice"));
+        check(Systemd, "kubepods/podu", None);
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl Inner {
                 self.table.add_sandbox(sandbox.clone());
                 guard.keep();
                 self.watch_pause(&sandbox);
+                self.weigh_class_of(sandbox.record().cgroup_parent.as_ref()).await;
                 Ok(sandbox)
             }
             Err(error) => {

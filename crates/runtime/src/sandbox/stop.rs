@@ -46,6 +46,7 @@ impl Inner {
             tracing::error!(sandbox = sandbox.id(), error, "the end of a sandbox could not be written down");
         }
         sandbox.set_state(SandboxState::Stopped);
+        self.weigh_class_of(sandbox.record().cgroup_parent.as_ref()).await;
         Ok(())
     }
 
