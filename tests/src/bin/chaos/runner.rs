@@ -206,8 +206,7 @@ impl Runner {
                 for (expected, previous) in [(now, false), (before, true)] {
                     let Some(expected) = expected else { continue };
                     let verdict = self.log(pod, name, previous, &expected).await;
-                    if previous && self.has_restarted(pod, name, container).await {
-                        // Another run is the previous one by now.
+                    if previous && self.has_another_last_run(pod, name, container).await {
                         continue;
                     }
                     if let Err(why) = verdict {
@@ -236,11 +235,12 @@ impl Runner {
         }
     }
 
-    /// Whether a container has begun anew since it was looked at. One of which nothing can be learned has not.
-    async fn has_restarted(&self, pod: &str, container: &str, before: &ContainerView) -> bool {
+    /// Whether another run is the previous one since it was looked at: an end becomes that while the container waits to begin anew, and keeps its id
+    /// meanwhile. One of which nothing can be learned has the same.
+    async fn has_another_last_run(&self, pod: &str, container: &str, before: &ContainerView) -> bool {
         let Ok(now) = self.pods.get(pod).await else { return false };
         let now = serde_json::to_value(now).map(|pod| view(&pod)).unwrap_or_default();
-        now.containers.get(container).is_some_and(|now| now.id != before.id)
+        now.containers.get(container).is_some_and(|now| now.last != before.last)
     }
 
     /// The number that a counter has last printed.
