@@ -68,9 +68,10 @@ fn which_attempt(view: &View, at: &PodContainer, previous: bool) -> Result<Attem
     let (name, pod) = (&at.container, &at.pod);
     let attempts = view.observed.track(name).map(|t| t.attempts.as_slice()).unwrap_or_default();
     if previous {
-        let newest_runs = attempts.last().is_some_and(Attempt::is_running);
-        let ended =
-            if newest_runs { attempts.iter().rev().nth(1) } else { attempts.iter().rev().nth(1).or(attempts.last()) };
+        // The one that the status calls so: while a container waits to begin anew, that is its newest.
+        let last =
+            view.observed.reported_status(name).and_then(|status| status.last_state.clone()?.terminated?.container_id);
+        let ended = last.and_then(|last| attempts.iter().find(|attempt| last.ends_with(&attempt.id)));
         return ended.cloned().ok_or_else(|| {
             StreamError::NotFound(format!("previous terminated container \"{name}\" in pod \"{pod}\" not found"))
         });
@@ -122,4 +123,52 @@ fn ending(handle: &Handle, container: &str, id: &str) -> Ending {
         }
     });
     receive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus};
+    use remora_decide::{Observed, Track};
+
+    fn attempt(id: &str) -> Attempt {
+        Attempt {
+            id: id.to_owned(),
+            sandbox: String::new(),
+            restart_count: 0,
+            state: AttemptState::Created,
+            image: String::new(),
+            image_ref: String::new(),
+            spec_hash: String::new(),
+            root_of: None,
+            stopping: None,
+            stop_reason: None,
+        }
+    }
+
+    #[test]
+    fn the_previous_run_is_the_one_that_the_status_calls_the_last() {
+        let check = |last: Option<&str>, expected: Result<&str, &str>| {
+            let terminated = last.map(|id| ContainerStateTerminated {
+                container_id: Some(format!("remora://{id}")),
+                ..Default::default()
+            });
+            let last_state = Some(ContainerState { terminated, ..Default::default() });
+            let status = ContainerStatus { name: "c".into(), last_state, ..Default::default() };
+            let mut observed = Observed::default();
+            observed.reported.container_statuses = Some(vec![status]);
+            let track = Track { attempts: vec![attempt("older"), attempt("newest")], ..Track::default() };
+            observed.tracks.insert("c".to_owned(), track);
+            let view = View { pod: Arc::default(), observed };
+            let at = PodContainer { namespace: "n".into(), pod: "p".into(), uid: String::new(), container: "c".into() };
+            let found = which_attempt(&view, &at, true).map(|attempt| attempt.id).map_err(|error| error.to_string());
+            assert_eq!(found.as_deref().map_err(String::as_str), expected, "{last:?}");
+        };
+        // It runs, or it waits to begin anew.
+        check(Some("older"), Ok("older"));
+        check(Some("newest"), Ok("newest"));
+        let refused = "previous terminated container \"c\" in pod \"p\" not found";
+        check(None, Err(refused));
+        check(Some("gone"), Err(refused));
+    }
 }
