@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, PodSpec, Toleration, Volume, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::choose::{self, ImageChoice};
 use crate::plan::{check, is_reference, variable};
@@ -97,7 +95,7 @@ pub fn copy(request: &DebugRequest, copy: &CopyRequest, pod: &Pod, suffix: &str)
     fill(container, request);
     container.security_context = profile.in_a_pod(container.security_context.take());
     let name = container.name.clone();
-    *container = customized(container, request)?;
+    *container = custom::applied(container, request.custom.as_ref())?;
     Ok(PodPlan { pod: copied, container: Some(name), notices })
 }
 
@@ -172,15 +170,6 @@ fn fill(container: &mut Container, request: &DebugRequest) {
     container.working_dir = request.working_dir.clone().or(container.working_dir.take());
 }
 
-fn customized<T: Serialize + DeserializeOwned>(container: &T, request: &DebugRequest) -> Result<T, PlanError> {
-    let no_container = |error: serde_json::Error| PlanError::NoContainer(error.to_string());
-    let mut value = serde_json::to_value(container).map_err(no_container)?;
-    if let Some(custom) = &request.custom {
-        custom::merge(&mut value, custom);
-    }
-    serde_json::from_value(value).map_err(no_container)
-}
-
 /// Plans the pod of a node session: in the host's namespaces, with its files at `/host`.
 ///
 /// # Errors
@@ -213,7 +202,7 @@ pub fn node_pod(request: &DebugRequest, node: &str, facts: &Facts, suffix: &str)
     }
     let namespaces = (has_host(profile) || profile == Profile::Netadmin).then_some(true);
     let spec = PodSpec {
-        containers: vec![customized(&container, request)?],
+        containers: vec![custom::applied(&container, request.custom.as_ref())?],
         node_name: Some(node.to_owned()),
         restart_policy: Some("Never".to_owned()),
         tolerations: Some(vec![Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() }]),

@@ -1,6 +1,10 @@
 //! `--custom`: a partial container laid over an entry, as a strategic merge lays it (source: kubectl `pkg/cmd/debug/debug.go`). Pure.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+use crate::PlanError;
 
 /// Lists that are merged by a key of their items, as `k8s.io/api` marks them; all others replace.
 const MERGED_BY: [(&str, &str); 4] =
@@ -24,8 +28,18 @@ pub(crate) fn is_allowed(custom: &Value) -> bool {
     NOT_MODIFIABLE.iter().all(|field| custom.get(field).is_none_or(is_empty))
 }
 
+/// A container with the custom profile, if there is one, laid over it.
+pub(crate) fn applied<T: Serialize + DeserializeOwned>(container: &T, custom: Option<&Value>) -> Result<T, PlanError> {
+    let no_container = |error: serde_json::Error| PlanError::NoContainer(error.to_string());
+    let mut value = serde_json::to_value(container).map_err(no_container)?;
+    if let Some(custom) = custom {
+        merge(&mut value, custom);
+    }
+    serde_json::from_value(value).map_err(no_container)
+}
+
 /// Lays `custom` over `entry`.
-pub(crate) fn merge(entry: &mut Value, custom: &Value) {
+fn merge(entry: &mut Value, custom: &Value) {
     let (Some(entry), Some(custom)) = (entry.as_object_mut(), custom.as_object()) else { return };
     for (field, value) in custom {
         let key = MERGED_BY.iter().find(|(list, _)| list == field).map(|(_, key)| *key);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ContainerStateTerminated;
+use k8s_openapi::jiff::SignedDuration;
 
 use crate::Waiting;
 
@@ -133,25 +134,10 @@ pub(crate) fn timed_out(container: &str, limit: Duration, last: &str) -> Failure
     }
 }
 
-/// A duration as Go writes it: `90s`, `30m`, `1h30m`, `500ms`.
+/// A duration above 0 as Go writes it: `90s`, `30m`, `1h30m`, `500ms`.
 pub fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let seconds = match &rest[digits..unit] {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = &rest[unit..];
-    }
-    (!total.is_zero()).then_some(total)
+    let signed = text.parse::<SignedDuration>().ok().filter(SignedDuration::is_positive)?;
+    Some(signed.unsigned_abs())
 }
 
 #[cfg(test)]

@@ -271,7 +271,7 @@ impl Subject<'_> {
         let entry = EphemeralContainer { security_context: context, ..self.entry(mirrored) };
         let without = if mirror == self.request.mirror { "" } else { " without variables and volumes" };
         let name = format!("{}{without}", profile.name());
-        Ok(Rung { name, profile, mirror, entry: self.customized(entry)?, notices })
+        Ok(Rung { name, profile, mirror, entry: custom::applied(&entry, self.request.custom.as_ref())?, notices })
     }
 
     fn entry(&self, mirrored: Mirrored) -> EphemeralContainer {
@@ -313,14 +313,6 @@ impl Subject<'_> {
         let all = mirrored.into_iter().chain(root).chain(limits).chain(maker);
         let kept = all.filter(|variable| !own.iter().any(|o| o.name == variable.name));
         kept.chain(own.iter().cloned()).collect()
-    }
-
-    fn customized(&self, entry: EphemeralContainer) -> Result<EphemeralContainer, PlanError> {
-        let Some(custom) = &self.request.custom else { return Ok(entry) };
-        let no_container = |error: serde_json::Error| PlanError::NoContainer(error.to_string());
-        let mut value = serde_json::to_value(entry).map_err(no_container)?;
-        custom::merge(&mut value, custom);
-        serde_json::from_value(value).map_err(no_container)
     }
 
     fn notices(&self) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! The sessions that a pod has had: its ephemeral containers, and its own if it was made for one. Pure.
 
-use k8s_openapi::api::core::v1::{EphemeralContainer, Pod};
+use k8s_openapi::api::core::v1::{EnvVar, EphemeralContainer, Pod};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{Progress, choose, progress};
@@ -56,8 +56,7 @@ struct Entry<'c> {
 }
 
 fn as_ephemeral(c: &EphemeralContainer) -> Entry<'_> {
-    let by =
-        c.env.iter().flatten().find(|variable| variable.name == MAKER).and_then(|variable| variable.value.as_deref());
+    let by = maker(c.env.as_deref());
     Entry { name: &c.name, image: c.image.as_deref(), by, tty: c.tty == Some(true), stdin: c.stdin == Some(true) }
 }
 
@@ -66,11 +65,14 @@ fn of_a_node(pod: &Pod) -> Option<SessionRow> {
     labels.get(MADE_FOR_A_SESSION).filter(|manager| ["remora-debug", "kubectl-debug"].contains(&manager.as_str()))?;
     let spec = pod.spec.as_ref()?;
     let c = spec.containers.first()?;
-    let by =
-        c.env.iter().flatten().find(|variable| variable.name == MAKER).and_then(|variable| variable.value.as_deref());
+    let by = maker(c.env.as_deref());
     let entry =
         Entry { name: &c.name, image: c.image.as_deref(), by, tty: c.tty == Some(true), stdin: c.stdin == Some(true) };
     Some(row(pod, &entry, format!("node/{}", spec.node_name.as_deref().unwrap_or_default())))
+}
+
+fn maker(env: Option<&[EnvVar]>) -> Option<&str> {
+    env?.iter().find(|variable| variable.name == MAKER)?.value.as_deref()
 }
 
 fn row(pod: &Pod, entry: &Entry<'_>, target: String) -> SessionRow {
@@ -119,7 +121,7 @@ pub fn is_same_shape(wanted: &EphemeralContainer, present: &EphemeralContainer) 
     shape(wanted) == shape(present)
 }
 
-/// How long ago, in kubectl's short form.
+/// How long ago, in one unit.
 pub fn age(started: Timestamp, now: Timestamp) -> String {
     let seconds = (now.as_second() - started.as_second()).max(0);
     match seconds {

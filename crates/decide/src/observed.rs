@@ -119,6 +119,24 @@ pub struct Attempt {
     pub stop_reason: Option<StopReason>,
 }
 
+impl Attempt {
+    /// One of which nothing more is known.
+    pub fn new(id: impl Into<String>, state: AttemptState) -> Attempt {
+        Attempt {
+            id: id.into(),
+            sandbox: String::new(),
+            restart_count: 0,
+            state,
+            image: String::new(),
+            image_ref: String::new(),
+            spec_hash: String::new(),
+            root_of: None,
+            stopping: None,
+            stop_reason: None,
+        }
+    }
+}
+
 /// A container's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptState {
@@ -345,15 +363,9 @@ fn lost_attempt(status: &ContainerStatus) -> Option<Attempt> {
         },
     };
     Some(Attempt {
-        id: id.split_once("://").map_or(id, |(_, id)| id).to_owned(),
-        sandbox: String::new(),
         restart_count: u32::try_from(status.restart_count).unwrap_or(0),
-        state: AttemptState::Exited(exit),
         image: status.image.clone(),
         image_ref: status.image_id.clone(),
-        spec_hash: String::new(),
-        root_of: None,
-        stopping: None,
-        stop_reason: None,
+        ..Attempt::new(id.split_once("://").map_or(id, |(_, id)| id), AttemptState::Exited(exit))
     })
 }

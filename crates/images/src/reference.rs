@@ -3,9 +3,10 @@
 //! Source of the grammar, the defaults and the error texts: github.com/distribution/reference v0.6 (`regexp.go`,
 //! `normalize.go`), which Docker, containerd and kubelet share.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 

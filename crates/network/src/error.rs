@@ -119,15 +119,6 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A file of ours that is not what we wrote.
-    #[error("{}: damaged", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        #[source]
-        source: serde_json::Error,
-    },
     /// `nft` refused.
     #[error("nft: {message}")]
     Nft {

@@ -131,21 +131,6 @@ mod tests {
     use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus};
     use remora_decide::{Observed, Track};
 
-    fn attempt(id: &str) -> Attempt {
-        Attempt {
-            id: id.to_owned(),
-            sandbox: String::new(),
-            restart_count: 0,
-            state: AttemptState::Created,
-            image: String::new(),
-            image_ref: String::new(),
-            spec_hash: String::new(),
-            root_of: None,
-            stopping: None,
-            stop_reason: None,
-        }
-    }
-
     #[test]
     fn the_previous_run_is_the_one_that_the_status_calls_the_last() {
         let check = |last: Option<&str>, expected: Result<&str, &str>| {
@@ -157,7 +142,8 @@ mod tests {
             let status = ContainerStatus { name: "c".into(), last_state, ..Default::default() };
             let mut observed = Observed::default();
             observed.reported.container_statuses = Some(vec![status]);
-            let track = Track { attempts: vec![attempt("older"), attempt("newest")], ..Track::default() };
+            let attempts = ["older", "newest"].map(|id| Attempt::new(id, AttemptState::Created)).to_vec();
+            let track = Track { attempts, ..Track::default() };
             observed.tracks.insert("c".to_owned(), track);
             let view = View { pod: Arc::default(), observed };
             let at = PodContainer { namespace: "n".into(), pod: "p".into(), uid: String::new(), container: "c".into() };

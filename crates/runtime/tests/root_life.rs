@@ -175,6 +175,10 @@ fn a_working_directory_that_is_not_there_is_made_in_the_root_or_the_volume() {
             assert_eq!(log, [format!("stdout F {dir}"), "stdout F 0 755".to_owned()], "{dir}");
         }
         assert!(open.join("new/er").is_dir());
+        // In a volume, the way over an absolute link leads from the container's root.
+        std::os::unix::fs::symlink("/open/new", open.join("link")).unwrap();
+        let id = world.start(&sandbox, with(&world, "/open/link/er", false)).await;
+        assert_eq!(world.ended(&id).await.exit_code, 0);
         let id = world.create(&sandbox, with(&world, "/fixed/new", false)).await;
         assert!(world.runtime.start_container(StartContainerRequest { container_id: id }).await.is_err());
         assert!(!fixed.join("new").exists(), "what is read-only stays as it is");

@@ -1,6 +1,6 @@
 //! The low-level runtime's command line, the part that runc, crun and remora-create share, and what its failures mean.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -127,8 +127,9 @@ fn spawn(
     Ok(Running { pid, purpose, files })
 }
 
-/// The runtime's binary, through a read-only mount where the kernel can: no container that it passes through can write to it. `remora-create` asks
-/// for this of itself, by starting a second time, if it was not started so; runc has its own way.
+/// How the runtime is started: `remora-create` through a read-only mount, so that no container that it passes through can write to its binary. Where
+/// the kernel makes none, it sees to that itself, by starting a second time. Other runtimes have their own ways, and may be scripts, whose
+/// interpreter could not open them through a descriptor that closes when it starts.
 struct Program<'a> {
     path: &'a Path,
     view: Option<OwnedFd>,
@@ -136,7 +137,8 @@ struct Program<'a> {
 
 impl<'a> Program<'a> {
     fn of(path: &'a Path) -> Self {
-        Self { path, view: remora_sys::mount::read_only_view(path).ok() }
+        let is_ours = path.file_name() == Some(OsStr::new("remora-create"));
+        Self { path, view: is_ours.then(|| remora_sys::mount::read_only_view(path).ok()).flatten() }
     }
 
     fn command(&self) -> Command {
@@ -242,6 +244,17 @@ fn kind(message: &str) -> FailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With `#!`, the kernel hands the program's path to the interpreter. Written by another process: a fork beside this one would inherit the
+    /// file open for writing, and it could not be executed.
+    #[test]
+    fn a_runtime_may_be_a_script() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("runc-and-more");
+        let write = r#"printf '#!/bin/sh\nexit 7\n' >"$0" && chmod +x "$0""#;
+        assert!(Command::new("sh").args(["-c", write]).arg(&script).status().unwrap().success());
+        assert_eq!(Program::of(&script).command().status().unwrap().code(), Some(7));
+    }
 
     #[test]
     fn failures_are_told_in_the_same_words_for_every_runtime() {

@@ -47,8 +47,7 @@ pub fn look_inside(rootfs: &Path, path: &Path) -> Result<Option<Metadata>> {
 /// # Errors
 /// As [`look_inside`].
 pub fn look_beneath(folder: &Path, path: &Path) -> Result<Option<Metadata>> {
-    let relative = path.strip_prefix("/").unwrap_or(path);
-    look(folder, relative, ResolveFlags::BENEATH)
+    look(folder, &relative(path), ResolveFlags::BENEATH)
 }
 
 fn look(folder: &Path, path: &Path, resolve: ResolveFlags) -> Result<Option<Metadata>> {
@@ -70,21 +69,38 @@ fn look(folder: &Path, path: &Path, resolve: ResolveFlags) -> Result<Option<Meta
 /// # Errors
 /// Something else is in the way, or `owner` may not.
 pub fn make_folders_inside(rootfs: &Path, path: &Path, owner: (u32, u32)) -> Result<()> {
-    let made = root(rootfs).and_then(|root| {
-        let _as_owner = FileSystemUser::become_for_now(owner);
-        let mut above = PathBuf::from("/");
-        for name in path.components().filter(|part| matches!(part, Component::Normal(_))) {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            let folder = rustix::fs::openat2(&root, &above, flags, Mode::empty(), resolve)?;
-            match rustix::fs::mkdirat(&folder, name.as_os_str(), Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => above.push(name),
-                Err(errno) => return Err(errno.into()),
-            }
+    make_folders(rootfs, path, owner, ResolveFlags::IN_ROOT).map_err(failed("make the folder", path.display()))
+}
+
+/// Likewise, but nothing is made if the way leads over an absolute link, or out of the folder, as [`look_beneath`] finds nothing there.
+///
+/// # Errors
+/// As [`make_folders_inside`].
+pub fn make_folders_beneath(folder: &Path, path: &Path, owner: (u32, u32)) -> Result<()> {
+    match make_folders(folder, &relative(path), owner, ResolveFlags::BENEATH) {
+        Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Ok(()),
+        made => made.map_err(failed("make the folder", path.display())),
+    }
+}
+
+fn make_folders(folder: &Path, path: &Path, owner: (u32, u32), resolve: ResolveFlags) -> io::Result<()> {
+    let root = root(folder)?;
+    let _as_owner = FileSystemUser::become_for_now(owner);
+    let mut above = PathBuf::from(".");
+    for name in path.components().filter(|part| matches!(part, Component::Normal(_))) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = rustix::fs::openat2(&root, &above, flags, Mode::empty(), resolve | ResolveFlags::NO_MAGICLINKS)?;
+        match rustix::fs::mkdirat(&parent, name.as_os_str(), Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => above.push(name),
+            Err(errno) => return Err(errno.into()),
         }
-        Ok(())
-    });
-    made.map_err(failed("make the folder", path.display()))
+    }
+    Ok(())
+}
+
+/// From the folder's point of view; the folder itself is `.`.
+fn relative(path: &Path) -> PathBuf {
+    Path::new(".").join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// This thread looks at files as another user until it is dropped: setfsuid(2). For root nothing changes.
@@ -170,6 +186,33 @@ mod tests {
         check("/etc/absolute", true, false);
         check("/etc/escape", false, false);
         check("/etc/none", false, false);
+        check("/", true, true);
         assert_eq!(read_inside(&rootfs, Path::new("etc/real"), 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn folders_are_made_nowhere_outside() {
+        let tree = tempfile::tempdir().unwrap();
+        let folder = tree.path().join("folder");
+        std::fs::create_dir_all(folder.join("real")).unwrap();
+        for (target, link) in [("/real", "absolute"), ("real", "relative"), ("..", "up")] {
+            symlink(target, folder.join(link)).unwrap();
+        }
+        let owner = (0, 0);
+        let check = |make: fn(&Path, &Path, (u32, u32)) -> Result<()>, path: &str, made: Option<&str>| {
+            make(&folder, Path::new(path), owner).unwrap();
+            let whole = |made: &&str| folder.join(made).is_dir();
+            assert_eq!(made.filter(whole), made, "{path}");
+        };
+        check(make_folders_inside, "/absolute/a/b", Some("real/a/b"));
+        check(make_folders_inside, "/relative/c", Some("real/c"));
+        check(make_folders_inside, "/up/d", Some("d"));
+        check(make_folders_beneath, "/absolute/e/f", None);
+        check(make_folders_beneath, "/relative/g/h", Some("real/g/h"));
+        check(make_folders_beneath, "/up/i", None);
+        check(make_folders_beneath, "/", None);
+        assert!(!folder.join("real/e").exists() && !tree.path().join("d").exists() && !tree.path().join("i").exists());
+        std::fs::write(folder.join("file"), "").unwrap();
+        assert!(make_folders_beneath(&folder, Path::new("/file/x"), owner).is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask bench runtime`: what a low-level runtime costs, on a prepared bundle, beside the peer that Debian has.
 //!
 //! Ours is called as the shim calls it, which is part of what is measured: from a read-only view of the program, and with the kernel made ready
-//! for the move to another cgroup. Each round does the same with every contestant, one after the other, so that whatever else the machine does hits all of them. The
-//! bundle is what `runc spec` writes, with busybox as its root file system. It needs root, and touches nothing but its own folder and
-//! cgroups.
+//! for the move to another cgroup (the children that do that are not waited for: they end by themselves, and this process soon). Each round does
+//! the same with every contestant, one after the other, so that whatever else the machine does hits all of them. The bundle is what `runc spec`
+//! writes, with busybox as its root file system. It needs root, and touches nothing but its own folder and cgroups.
 
 use std::fs;
 use std::os::fd::AsRawFd;

@@ -216,47 +216,55 @@ fn to_file(record: &Record) -> RecordFile {
 
 /// The records of the books. Those of the copy are written back.
 fn read_either(root: &Path) -> Result<Vec<RecordFile>, Error> {
-    let damage = match read(&root.join(FILE)) {
-        Ok(Some(records)) => return Ok(records),
-        Ok(None) => None,
-        Err(error @ Error::Damaged { .. }) => Some(error),
-        Err(error) => return Err(error),
+    let (path, copy) = (root.join(FILE), root.join(COPY));
+    let problem = match read(&path)? {
+        Found::Whole(records) => return Ok(records),
+        Found::Nothing => None,
+        Found::Spoiled(problem) => Some(problem),
     };
-    match (read(&root.join(COPY)), damage) {
-        (Ok(Some(records)), damage) => {
-            if let Some(error) = damage {
-                let (path, kept) = (root.join(FILE), root.join(SET_ASIDE));
-                tracing::error!(%error, kept = %kept.display(), "damaged books were set aside: their copy takes their place");
+    match (read(&copy)?, problem) {
+        (Found::Whole(records), problem) => {
+            if let Some(problem) = problem {
+                let kept = root.join(SET_ASIDE);
+                tracing::error!(problem, kept = %kept.display(), "the damaged books of images were set aside: their copy takes their place");
                 fs::rename(&path, &kept).map_err(Error::io(&path))?;
             }
             write(root, &records)?;
             Ok(records)
         }
-        (Ok(None) | Err(Error::Damaged { .. }), Some(error)) => Err(error),
-        (Ok(None), None) => Ok(Vec::new()),
-        (Err(error), _) => Err(error),
+        (Found::Nothing | Found::Spoiled(_), Some(problem)) => Err(Error::Damaged { path, problem }),
+        (Found::Spoiled(problem), None) => Err(Error::Damaged { path: copy, problem }),
+        (Found::Nothing, None) => Ok(Vec::new()),
     }
 }
 
-/// None if there is no such file.
-fn read(path: &Path) -> Result<Option<Vec<RecordFile>>, Error> {
+/// What stands in the place of the books, or of their copy.
+enum Found {
+    Whole(Vec<RecordFile>),
+    Nothing,
+    /// What is wrong.
+    Spoiled(String),
+}
+
+fn read(path: &Path) -> Result<Found, Error> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(Error::io(path)(error)),
     };
-    let damaged = |problem: String| Error::Damaged { path: path.to_owned(), problem };
-    let file: BooksFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let file: BooksFile = match serde_json::from_slice(&bytes) {
+        Ok(file) => file,
+        Err(error) => return Ok(Found::Spoiled(error.to_string())),
+    };
     if file.version > VERSION {
-        let path = path.to_owned();
-        return Err(Error::Newer { path, version: file.version });
+        return Err(Error::Newer { path: path.to_owned(), version: file.version });
     }
     let digest = Digest::of(file.images.get().as_bytes());
     if file.digest.is_some_and(|written| written != digest) || file.digest.is_none() && file.version > 1 {
-        return Err(damaged("it is not what was written".to_owned()));
+        return Ok(Found::Spoiled("it is not what was written".to_owned()));
     }
     let records = serde_json::from_str(file.images.get());
-    records.map(Some).map_err(|error| damaged(error.to_string()))
+    Ok(records.map_or_else(|error| Found::Spoiled(error.to_string()), Found::Whole))
 }
 
 fn write(root: &Path, records: &[RecordFile]) -> Result<(), Error> {

@@ -61,7 +61,7 @@ impl Bridge {
     /// runtime.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Damaged`], or no netlink socket.
+    /// [`Error::File`], or no netlink socket.
     pub async fn open(config: BridgeConfig) -> Result<Self, Error> {
         let links = Links::open()?;
         let records = Records::open(&config.state)?;

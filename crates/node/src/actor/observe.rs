@@ -86,16 +86,9 @@ fn add_forgotten(context: &Context, pod: &Pod, observed: &mut Observed) {
             finished: context.now(),
         };
         observed.tracks.entry(spec.name.to_owned()).or_default().attempts.push(Attempt {
-            id: String::new(),
-            sandbox: String::new(),
             restart_count: logged,
-            state: AttemptState::Exited(exit),
             image: full_name(spec.image),
-            image_ref: String::new(),
-            spec_hash: String::new(),
-            root_of: None,
-            stopping: None,
-            stop_reason: None,
+            ..Attempt::new("", AttemptState::Exited(exit))
         });
     }
 }
@@ -225,18 +218,7 @@ mod tests {
     }
 
     fn attempt(sandbox: &str) -> Attempt {
-        Attempt {
-            id: "c".to_owned(),
-            sandbox: sandbox.to_owned(),
-            restart_count: 0,
-            state: AttemptState::Created,
-            image: String::new(),
-            image_ref: String::new(),
-            spec_hash: String::new(),
-            root_of: None,
-            stopping: None,
-            stop_reason: None,
-        }
+        Attempt { sandbox: sandbox.to_owned(), ..Attempt::new("c", AttemptState::Created) }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use remora_cri::Mount;
-use remora_sys::rootfs::{look_inside, make_folders_inside};
+use remora_sys::rootfs::{look_beneath, look_inside, make_folders_beneath, make_folders_inside};
 
 use crate::Error;
 use crate::users::Users;
@@ -12,27 +12,37 @@ use crate::users::Users;
 /// Makes it, unless it is there or in a volume that cannot be written to: then the low-level runtime says that it is missing. The owner is the
 /// container's root.
 pub(super) fn make(dir: &Path, mounts: &[Mount], rootfs: &Path, users: Option<&Users>) -> Result<(), Error> {
-    let Some((place, inside)) = place(dir, mounts, rootfs) else { return Ok(()) };
-    if look_inside(&place, &inside)?.is_some() {
-        return Ok(());
-    }
     let owner = users.map_or((0, 0), |users| (users.ids.uids.outside, users.ids.gids.outside));
-    Ok(make_folders_inside(&place, &inside, owner)?)
+    match place(dir, mounts) {
+        Place::Root(dir) if look_inside(rootfs, &dir)?.is_none() => Ok(make_folders_inside(rootfs, &dir, owner)?),
+        Place::Volume(folder, dir) if look_beneath(&folder, &dir)?.is_none() => {
+            Ok(make_folders_beneath(&folder, &dir, owner)?)
+        }
+        Place::Root(_) | Place::Volume(..) | Place::ReadOnly => Ok(()),
+    }
 }
 
-/// The folder of the host in which it lies, and its path there; none in a read-only volume.
-fn place(dir: &Path, mounts: &[Mount], rootfs: &Path) -> Option<(PathBuf, PathBuf)> {
+/// What it lies in, and its path there.
+#[derive(Debug, PartialEq)]
+enum Place {
+    Root(PathBuf),
+    /// A folder of the host. An absolute link in it leads from the container's root, which is not whole yet: the way over it is left to the low-level
+    /// runtime.
+    Volume(PathBuf, PathBuf),
+    /// A volume that cannot be written to.
+    ReadOnly,
+}
+
+fn place(dir: &Path, mounts: &[Mount]) -> Place {
     let dir = clean(dir);
-    let below = |mount: &Mount| {
-        let inside = dir.strip_prefix(clean(Path::new(&mount.container_path))).ok()?;
-        Some((Path::new("/").join(inside), mount.clone()))
-    };
+    let below = |place: &str| Some(Path::new("/").join(dir.strip_prefix(clean(Path::new(place))).ok()?));
+    let volumes = mounts.iter().rev().filter_map(|mount| Some((below(&mount.container_path)?, mount)));
     // The innermost has the shortest way left; of two on one place the last is on top.
-    let volume = mounts.iter().rev().filter_map(below).min_by_key(|(inside, _)| inside.components().count());
+    let volume = volumes.min_by_key(|(inside, _)| inside.components().count());
     match volume {
-        Some((_, mount)) if mount.readonly => None,
-        Some((inside, mount)) => Some((PathBuf::from(mount.host_path), inside)),
-        None => Some((rootfs.to_owned(), dir)),
+        Some((_, mount)) if mount.readonly => Place::ReadOnly,
+        Some((inside, mount)) => Place::Volume(PathBuf::from(&mount.host_path), inside),
+        None => Place::Root(dir),
     }
 }
 
@@ -68,19 +78,18 @@ mod tests {
             mount("/twice", "/v/first", true),
             mount("/twice", "/v/second", false),
         ];
-        let check = |dir: &str, expected: Option<(&str, &str)>| {
-            let expected = expected.map(|(place, inside)| (PathBuf::from(place), PathBuf::from(inside)));
-            assert_eq!(place(Path::new(dir), &mounts, Path::new("/root")), expected, "{dir}");
-        };
-        check("/", Some(("/root", "/")));
-        check("/made/for/me", Some(("/root", "/made/for/me")));
-        check("/data", Some(("/v/data", "/")));
-        check("/data/x", Some(("/v/data", "/x")));
-        check("/data/in/x/y", Some(("/v/in", "/x/y")));
-        check("/database", Some(("/root", "/database")));
-        check("/data/../up", Some(("/root", "/up")));
-        check("/../..", Some(("/root", "/")));
-        check("/fixed/x", None);
-        check("/twice/x", Some(("/v/second", "/x")));
+        let check = |dir: &str, expected: Place| assert_eq!(place(Path::new(dir), &mounts), expected, "{dir}");
+        let root = |dir: &str| Place::Root(dir.into());
+        let volume = |folder: &str, dir: &str| Place::Volume(folder.into(), dir.into());
+        check("/", root("/"));
+        check("/made/for/me", root("/made/for/me"));
+        check("/data", volume("/v/data", "/"));
+        check("/data/x", volume("/v/data", "/x"));
+        check("/data/in/x/y", volume("/v/in", "/x/y"));
+        check("/database", root("/database"));
+        check("/data/../up", root("/up"));
+        check("/../..", root("/"));
+        check("/fixed/x", Place::ReadOnly);
+        check("/twice/x", volume("/v/second", "/x"));
     }
 }

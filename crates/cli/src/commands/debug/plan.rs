@@ -87,7 +87,6 @@ pub(super) async fn show_pod(
         Some(Output::Json) => print_line(format_args!("{pod:#}")),
         Some(Output::Name) => print_line(format_args!("pod/{}", plan.pod.metadata.name.as_deref().unwrap_or_default())),
         Some(Output::Yaml) | None => {
-            pod["status"].take();
             if let Some(fields) = pod.as_object_mut() {
                 fields.remove("status");
             }
