@@ -1,5 +1,6 @@
 //! Doing what goes wrong, and noting whom it hit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::disk::{Filler, damage};
 use crate::machine::{Machine, Process, kill, shim_id};
+use crate::observe::sandboxes;
 use crate::random::chosen;
 use crate::schedule::{Fault, Record, Round};
 use crate::world::{Hit, HitKind};
@@ -19,6 +21,8 @@ const LOOK_FOR_CREATOR: Duration = Duration::from_millis(1500);
 #[derive(Debug, Default)]
 pub(crate) struct Struck {
     pub(crate) hits: Vec<Hit>,
+    /// The pods, by their sandboxes' ids, as they were just before shims were killed: some may be younger than the round.
+    pub(crate) pods: BTreeMap<String, String>,
     /// For people.
     pub(crate) said: String,
 }
@@ -85,6 +89,7 @@ fn kill_shims(
 ) -> Result<()> {
     let doomed = choose(machine.shims()?);
     struck.hit(doomed.iter().filter_map(shim_id), HitKind::Shim);
+    struck.pods = sandboxes(machine).into_iter().map(|sandbox| (sandbox.id, sandbox.pod)).collect();
     kill(daemon.into_iter().chain(doomed.iter().map(|shim| shim.pid)))
 }
 

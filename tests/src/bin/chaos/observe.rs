@@ -89,27 +89,34 @@ fn bare(value: &Value) -> String {
     text.rsplit("://").next().unwrap_or_default().to_owned()
 }
 
-fn disk(machine: &Machine) -> Result<Disk> {
-    let (durable, volatile) = (machine.data.join("containers"), machine.run.join("containers"));
-    let records = |kind: &str, file: &str| -> Vec<(String, Value)> {
-        let folder = durable.join(kind);
-        let read = |id: String| {
-            let sealed = fs::read(folder.join(&id).join(file)).unwrap_or_default();
-            // A folder without a readable record is listed too: it belongs to nobody.
-            (id, remora_shim_protocol::unseal(&sealed).unwrap_or_default())
-        };
-        names(&folder).into_iter().map(read).collect()
+/// The runtime's records of one kind, by id.
+fn records(machine: &Machine, kind: &str, file: &str) -> Vec<(String, Value)> {
+    let folder = machine.data.join("containers").join(kind);
+    let read = |id: String| {
+        let sealed = fs::read(folder.join(&id).join(file)).unwrap_or_default();
+        // A folder without a readable record is listed too: it belongs to nobody.
+        (id, remora_shim_protocol::unseal(&sealed).unwrap_or_default())
     };
-    let sandboxes = records("sandboxes", "sandbox.json").into_iter();
-    let sandboxes = sandboxes.map(|(id, record)| {
-        let pinned = volatile.join("sandboxes").join(&id).join("ns/net").exists();
+    names(&folder).into_iter().map(read).collect()
+}
+
+/// The sandboxes that there are on the disk at this moment.
+pub(crate) fn sandboxes(machine: &Machine) -> Vec<SandboxView> {
+    let volatile = machine.run.join("containers/sandboxes");
+    let view = |(id, record): (String, Value)| {
+        let pinned = volatile.join(&id).join("ns/net").exists();
         sandbox(id, &record, pinned)
-    });
-    let containers = records("containers", "container.json");
+    };
+    records(machine, "sandboxes", "sandbox.json").into_iter().map(view).collect()
+}
+
+fn disk(machine: &Machine) -> Result<Disk> {
+    let volatile = machine.run.join("containers");
+    let containers = records(machine, "containers", "container.json");
     let addresses = names(&machine.run.join("network/sandboxes")).into_iter();
     let addresses = addresses.filter_map(|name| Some(name.strip_prefix("s-")?.strip_suffix(".json")?.to_owned()));
     Ok(Disk {
-        sandboxes: sandboxes.collect(),
+        sandboxes: sandboxes(machine),
         containers: containers.into_iter().map(|(id, record)| (id, string(&record["sandboxId"]))).collect(),
         running_sandboxes: names(&volatile.join("sandboxes")),
         running_containers: names(&volatile.join("containers")),

@@ -69,7 +69,7 @@ impl Runner {
         let before = look(&self.machine, &self.pods).await?;
         self.remember(&before);
         let (lies, struck) = self.play(round).await?;
-        self.note(round, struck, &before);
+        self.note(round, struck);
         if round.fault.ends_daemon() {
             self.terminals.iter_mut().for_each(Terminal::lose_connection);
             if let Err(error) = self.start_again().await {
@@ -140,11 +140,10 @@ impl Runner {
     }
 
     /// Whom the fault has hit. A pause process has a shim too: with it goes the sandbox.
-    fn note(&mut self, round: &Round, struck: Struck, before: &Snapshot) {
+    fn note(&mut self, round: &Round, mut struck: Struck) {
         for hit in struck.hits {
-            let sandbox = before.disk.sandboxes.iter().find(|sandbox| sandbox.id == hit.id);
-            match sandbox {
-                Some(sandbox) => drop(self.world.broken.insert(sandbox.pod.clone())),
+            match struck.pods.remove(&hit.id) {
+                Some(pod) => drop(self.world.broken.insert(pod)),
                 None => drop(self.world.hits.insert(hit)),
             }
         }
