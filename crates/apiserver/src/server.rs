@@ -100,7 +100,8 @@ impl ApiServer {
     /// # Errors
     /// If the store fails.
     pub async fn prepare(&self) -> Result<(), Status> {
-        bootstrap::system_namespaces(&self.state).await
+        bootstrap::system_namespaces(&self.state).await?;
+        bootstrap::system_priority_classes(&self.state).await
     }
 
     /// What counts requests; give it to the HTTP server.
@@ -220,6 +221,7 @@ async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Resu
         ApiRequest::Patch(key, part, options) => verbs::patch::answer(call, &key, part, &options, body).await,
         ApiRequest::Delete(key) => verbs::delete::answer(call, &key, body).await,
         ApiRequest::Bind(key, options) => pods::binding::answer(call, &key, &options, body).await,
+        ApiRequest::Evict(key, options) => pods::eviction::answer(call, &key, &options, body).await,
         ApiRequest::CreateToken(key, options) => verbs::token::answer(call, &key, &options, body).await,
         ApiRequest::Log(key, options) => pods::log::answer(call, &key, &options).await,
         ApiRequest::Session(key, SessionKind::Exec, options) => pods::exec::exec(call, &key, options).await,

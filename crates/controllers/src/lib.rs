@@ -9,6 +9,7 @@
 //! | [`namespace`] | namespaces | what is in a deleted namespace goes, then the namespace |
 //! | [`service_account`] | namespaces, service accounts | each namespace has the account `default` |
 //! | [`root_ca`] | namespaces, config maps | each namespace has `kube-root-ca.crt` |
+//! | [`resource_quota`] | resource quotas | what they limit is counted once; the API server keeps count from then on |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
 //! All are level-triggered: an event says "look again", and each look may be repeated with no harm.
@@ -16,6 +17,7 @@
 
 pub mod namespace;
 mod per_namespace;
+pub mod resource_quota;
 mod retry;
 pub mod root_ca;
 pub mod scheduler;
@@ -50,6 +52,8 @@ pub struct Clients {
     pub service_account: Client,
     /// For [`root_ca`].
     pub root_ca: Client,
+    /// For [`resource_quota`].
+    pub resource_quota: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -61,6 +65,7 @@ impl Clients {
             namespace: connect(namespace::ACCOUNT),
             service_account: connect(service_account::ACCOUNT),
             root_ca: connect(root_ca::ACCOUNT),
+            resource_quota: connect(resource_quota::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -77,12 +82,13 @@ pub struct Settings {
 
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
-    let Clients { namespace, service_account, root_ca, scheduler } = clients;
+    let Clients { namespace, service_account, root_ca, resource_quota, scheduler } = clients;
     let Settings { host, authority_pem } = settings;
     tokio::join!(
         namespace::run(namespace),
         service_account::run(service_account),
         root_ca::run(root_ca, authority_pem),
+        resource_quota::run(resource_quota),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.

@@ -144,6 +144,15 @@ pub static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind {
+        kind: "LimitRange",
+        plural: "limitranges",
+        singular: "limitrange",
+        short_names: &["limits"],
+        storage: Storage::Stored("limitranges"),
+        schema: "LimitRange",
+        ..CORE
+    },
+    Kind {
         kind: "Namespace",
         plural: "namespaces",
         singular: "namespace",
@@ -177,12 +186,23 @@ pub static KINDS: &[Kind] = &[
             part("attach", "PodAttachOptions", &[Create, Get]),
             part("binding", "Binding", &[Create]),
             part("ephemeralcontainers", "Pod", READ_WRITE),
+            Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &[Create] },
             part("exec", "PodExecOptions", &[Create, Get]),
             part("log", "Pod", &[Get]),
             part("status", "Pod", READ_WRITE),
         ],
         storage: Storage::Stored("pods"),
         schema: "Pod",
+        ..CORE
+    },
+    Kind {
+        kind: "ResourceQuota",
+        plural: "resourcequotas",
+        singular: "resourcequota",
+        short_names: &["quota"],
+        subresources: &[part("status", "ResourceQuota", READ_WRITE)],
+        storage: Storage::Stored("resourcequotas"),
+        schema: "ResourceQuota",
         ..CORE
     },
     Kind {
@@ -250,6 +270,17 @@ pub static KINDS: &[Kind] = &[
         namespaced: false,
         storage: Storage::Stored("runtimeclasses"),
         schema: "RuntimeClass",
+        ..CORE
+    },
+    Kind {
+        group: "scheduling.k8s.io",
+        kind: "PriorityClass",
+        plural: "priorityclasses",
+        singular: "priorityclass",
+        short_names: &["pc"],
+        namespaced: false,
+        storage: Storage::Stored("priorityclasses"),
+        schema: "PriorityClass",
         ..CORE
     },
 ];

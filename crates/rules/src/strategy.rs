@@ -10,7 +10,7 @@ use remora_model::field::FieldErrors;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use crate::kinds::{config, event, lease, namespace, node, runtime_class};
+use crate::kinds::{config, event, lease, limit_range, namespace, node, priority_class, resource_quota, runtime_class};
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
 use crate::metadata::{place, validation};
@@ -81,6 +81,16 @@ const POD: Strategy = Strategy {
     ..PLAIN
 };
 
+const RESOURCE_QUOTA: Strategy = Strategy {
+    plural: "resourcequotas",
+    prepare_create: resource_quota::prepare_create,
+    validate_create: resource_quota::validate,
+    prepare_update: resource_quota::prepare_update,
+    validate_update: resource_quota::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
 static STRATEGIES: &[Strategy] = &[
     Strategy {
         plural: "configmaps",
@@ -90,6 +100,13 @@ static STRATEGIES: &[Strategy] = &[
     },
     EVENT,
     Strategy { group: "events.k8s.io", ..EVENT },
+    Strategy {
+        plural: "limitranges",
+        default: limit_range::set_defaults,
+        validate_create: limit_range::validate,
+        validate_update: |new, _| limit_range::validate(new),
+        ..PLAIN
+    },
     Strategy {
         plural: "namespaces",
         name: names::dns_label,
@@ -149,6 +166,14 @@ static STRATEGIES: &[Strategy] = &[
         validate_update: pod::ephemeral::validate_update,
         ..POD
     },
+    RESOURCE_QUOTA,
+    Strategy {
+        subresource: "status",
+        prepare_update: resource_quota::prepare_status,
+        validate_update: resource_quota::validate_status,
+        resets: SPEC,
+        ..RESOURCE_QUOTA
+    },
     Strategy {
         plural: "secrets",
         default: config::default_secret,
@@ -174,6 +199,14 @@ static STRATEGIES: &[Strategy] = &[
         validate_create: runtime_class::validate,
         validate_update: runtime_class::validate_update,
         unconditional_update: false,
+        ..PLAIN
+    },
+    Strategy {
+        group: "scheduling.k8s.io",
+        plural: "priorityclasses",
+        default: priority_class::set_defaults,
+        validate_create: priority_class::validate,
+        validate_update: priority_class::validate_update,
         ..PLAIN
     },
 ];

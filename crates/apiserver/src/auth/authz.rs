@@ -238,6 +238,15 @@ const CONTROLLERS: &[Role] = &[
         ],
     },
     Role {
+        name: "resourcequota-controller",
+        rules: &[
+            Rule { groups: &["*"], resources: &["*"], verbs: &["list", "watch"] },
+            Rule { groups: CORE, resources: &["resourcequotas"], verbs: &["get"] },
+            Rule { groups: CORE, resources: &["resourcequotas/status"], verbs: &["update", "patch"] },
+            WRITE_EVENTS,
+        ],
+    },
+    Role {
         name: "root-ca-cert-publisher",
         rules: &[
             Rule { groups: CORE, resources: &["namespaces"], verbs: READ },

@@ -7,13 +7,14 @@ use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::decode::Decoded;
 use remora_rules::managed;
 use remora_rules::metadata::place;
+use remora_rules::quota::Change;
 
 use super::review;
 use super::write::{self, Written};
-use crate::objects::WriteError;
+use crate::objects::{Beside, WriteError};
 use crate::request::{Collection, Part, WriteOptions};
 use crate::server::Call;
-use crate::{admission, body, encode};
+use crate::{admission, body, encode, quota};
 
 /// How often a generated name may be taken before the client is told (upstream: 8).
 const GENERATE_ATTEMPTS: usize = 8;
@@ -51,33 +52,35 @@ pub async fn keep(
     let within = admission::create(&call.state, kind, namespace, &mut object).await?;
     let rules = write::rules_for(kind, Part::Whole)?;
     let is_generated = object.pointer("/metadata/name").is_none();
-    let attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
-    for attempt in 1..=attempts {
+    let mut attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
+    loop {
         let new = rules.create(kind, object.clone(), &write::ctx(&call.state))?;
-        let judged = admission::judge_new(kind, within.as_ref(), &new)?;
+        let judged = admission::judge_new(&call.state, kind, within.as_ref(), &new).await?;
         let name = new.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
-        let bytes = encode::stored(kind, new);
-        match keep_bytes(call, &key, bytes, options.dry_run).await {
+        let beside = quota::charge(&call.state, &key, Change { kind, old: None, new: Some(&new) }).await?;
+        match keep_bytes(call, &key, encode::stored(kind, new), &beside, options.dry_run).await {
             Ok((bytes, revision)) => {
                 warnings.extend(judged);
                 return Ok(Written { bytes, revision, warnings });
             }
             Err(WriteError::Status(status)) => return Err(*status),
-            Err(WriteError::Raced(_)) if attempt < attempts => {}
-            Err(WriteError::Raced(_)) if is_generated => {
+            // A quota has changed meanwhile.
+            Err(WriteError::Raced(None)) => {}
+            Err(WriteError::Raced(Some(_))) if attempts > 1 => attempts -= 1,
+            Err(WriteError::Raced(Some(_))) if is_generated => {
                 return Err(Status::generate_name_conflict(kind.resource(), &key.name));
             }
-            Err(WriteError::Raced(_)) => return Err(Status::already_exists(kind.resource(), &key.name)),
+            Err(WriteError::Raced(Some(_))) => return Err(Status::already_exists(kind.resource(), &key.name)),
         }
     }
-    Err(Status::internal("no name could be generated"))
 }
 
 async fn keep_bytes(
     call: &Call,
     key: &ObjectKey,
     bytes: bytes::Bytes,
+    beside: &[Beside],
     dry_run: bool,
 ) -> Result<(bytes::Bytes, Option<remora_store::Revision>), WriteError> {
     let objects = call.state.objects();
@@ -87,7 +90,7 @@ async fn keep_bytes(
             None => Ok((bytes, None)),
         };
     }
-    let stored = objects.create(key, bytes).await?;
+    let stored = objects.create(key, bytes, beside).await?;
     let revision = stored.revision();
     Ok((stored.kv.value, Some(revision)))
 }

@@ -54,6 +54,26 @@ pub(super) fn runtime_class(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), text(object, &["handler"]).into(), age(object, now)]
 }
 
+pub(super) fn priority_class(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![
+        name(object),
+        integer(object, &["value"]).unwrap_or_default().into(),
+        flag(object, &["globalDefault"]).into(),
+        age(object, now),
+        text(object, &["preemptionPolicy"]).into(),
+    ]
+}
+
+pub(super) fn resource_quota(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (mut requests, mut limits) = (Vec::new(), Vec::new());
+    for (resource, hard) in at(object, &["status", "hard"]).as_object().into_iter().flatten() {
+        let used = or(text(object, &["status", "used", resource]), "0");
+        let told = format!("{resource}: {used}/{}", hard.as_str().unwrap_or_default());
+        if resource.starts_with("limits.") { limits.push(told) } else { requests.push(told) }
+    }
+    vec![name(object), requests.join(", ").into(), limits.join(", ").into(), age(object, now)]
+}
+
 pub(super) fn node(object: &Value, now: Timestamp) -> Vec<Value> {
     let info = |field: &str| or(text(object, &["status", "nodeInfo", field]), "<unknown>").into();
     let address = |kind: &str| {

@@ -103,6 +103,17 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
     ("", "configmaps", &[NAME, column("Data", "Number of entries."), AGE], cells::config_map),
     (
         "",
+        "resourcequotas",
+        &[
+            NAME,
+            column("Request", "How much is used, and may be, of what is requested or counted."),
+            column("Limit", "How much is used, and may be, of limits."),
+            AGE,
+        ],
+        cells::resource_quota,
+    ),
+    (
+        "",
         "secrets",
         &[NAME, column("Type", "What the secret is for."), column("Data", "Number of entries."), AGE],
         cells::secret,
@@ -114,6 +125,18 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
         "runtimeclasses",
         &[NAME, column("Handler", "The runtime's configuration that runs the pods of this class."), AGE],
         cells::runtime_class,
+    ),
+    (
+        "scheduling.k8s.io",
+        "priorityclasses",
+        &[
+            NAME,
+            column("Value", "The priority of pods of this class; the higher comes first."),
+            Column { r#type: "boolean", ..column("Global-Default", "Whether it is the class of pods that name none.") },
+            AGE,
+            column("PreemptionPolicy", "Whether its pods may push out those of lower priority."),
+        ],
+        cells::priority_class,
     ),
 ];
 
