@@ -5,4 +5,5 @@ pub mod event;
 pub mod lease;
 pub mod namespace;
 pub mod node;
+pub mod rbac;
 pub mod runtime_class;

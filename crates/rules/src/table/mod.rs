@@ -7,6 +7,7 @@ pub mod duration;
 
 use jiff::Timestamp;
 use remora_model::Kind;
+use remora_model::kinds::RBAC_GROUP;
 use serde_json::{Value, json};
 
 use crate::object::{at, text};
@@ -115,6 +116,17 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
         &[NAME, column("Handler", "The runtime's configuration that runs the pods of this class."), AGE],
         cells::runtime_class,
     ),
+    (RBAC_GROUP, "rolebindings", BINDING_COLUMNS, cells::binding),
+    (RBAC_GROUP, "clusterrolebindings", BINDING_COLUMNS, cells::binding),
+];
+
+const BINDING_COLUMNS: &[Column] = &[
+    NAME,
+    column("Role", "The role that is given, and of which kind it is."),
+    AGE,
+    wide("Users", "Users who have it."),
+    wide("Groups", "Groups that have it."),
+    wide("ServiceAccounts", "Service accounts that have it, each after its namespace."),
 ];
 
 const EVENT_COLUMNS: &[Column] = &[
