@@ -155,15 +155,9 @@ mod tests {
     fn every_stored_kind_in_a_namespace_is_deleted_once() {
         let mut plurals: Vec<String> = contents().map(|kind| kind.plural).collect();
         plurals.sort();
-        assert_eq!(plurals, [
-            "configmaps",
-            "events",
-            "leases",
-            "pods",
-            "rolebindings",
-            "roles",
-            "secrets",
-            "serviceaccounts"
-        ]);
+        assert_eq!(
+            plurals,
+            ["configmaps", "events", "leases", "pods", "rolebindings", "roles", "secrets", "serviceaccounts"]
+        );
     }
 }

@@ -284,14 +284,7 @@ pub static KINDS: &[Kind] = &[
         schema: "RoleBinding",
         ..RBAC
     },
-    Kind {
-        kind: "Role",
-        plural: "roles",
-        singular: "role",
-        storage: Storage::Stored("roles"),
-        schema: "Role",
-        ..RBAC
-    },
+    Kind { kind: "Role", plural: "roles", singular: "role", storage: Storage::Stored("roles"), schema: "Role", ..RBAC },
 ];
 
 /// The kind served at `/apis/group/version/…/plural` (`/api/v1` for the empty group).

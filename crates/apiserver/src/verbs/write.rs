@@ -14,6 +14,7 @@ use remora_store::Revision;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::auth::authz::Wanted;
 use crate::objects::{StoredObject, WriteError};
 use crate::request::Part;
 use crate::server::{Call, State};
@@ -111,6 +112,9 @@ async fn try_update(
     let Attempt { mut object, mut warnings } = attempt;
     let rules = rules_for(key.kind, part)?;
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
+    let namespace = key.namespace.as_deref();
+    let wanted = Wanted { kind: key.kind, namespace, name: &key.name, new: &object, old: Some(old) };
+    call.state.authorizer().check_escalation(&call.user, &wanted)?;
     admission::update(&call.state, key.kind, part, &mut object, old).await?;
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
     warnings.extend(admission::judge_change(&call.state, key.kind, part, &new, old).await?);

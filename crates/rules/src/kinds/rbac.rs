@@ -5,12 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use remora_model::field::FieldErrors;
 use remora_model::kinds::RBAC_GROUP;
 use remora_model::{FieldError, Path};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::metadata::names;
 use crate::metadata::validation::invalid;
-use crate::object::{at, field_mut, items_mut, list, set, text};
+use crate::object::{at, field_mut, items_mut, list, set, text, typed};
 use crate::selector::labels;
 
 const ROLE_REF: Path<'static> = Path::new("roleRef");
@@ -50,10 +49,9 @@ pub fn validate_cluster_role(role: &Value) -> FieldErrors {
         errors.push(FieldError::required(&path, detail));
     }
     for (i, selector) in selectors.iter().enumerate() {
-        // What is in canonical form has this type.
-        let typed = LabelSelector::deserialize(selector).unwrap_or_default();
-        errors.extend(labels::validate(&typed, &path.index(i)));
-        if labels::Selector::of(&typed).is_none() {
+        let selector: LabelSelector = typed(selector);
+        errors.extend(labels::validate(&selector, &path.index(i)));
+        if labels::Selector::of(&selector).is_none() {
             errors.push(FieldError::invalid(&path.index(i), Value::Null, "invalid label selector."));
         }
     }
@@ -225,9 +223,11 @@ mod tests {
         let selectors = |selector: Value| json!({"aggregationRule": {"clusterRoleSelectors": [selector]}});
         check(&validate_cluster_role(&selectors(json!({"matchLabels": {"a": "b"}}))), &[]);
         let errors = validate_cluster_role(&selectors(json!({"matchLabels": {"a": "b c"}})));
-        assert!(errors[0].to_string().starts_with(
-            "aggregationRule.clusterRoleSelectors[0].matchLabels: Invalid value: \"b c\": a valid label"
-        ));
+        assert!(
+            errors[0].to_string().starts_with(
+                "aggregationRule.clusterRoleSelectors[0].matchLabels: Invalid value: \"b c\": a valid label"
+            )
+        );
     }
 
     #[test]

@@ -187,10 +187,8 @@ mod tests {
             {"kind": "ServiceAccount", "name": "bot", "namespace": "ci"},
         ]);
         let role = json!({"kind": "ClusterRole", "name": "view"});
-        let cells = binding(
-            &json!({"metadata": {"name": "b"}, "roleRef": role, "subjects": subjects}),
-            Timestamp::UNIX_EPOCH,
-        );
+        let cells =
+            binding(&json!({"metadata": {"name": "b"}, "roleRef": role, "subjects": subjects}), Timestamp::UNIX_EPOCH);
         assert_eq!(cells, ["b", "ClusterRole/view", "<unknown>", "jane, joe", "dev", "ci/bot"]);
     }
 
