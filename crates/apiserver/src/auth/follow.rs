@@ -136,3 +136,51 @@ async fn load_again(store: &dyn Store, rights: &watch::Sender<Rights>) -> Option
         pause = (pause * 2).min(longest);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Authorizer;
+    use super::super::authz::Attributes;
+    use super::*;
+    use crate::encode;
+    use remora_http::User;
+    use remora_store::memory::MemoryEngine;
+    use remora_store::{Expect, Txn, TxnOutcome, WatchLimits, watched_within};
+    use serde_json::{Value, json};
+
+    async fn write(store: &dyn Store, kind: &'static Kind, name: &str, object: Value) -> Revision {
+        let key = ObjectKey::new(kind, Some("a"), name).store_key().unwrap();
+        let txn = Txn::default().when(key.clone(), Expect::Absent).put(key, encode::stored(kind, object));
+        match store.txn(txn).await.unwrap() {
+            TxnOutcome::Committed { revision } => revision,
+            TxnOutcome::Conflict { .. } => panic!("{name} was there"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_was_too_slow_is_taken_up_again() {
+        let limits = WatchLimits { events: 2, queue: 1, ..WatchLimits::default() };
+        let store: Arc<dyn Store> = Arc::new(watched_within(Arc::new(MemoryEngine::new()), limits).await.unwrap());
+        let authorizer = Authorizer::default();
+        let rules = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
+        write(store.as_ref(), kinds::rbac("roles"), "r", json!({"metadata": {"name": "r"}, "rules": rules})).await;
+        authorizer.start(&store).await.unwrap();
+        let kind = kinds::rbac("rolebindings");
+        let bind = async |user: &str| {
+            let subjects = json!([{"kind": "User", "name": user}]);
+            let role = json!({"kind": "Role", "name": "r"});
+            let binding = json!({"metadata": {"name": user}, "roleRef": role, "subjects": subjects});
+            write(store.as_ref(), kind, user, binding).await
+        };
+        // It is live now, and gets no turn while the others are written: it is cut.
+        authorizer.has_seen(kind, bind("joe").await).await;
+        bind("jim").await;
+        bind("jack").await;
+        authorizer.has_seen(kind, bind("jane").await).await;
+        let (verb, group, resource, subresource) = ("get", "", "pods", "");
+        let what = Attributes::Resource { verb, group, resource, subresource, namespace: "a", name: "" };
+        for user in ["joe", "jim", "jack", "jane"] {
+            assert!(authorizer.decide(&User::new(user, ["x"]), &what).allowed, "{user}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! All roles and bindings, ready to be asked (upstream: `pkg/registry/rbac/validation/rule.go`, `plugin/pkg/auth/authorizer/rbac`).
 //! Whoever keeps one puts in what is stored and takes out what is gone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use remora_model::kinds::RBAC_GROUP;
@@ -13,12 +13,14 @@ use serde_json::Value;
 use super::{Attributes, Decision, Who, rule};
 use crate::object::{at, typed};
 
-/// Every role and binding there is. Those of the cluster are in the namespace `""`.
+/// By namespace, which is `""` for the cluster, and name; in order, so that the same question has the same reason.
+type Placed<T> = BTreeMap<String, BTreeMap<String, T>>;
+
+/// Every role and binding there is.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    roles: HashMap<(String, String), Vec<PolicyRule>>,
-    /// By namespace and name; in order, so that the same question has the same reason.
-    bindings: BTreeMap<String, BTreeMap<String, Binding>>,
+    roles: Placed<Vec<PolicyRule>>,
+    bindings: Placed<Binding>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -51,16 +53,13 @@ impl Access {
         if key.kind.group != RBAC_GROUP {
             return;
         }
-        let (namespace, name) = place(key);
-        match key.kind.kind {
-            "Role" | "ClusterRole" => {
-                self.roles.insert((namespace, name), typed(at(object, &["rules"])));
-            }
-            _ => {
-                let binding =
-                    Binding { role: typed(at(object, &["roleRef"])), subjects: typed(at(object, &["subjects"])) };
-                self.bindings.entry(namespace).or_default().insert(name, binding);
-            }
+        let namespace = key.namespace.clone().unwrap_or_default();
+        if is_role(key) {
+            let rules = typed(at(object, &["rules"]));
+            self.roles.entry(namespace).or_default().insert(key.name.clone(), rules);
+        } else {
+            let binding = Binding { role: typed(at(object, &["roleRef"])), subjects: typed(at(object, &["subjects"])) };
+            self.bindings.entry(namespace).or_default().insert(key.name.clone(), binding);
         }
     }
 
@@ -69,20 +68,10 @@ impl Access {
         if key.kind.group != RBAC_GROUP {
             return;
         }
-        let (namespace, name) = place(key);
-        match key.kind.kind {
-            "Role" | "ClusterRole" => {
-                self.roles.remove(&(namespace, name));
-            }
-            _ => {
-                let left = self.bindings.get_mut(&namespace).map(|of| {
-                    of.remove(&name);
-                    of.len()
-                });
-                if left == Some(0) {
-                    self.bindings.remove(&namespace);
-                }
-            }
+        if is_role(key) {
+            remove(&mut self.roles, key);
+        } else {
+            remove(&mut self.bindings, key);
         }
     }
 
@@ -123,7 +112,7 @@ impl Access {
             "Role" => (namespace, "role"),
             _ => ("", "clusterrole"),
         };
-        let found = self.roles.get(&(namespace.to_owned(), role.name.clone()));
+        let found = self.roles.get(namespace).and_then(|of| of.get(&role.name));
         // Upstream names the kind here, not the resource.
         found.map(Vec::as_slice).ok_or_else(|| Status::not_found(Qualified::new(RBAC_GROUP, resource), &role.name))
     }
@@ -146,8 +135,17 @@ impl Access {
     }
 }
 
-fn place(key: &ObjectKey) -> (String, String) {
-    (key.namespace.clone().unwrap_or_default(), key.name.clone())
+fn is_role(key: &ObjectKey) -> bool {
+    matches!(key.kind.kind, "Role" | "ClusterRole")
+}
+
+fn remove<T>(placed: &mut Placed<T>, key: &ObjectKey) {
+    let namespace = key.namespace.as_deref().unwrap_or_default();
+    let Some(of) = placed.get_mut(namespace) else { return };
+    of.remove(&key.name);
+    if of.is_empty() {
+        placed.remove(namespace);
+    }
 }
 
 /// Whether a binding's subject is this user. A service account without a namespace is of the binding's.

@@ -208,8 +208,9 @@ const CLUSTER_ROLES: &[Role] = &[
 /// ephemeral containers but `cluster-admin`.
 pub const DEBUGGER_NAME: &str = "remora:debugger";
 const DEBUGGER: &[Rule] = &[
-    on(READ, CORE, &["pods", "events"]),
-    on(&["get"], CORE, &["pods/log", "pods/status"]),
+    on(READ, CORE, &["pods"]),
+    on(READ, &["", "events.k8s.io"], &["events"]),
+    on(&["get"], CORE, &["pods/log"]),
     on(&["get", "patch", "update"], CORE, &["pods/ephemeralcontainers"]),
     // A session begins with POST (SPDY) or GET (WebSocket).
     on(&["create", "get"], CORE, &["pods/attach", "pods/exec"]),
