@@ -210,6 +210,8 @@ pub const DEBUGGER_NAME: &str = "remora:debugger";
 const DEBUGGER: &[Rule] = &[
     on(READ, CORE, &["pods"]),
     on(READ, &["", "events.k8s.io"], &["events"]),
+    // Of the one namespace where it is bound: its labels say which debug containers are admitted.
+    on(&["get"], CORE, &["namespaces"]),
     on(&["get"], CORE, &["pods/log"]),
     on(&["get", "patch", "update"], CORE, &["pods/ephemeralcontainers"]),
     // A session begins with POST (SPDY) or GET (WebSocket).
