@@ -224,7 +224,7 @@ async fn a_start_mends_the_defaults_and_leaves_the_rest() {
     let basic = again.get(&format!("{roles}/system:basic-user")).await;
     assert!(basic["rules"].to_string().contains("selfsubjectaccessreviews"), "{basic}");
     assert_eq!(basic["metadata"]["labels"]["mine"], "a");
-    assert_eq!(again.get(&format!("{roles}/system:monitoring")).await["rules"], json!([]));
+    assert_eq!(again.get(&format!("{roles}/system:monitoring")).await["rules"], Value::Null);
     again.get(&format!("{bindings}/cluster-admin")).await;
     let discovery = again.get(&format!("{bindings}/system:discovery")).await;
     assert_eq!(discovery["roleRef"]["name"], "system:discovery");

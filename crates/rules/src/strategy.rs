@@ -179,12 +179,16 @@ static STRATEGIES: &[Strategy] = &[
     },
     Strategy {
         plural: "roles",
+        prepare_create: rbac::prepare_role,
+        prepare_update: |new, _, _| rbac::prepare_role(new),
         validate_create: rbac::validate_role,
         validate_update: |new, _| rbac::validate_role(new),
         ..RBAC
     },
     Strategy {
         plural: "clusterroles",
+        prepare_create: rbac::prepare_role,
+        prepare_update: |new, _, _| rbac::prepare_role(new),
         validate_create: rbac::validate_cluster_role,
         validate_update: |new, _| rbac::validate_cluster_role(new),
         ..RBAC

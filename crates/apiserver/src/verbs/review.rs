@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use remora_http::{Body, User};
 use remora_model::{FieldError, Path, Status};
 use remora_rules::decode::Decoded;
-use remora_rules::rbac::access::{Rules, aggregated};
+use remora_rules::rbac::access::{Rules, aggregated, resolution_error};
 use remora_rules::rbac::{Who, node, rule};
 use serde_json::{Value, json};
 
@@ -35,6 +35,9 @@ pub async fn answer(call: &Call, what: &Collection, decoded: Decoded) -> Result<
         metadata.retain(|_, value| !value.is_null());
     } else {
         review["metadata"] = json!({});
+    }
+    if let Some(namespace) = &what.namespace {
+        review["metadata"]["namespace"] = namespace.as_str().into();
     }
     let mut response = response::json(StatusCode::CREATED, &review);
     response::warn(&mut response, &warnings);
@@ -130,11 +133,8 @@ fn rules_review(call: &Call, review: &Value) -> Result<Value, Status> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let Rules { rules, mut errors } = call.state.authorizer().rules_for(&call.user, namespace);
+    let Rules { rules, missing } = call.state.authorizer().rules_for(&call.user, namespace);
     let is_node = node::node_of(Who { name: &call.user.name, groups: &call.user.groups }).is_some();
-    if is_node {
-        errors.insert(0, "node authorizer does not support user rule resolution".to_owned());
-    }
     let resources = rules.iter().filter(|rule| !rule::resources(rule).is_empty()).map(|of| {
         let mut shown = json!({"verbs": of.verbs, "apiGroups": rule::groups(of), "resources": rule::resources(of)});
         if !rule::names(of).is_empty() {
@@ -149,8 +149,11 @@ fn rules_review(call: &Call, review: &Value) -> Result<Value, Status> {
         "nonResourceRules": paths.collect::<Vec<Value>>(),
         "incomplete": is_node,
     });
+    let by_node = is_node.then(|| "node authorizer does not support user rule resolution".to_owned());
+    let errors: Vec<String> = by_node.into_iter().chain([resolution_error(&missing)]).collect();
+    let errors = aggregated(errors.into_iter().filter(|error| !error.is_empty()).collect());
     if !errors.is_empty() {
-        status["evaluationError"] = aggregated(errors).into();
+        status["evaluationError"] = errors.into();
     }
     Ok(status)
 }

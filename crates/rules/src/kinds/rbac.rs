@@ -30,6 +30,13 @@ fn default_group(reference: &mut Value) {
     }
 }
 
+/// No rules are null, not an empty list: upstream keeps roles in a form that does not tell them apart.
+pub fn prepare_role(role: &mut Value) {
+    if list(role, &["rules"]).is_empty() {
+        role["rules"] = Value::Null;
+    }
+}
+
 /// Each rule is about resources.
 pub fn validate_role(role: &Value) -> FieldErrors {
     validate_rules(role, true)
@@ -50,8 +57,10 @@ pub fn validate_cluster_role(role: &Value) -> FieldErrors {
     }
     for (i, selector) in selectors.iter().enumerate() {
         let selector: LabelSelector = typed(selector);
-        errors.extend(labels::validate(&selector, &path.index(i)));
-        if labels::Selector::of(&selector).is_none() {
+        let wrong = labels::validate(&selector, &path.index(i));
+        let is_wrong = !wrong.is_empty();
+        errors.extend(wrong);
+        if is_wrong {
             errors.push(FieldError::invalid(&path.index(i), Value::Null, "invalid label selector."));
         }
     }

@@ -43,8 +43,8 @@ struct Granted<'a> {
 pub struct Rules {
     /// All that could be found.
     pub rules: Vec<PolicyRule>,
-    /// What could not: roles that are bound and not there.
-    pub errors: Vec<String>,
+    /// The roles that are bound and not there.
+    pub missing: Vec<RoleRef>,
 }
 
 impl Access {
@@ -77,17 +77,17 @@ impl Access {
 
     /// Whether a role that `who` has allows `what`, and which.
     pub fn decide(&self, who: Who<'_>, what: &Attributes<'_>) -> Decision {
-        let mut errors = Vec::new();
+        let mut missing = Vec::new();
         for granted in self.granted(who, what.namespace()) {
             match granted {
                 Ok(granted) if rule::allows(granted.rule, what) => {
                     return Decision::yes(format!("RBAC: allowed by {}", granted.described()));
                 }
                 Ok(_) => {}
-                Err(status) => errors.push(status.message),
+                Err(role) => missing.push(role.clone()),
             }
         }
-        let all = aggregated(errors);
+        let all = resolution_error(&missing);
         Decision::no(if all.is_empty() { all } else { format!("RBAC: {all}") })
     }
 
@@ -97,28 +97,24 @@ impl Access {
         for granted in self.granted(who, namespace) {
             match granted {
                 Ok(granted) => found.rules.push(granted.rule.clone()),
-                Err(status) => found.errors.push(status.message),
+                Err(role) => found.missing.push(role.clone()),
             }
         }
         found
     }
 
-    /// The rules of the role that a binding in this namespace names.
-    ///
-    /// # Errors
-    /// 404 if there is no such role.
-    pub fn rules_of(&self, role: &RoleRef, namespace: &str) -> Result<&[PolicyRule], Status> {
-        let (namespace, resource) = match role.kind.as_str() {
-            "Role" => (namespace, "role"),
-            _ => ("", "clusterrole"),
-        };
-        let found = self.roles.get(namespace).and_then(|of| of.get(&role.name));
-        // Upstream names the kind here, not the resource.
-        found.map(Vec::as_slice).ok_or_else(|| Status::not_found(Qualified::new(RBAC_GROUP, resource), &role.name))
+    /// The rules of the role that a binding in this namespace names; none if there is no such role.
+    pub fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<&[PolicyRule]> {
+        let namespace = if role.kind == "Role" { namespace } else { "" };
+        self.roles.get(namespace)?.get(&role.name).map(Vec::as_slice)
     }
 
-    /// First what is granted in the whole cluster, then what is in the namespace.
-    fn granted<'a>(&'a self, who: Who<'a>, namespace: &'a str) -> impl Iterator<Item = Result<Granted<'a>, Status>> {
+    /// First what is granted in the whole cluster, then what is in the namespace; a role in place of its rules if it is not there.
+    fn granted<'a>(
+        &'a self,
+        who: Who<'a>,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = Result<Granted<'a>, &'a RoleRef>> {
         let places = std::iter::once("").chain(Some(namespace).filter(|namespace| !namespace.is_empty()));
         let bindings = places.flat_map(|place| {
             let of_place = self.bindings.get(place).into_iter().flatten();
@@ -128,8 +124,8 @@ impl Access {
             let subject = binding.subjects.iter().find(|subject| is_meant(subject, who, place.0));
             let Some(subject) = subject else { return Vec::new() };
             match self.rules_of(&binding.role, place.0) {
-                Err(status) => vec![Err(status)],
-                Ok(rules) => rules.iter().map(|rule| Ok(Granted { rule, binding, place, subject })).collect(),
+                None => vec![Err(&binding.role)],
+                Some(rules) => rules.iter().map(|rule| Ok(Granted { rule, binding, place, subject })).collect(),
             }
         })
     }
@@ -178,6 +174,13 @@ impl Granted<'_> {
         };
         format!("{kind} {} of {role} {} to {who} {}", quoted(&name), quoted(role_name), quoted(&who_name))
     }
+}
+
+/// What the authorizer says of roles that are not there. It names their kinds, not their resources, as upstream's does.
+pub fn resolution_error(missing: &[RoleRef]) -> String {
+    let resource = |role: &RoleRef| if role.kind == "Role" { "role" } else { "clusterrole" };
+    let one = |role| Status::not_found(Qualified::new(RBAC_GROUP, resource(role)), &role.name).message;
+    aggregated(missing.iter().map(one).collect())
 }
 
 /// Several errors as Go's `utilerrors.Aggregate` writes them: each once, in brackets if there are more than one.
@@ -307,8 +310,8 @@ pub(super) mod tests {
         assert!(!access.decide(jane, &what("get", "pods", "a")).allowed);
         access.remove(&ObjectKey::new(kinds::rbac("clusterroles"), None, "nodes"));
         let all = access.rules_for(jane, "a");
-        let errors =
-            ["gone", "nodes"].map(|name| format!("clusterrole.rbac.authorization.k8s.io \"{name}\" not found"));
-        assert_eq!(all, Rules { rules: Vec::new(), errors: errors.to_vec() });
+        assert!(all.rules.is_empty());
+        let missing: Vec<&str> = all.missing.iter().map(|role| role.name.as_str()).collect();
+        assert_eq!(missing, ["gone", "nodes"]);
     }
 }

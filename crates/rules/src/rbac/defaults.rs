@@ -3,6 +3,8 @@
 //!
 //! Deliberately absent: upstream's roles for parts that are not here (`system:kube-dns`, `system:node-proxier`, signers, …).
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use remora_model::kinds::{self, Kind, RBAC_GROUP};
 use serde_json::{Value, json};
@@ -482,7 +484,10 @@ impl Role {
 
 impl Rule {
     fn typed(&self) -> PolicyRule {
-        let owned = |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
+        // Upstream's are sorted.
+        let owned = |words: &[&str]| -> Vec<String> {
+            words.iter().copied().collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect()
+        };
         let some = |words: &[&str]| Some(owned(words)).filter(|words| !words.is_empty());
         let Self(verbs, groups, resources, names, paths) = *self;
         PolicyRule {

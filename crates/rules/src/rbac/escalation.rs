@@ -8,6 +8,7 @@ use remora_model::text::quoted;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
+use super::access::aggregated;
 use super::{Access, Attributes, MASTERS, Who, authorize, rule};
 use crate::object::{at, copy_field, list, object_mut, text, typed};
 
@@ -72,7 +73,10 @@ impl Write<'_> {
         if self.may("bind", resource, &role.name) {
             return Ok(());
         }
-        self.has_all(self.access.rules_of(&role, self.namespace)?)
+        match self.access.rules_of(&role, self.namespace) {
+            Some(rules) => self.has_all(rules),
+            None => Err(self.not_found(&role)),
+        }
     }
 
     fn may(&self, verb: &str, resource: &str, name: &str) -> bool {
@@ -105,10 +109,16 @@ impl Write<'_> {
         let mut why = format!(
             "user {who} (groups={groups}) is attempting to grant RBAC permissions not currently held:\n{rules}"
         );
-        if !owned.errors.is_empty() {
-            why += &format!("; resolution errors: [{}]", super::access::aggregated(owned.errors));
+        if !owned.missing.is_empty() {
+            let missing = owned.missing.iter().map(|role| self.not_found(role).message).collect();
+            why += &format!("; resolution errors: [{}]", aggregated(missing));
         }
         Err(self.refused(&why))
+    }
+
+    /// Upstream looks roles up by way of the request, and so calls them what the request is about.
+    fn not_found(&self, role: &RoleRef) -> Status {
+        Status::not_found(self.kind.resource(), &role.name)
     }
 
     fn refused(&self, why: &str) -> Status {
@@ -168,7 +178,7 @@ mod tests {
         check("roles", "boss", &secrets, None, "");
         check("roles", "root", &secrets, None, "");
         let broken = refused.replace("jane", "joe")
-            + "; resolution errors: [clusterrole.rbac.authorization.k8s.io \"gone\" not found]";
+            + "; resolution errors: [roles.rbac.authorization.k8s.io \"gone\" not found]";
         check("roles", "joe", &secrets, None, &broken);
         // What is there already may be taken apart by the garbage collector.
         let mut released = secrets.clone();
@@ -210,7 +220,7 @@ mod tests {
         let secrets = "{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\" \"list\"]}";
         check("rolebindings", "jane", &binding("secrets"), None, &refused("rolebindings", secrets));
         check("rolebindings", "boss", &binding("secrets"), None, "");
-        check("rolebindings", "jane", &binding("no"), None, "clusterrole.rbac.authorization.k8s.io \"no\" not found");
+        check("rolebindings", "jane", &binding("no"), None, "rolebindings.rbac.authorization.k8s.io \"no\" not found");
         let pods = "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"get\"]}";
         check("clusterrolebindings", "jane", &binding("reader"), None, &refused("clusterrolebindings", pods));
         check("clusterrolebindings", "root", &binding("secrets"), None, "");
