@@ -141,7 +141,8 @@ const EVENT_COLUMNS: &[Column] = &[
     wide("Count", "How often it happened."),
     Column { format: "name", ..wide("Name", "Name of the event.") },
 ];
-const DEFAULT_COLUMNS: &[Column] = &[NAME, column("Created At", "When the object was created.")];
+const DEFAULT_COLUMNS: &[Column] =
+    &[NAME, Column { r#type: "date", ..column("Created At", "When the object was created.") }];
 
 fn table_of(kind: &Kind) -> (&'static [Column], Cells) {
     let found = TABLES.iter().find(|(group, plural, ..)| (*group, *plural) == (kind.group, kind.plural));
