@@ -51,8 +51,8 @@ pub async fn keep(
     options: &WriteOptions,
 ) -> Result<Written, Status> {
     let Decoded { mut object, mut warnings } = decoded;
-    check_rights(call, kind, namespace, &object)?;
     let within = admission::create(&call.state, kind, namespace, &mut object).await?;
+    check_rights(call, kind, namespace, &object)?;
     let rules = write::rules_for(kind, Part::Whole)?;
     let is_generated = object.pointer("/metadata/name").is_none();
     let attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };

@@ -112,10 +112,10 @@ async fn try_update(
     let Attempt { mut object, mut warnings } = attempt;
     let rules = rules_for(key.kind, part)?;
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
+    admission::update(&call.state, key.kind, part, &mut object, old).await?;
     let namespace = key.namespace.as_deref();
     let wanted = Wanted { kind: key.kind, namespace, name: &key.name, new: &object, old: Some(old) };
     call.state.authorizer().check_escalation(&call.user, &wanted)?;
-    admission::update(&call.state, key.kind, part, &mut object, old).await?;
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
     warnings.extend(admission::judge_change(&call.state, key.kind, part, &new, old).await?);
     if new == *old || managed::differs_in_times_only(old, &new) {

@@ -208,7 +208,7 @@ const CLUSTER_ROLES: &[Role] = &[
 
 /// For whom may debug the pods of a namespace and change nothing else; to be bound by a RoleBinding. Our own: upstream has no role that may add
 /// ephemeral containers but `cluster-admin`.
-pub const DEBUGGER_NAME: &str = "remora:debugger";
+const DEBUGGER_NAME: &str = "remora:debugger";
 const DEBUGGER: &[Rule] = &[
     on(READ, CORE, &["pods"]),
     on(READ, &["", "events.k8s.io"], &["events"]),
