@@ -1,5 +1,6 @@
 //! Objects in the store: reading one, and writing one if nobody else has in between. Thin: it knows keys, bytes and
-//! revisions, and turns the store's errors into what clients see. Called by the verbs.
+//! revisions, and turns the store's errors into what clients see. A change of rights is done when the authorizer has seen it. Called by the
+//! verbs.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use remora_model::{Kind, ObjectKey, Status};
 use remora_store::{Error, Expect, Interval, KeyValue, RangeRequest, Revision, Store, Txn, TxnOutcome};
 use serde_json::Value;
 
+use crate::auth::Authorizer;
 use crate::encode;
 
 /// One object as stored.
@@ -61,12 +63,13 @@ pub struct Beside {
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn Store>,
+    authorizer: Arc<Authorizer>,
 }
 
 impl Objects {
-    /// Over a store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    /// Over a store, which the authorizer follows.
+    pub fn new(store: Arc<dyn Store>, authorizer: Arc<Authorizer>) -> Self {
+        Self { store, authorizer }
     }
 
     /// The store itself.
@@ -138,7 +141,10 @@ impl Objects {
 
     async fn commit(&self, key: &ObjectKey, txn: Txn) -> Result<Revision, WriteError> {
         match self.store.txn(txn).await.map_err(|error| store_status(&error))? {
-            TxnOutcome::Committed { revision } => Ok(revision),
+            TxnOutcome::Committed { revision } => {
+                self.authorizer.has_seen(key.kind, revision).await;
+                Ok(revision)
+            }
             TxnOutcome::Conflict { current, .. } => {
                 // The object itself is compared first.
                 let now = current.into_iter().next().flatten().map(|kv| StoredObject { kind: key.kind, kv });

@@ -159,7 +159,18 @@ mod tests {
         plurals.sort();
         assert_eq!(
             plurals,
-            ["configmaps", "events", "leases", "limitranges", "pods", "resourcequotas", "secrets", "serviceaccounts"]
+            [
+                "configmaps",
+                "events",
+                "leases",
+                "limitranges",
+                "pods",
+                "resourcequotas",
+                "rolebindings",
+                "roles",
+                "secrets",
+                "serviceaccounts"
+            ]
         );
     }
 }

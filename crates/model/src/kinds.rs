@@ -123,6 +123,12 @@ const fn review(group: &'static str, kind: &'static str, plural: &'static str, s
     Kind { group, kind, plural, singular, namespaced: false, verbs: &[Create], schema: kind, ..CORE }
 }
 
+/// A kind of RBAC: who may do what.
+const RBAC: Kind = Kind { group: RBAC_GROUP, ..CORE };
+
+/// The group of roles and their bindings.
+pub const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+
 /// Every kind, by group and then by resource.
 pub static KINDS: &[Kind] = &[
     Kind {
@@ -273,6 +279,33 @@ pub static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind {
+        kind: "ClusterRoleBinding",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        namespaced: false,
+        storage: Storage::Stored("clusterrolebindings"),
+        schema: "ClusterRoleBinding",
+        ..RBAC
+    },
+    Kind {
+        kind: "ClusterRole",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        namespaced: false,
+        storage: Storage::Stored("clusterroles"),
+        schema: "ClusterRole",
+        ..RBAC
+    },
+    Kind {
+        kind: "RoleBinding",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        storage: Storage::Stored("rolebindings"),
+        schema: "RoleBinding",
+        ..RBAC
+    },
+    Kind { kind: "Role", plural: "roles", singular: "role", storage: Storage::Stored("roles"), schema: "Role", ..RBAC },
+    Kind {
         group: "scheduling.k8s.io",
         kind: "PriorityClass",
         plural: "priorityclasses",
@@ -301,6 +334,14 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
 /// If the table has no such resource; the name is a literal in our own code.
 pub fn core(plural: &str) -> &'static Kind {
     by_resource("", "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
+}
+
+/// An RBAC kind by its resource, for code that knows it is there.
+///
+/// # Panics
+/// If the table has no such resource; the name is a literal in our own code.
+pub fn rbac(plural: &str) -> &'static Kind {
+    by_resource(RBAC_GROUP, "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
 }
 
 impl Kind {

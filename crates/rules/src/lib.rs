@@ -11,6 +11,7 @@
 //! | what other kinds may be | [`kinds`], [`metadata`] |
 //! | Pod Security Standards | [`pod_security`] |
 //! | resource quotas, limit ranges | [`quota`], [`pod::limits`] |
+//! | who may do what | [`rbac`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
 //! | DELETE | [`delete`] |
@@ -30,6 +31,7 @@ pub mod patch;
 pub mod pod;
 pub mod pod_security;
 pub mod quota;
+pub mod rbac;
 pub mod selector;
 pub mod strategy;
 pub mod table;

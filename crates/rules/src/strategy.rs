@@ -7,10 +7,13 @@
 
 use jiff::Timestamp;
 use remora_model::field::FieldErrors;
+use remora_model::kinds::RBAC_GROUP;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use crate::kinds::{config, event, lease, limit_range, namespace, node, priority_class, resource_quota, runtime_class};
+use crate::kinds::{
+    config, event, lease, limit_range, namespace, node, priority_class, rbac, resource_quota, runtime_class,
+};
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
 use crate::metadata::{place, validation};
@@ -202,6 +205,36 @@ static STRATEGIES: &[Strategy] = &[
         ..PLAIN
     },
     Strategy {
+        plural: "roles",
+        prepare_create: rbac::prepare_role,
+        prepare_update: |new, _, _| rbac::prepare_role(new),
+        validate_create: rbac::validate_role,
+        validate_update: |new, _| rbac::validate_role(new),
+        ..RBAC
+    },
+    Strategy {
+        plural: "clusterroles",
+        prepare_create: rbac::prepare_role,
+        prepare_update: |new, _, _| rbac::prepare_role(new),
+        validate_create: rbac::validate_cluster_role,
+        validate_update: |new, _| rbac::validate_cluster_role(new),
+        ..RBAC
+    },
+    Strategy {
+        plural: "rolebindings",
+        default: rbac::default_binding,
+        validate_create: rbac::validate_role_binding,
+        validate_update: rbac::validate_role_binding_update,
+        ..RBAC
+    },
+    Strategy {
+        plural: "clusterrolebindings",
+        default: rbac::default_binding,
+        validate_create: rbac::validate_cluster_role_binding,
+        validate_update: rbac::validate_cluster_role_binding_update,
+        ..RBAC
+    },
+    Strategy {
         group: "scheduling.k8s.io",
         plural: "priorityclasses",
         default: priority_class::set_defaults,
@@ -210,6 +243,9 @@ static STRATEGIES: &[Strategy] = &[
         ..PLAIN
     },
 ];
+
+/// Names of roles and bindings are what a path can hold: `system:node` is one. A PUT may create them.
+const RBAC: Strategy = Strategy { group: RBAC_GROUP, name: names::path_segment, create_on_update: true, ..PLAIN };
 
 const EVENT: Strategy = Strategy {
     plural: "events",

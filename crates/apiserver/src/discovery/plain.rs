@@ -137,6 +137,7 @@ mod tests {
             "coordination.k8s.io",
             "events.k8s.io",
             "node.k8s.io",
+            "rbac.authorization.k8s.io",
             "scheduling.k8s.io",
         ];
         assert_eq!(names, expected);

@@ -7,8 +7,10 @@ use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::api::node::v1 as node;
+use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::api::scheduling::v1 as scheduling;
 use remora_model::Kind;
+use remora_model::kinds::RBAC_GROUP;
 use remora_model::schema::{Merge, Type, type_of};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -90,6 +92,10 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("events.k8s.io", "Event") => generator.subschema_for::<events::Event>(),
         ("node.k8s.io", "RuntimeClass") => generator.subschema_for::<node::RuntimeClass>(),
         ("scheduling.k8s.io", "PriorityClass") => generator.subschema_for::<scheduling::PriorityClass>(),
+        (RBAC_GROUP, "ClusterRole") => generator.subschema_for::<rbac::ClusterRole>(),
+        (RBAC_GROUP, "ClusterRoleBinding") => generator.subschema_for::<rbac::ClusterRoleBinding>(),
+        (RBAC_GROUP, "Role") => generator.subschema_for::<rbac::Role>(),
+        (RBAC_GROUP, "RoleBinding") => generator.subschema_for::<rbac::RoleBinding>(),
         _ => return None,
     })
 }

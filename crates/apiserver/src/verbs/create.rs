@@ -1,16 +1,19 @@
 //! POST to a collection.
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use remora_http::Body;
 use remora_model::kinds::Storage;
 use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::decode::Decoded;
 use remora_rules::managed;
 use remora_rules::metadata::place;
+use remora_rules::object::text;
 use remora_rules::quota::Change;
+use serde_json::Value;
 
 use super::review;
 use super::write::{self, Written};
+use crate::auth::authz::{self, Attributes, Wanted};
 use crate::objects::{Beside, WriteError};
 use crate::request::{Collection, Part, WriteOptions};
 use crate::server::Call;
@@ -40,7 +43,7 @@ pub async fn answer(
 /// Admits, completes, checks and keeps a decoded object, whose fields have their managers.
 ///
 /// # Errors
-/// 403 and 404 of admission, 422 of validation, 409 if the name is taken.
+/// 403 and 404 of admission and of roles that give too much, 422 of validation, 409 if the name is taken.
 pub async fn keep(
     call: &Call,
     kind: &'static Kind,
@@ -50,6 +53,7 @@ pub async fn keep(
 ) -> Result<Written, Status> {
     let Decoded { mut object, mut warnings } = decoded;
     let within = admission::create(&call.state, kind, namespace, &mut object).await?;
+    check_rights(call, kind, namespace, &object)?;
     let rules = write::rules_for(kind, Part::Whole)?;
     let is_generated = object.pointer("/metadata/name").is_none();
     let mut attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
@@ -74,6 +78,23 @@ pub async fn keep(
             Err(WriteError::Raced(Some(_))) => return Err(Status::already_exists(kind.resource(), &key.name)),
         }
     }
+}
+
+/// What an update or an apply creates must be allowed to be created; and nobody makes a role or binding that gives more than they have.
+fn check_rights(call: &Call, kind: &Kind, namespace: Option<&str>, new: &Value) -> Result<(), Status> {
+    // A POST names nothing in its path, and was asked for this right before.
+    let is_post = call.parts.method == Method::POST;
+    let name = if is_post { "" } else { text(new, &["metadata", "name"]) };
+    if !is_post {
+        let (group, resource) = (kind.group, kind.plural);
+        let namespace = namespace.unwrap_or_default();
+        let what = Attributes::Resource { verb: "create", group, resource, subresource: "", namespace, name };
+        let decision = call.state.authorizer().decide(&call.user, &what);
+        if !decision.allowed {
+            return Err(authz::forbidden(&call.user, &what, &decision.reason));
+        }
+    }
+    call.state.authorizer().check_escalation(&call.user, &Wanted { kind, namespace, name, new, old: None })
 }
 
 async fn keep_bytes(

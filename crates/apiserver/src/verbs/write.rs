@@ -15,6 +15,7 @@ use remora_store::Revision;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::auth::authz::Wanted;
 use crate::objects::{StoredObject, WriteError};
 use crate::request::Part;
 use crate::server::{Call, State};
@@ -113,6 +114,9 @@ async fn try_update(
     let rules = rules_for(key.kind, part)?;
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
     admission::update(&call.state, key.kind, part, &mut object, old).await?;
+    let namespace = key.namespace.as_deref();
+    let wanted = Wanted { kind: key.kind, namespace, name: &key.name, new: &object, old: Some(old) };
+    call.state.authorizer().check_escalation(&call.user, &wanted)?;
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
     warnings.extend(admission::judge_change(&call.state, key.kind, part, &new, old).await?);
     if new == *old || managed::differs_in_times_only(old, &new) {

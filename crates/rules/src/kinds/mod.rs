@@ -7,5 +7,6 @@ pub mod limit_range;
 pub mod namespace;
 pub mod node;
 pub mod priority_class;
+pub mod rbac;
 pub mod resource_quota;
 pub mod runtime_class;
