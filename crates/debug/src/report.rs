@@ -14,8 +14,8 @@ pub struct Report<'a> {
     pub node: Option<String>,
     /// Why nothing starts there now.
     pub obstacle: Option<String>,
-    /// The namespace's labels for Pod Security, such as `enforce=baseline`.
-    pub pod_security: Vec<String>,
+    /// The namespace's labels for Pod Security, such as `enforce=baseline`; none if they may not be read.
+    pub pod_security: Option<Vec<String>>,
     /// What the user may do; none if the server does not say.
     pub rights: Vec<Right>,
     /// The plan.
@@ -53,10 +53,10 @@ impl Report<'_> {
         }
         line("Target", self.plan.target.as_deref().unwrap_or("none"));
         line("Image", &format!("{} ({})", self.plan.image.name, choice(self.plan.image.choice)));
-        let levels = if self.pod_security.is_empty() {
-            "nothing is enforced by labels".to_owned()
-        } else {
-            self.pod_security.join(", ")
+        let levels = match &self.pod_security {
+            None => "not known (you may not read the namespace)".to_owned(),
+            Some(levels) if levels.is_empty() => "nothing is enforced by labels".to_owned(),
+            Some(levels) => levels.join(", "),
         };
         line("Namespace", &format!("Pod Security: {levels}"));
         for (i, right) in self.rights.iter().enumerate() {

@@ -243,7 +243,7 @@ fn a_plan_tells_everything_before_anything_is_done() {
         pod: "prod/shop".to_owned(),
         node: Some("anchor (remora://0.1.0)".to_owned()),
         obstacle: None,
-        pod_security: vec!["enforce=baseline".to_owned()],
+        pod_security: Some(vec!["enforce=baseline".to_owned()]),
         rights: vec![
             right("patch", "pods/ephemeralcontainers", "to add the container", Some(true)),
             right("get", "pods/attach", "to reach it", None),
@@ -258,5 +258,7 @@ fn a_plan_tells_everything_before_anything_is_done() {
     };
     insta::assert_snapshot!("a_report_of_a_second_choice", report(1, Some(1), &[]).lines().join("\n"));
     insta::assert_snapshot!("a_report_of_a_refusal", report(4, None, &["remora debug node/anchor"]).lines().join("\n"));
+    let unread = Report { pod_security: None, ..report(1, Some(1), &[]) };
+    assert!(unread.lines().contains(&"Namespace  Pod Security: not known (you may not read the namespace)".to_owned()));
     insta::assert_snapshot!("a_report_for_programs", format!("{:#}", report(1, Some(1), &[]).object()));
 }

@@ -99,10 +99,10 @@ pub(super) async fn rights(cluster: &Cluster) -> Vec<Right> {
     rights.map(|((verb, resource, purpose), allowed)| Right { verb, resource, purpose, allowed }).collect()
 }
 
-/// What the namespace's labels say of Pod Security, the enforced level first.
-pub(super) async fn pod_security(cluster: &Cluster) -> Vec<String> {
-    let namespace = Api::<Namespace>::all(cluster.client.clone()).get_opt(&cluster.namespace).await.ok().flatten();
-    let labels = namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default();
+/// What the namespace's labels say of Pod Security, the enforced level first; none if they may not be read.
+pub(super) async fn pod_security(cluster: &Cluster) -> Option<Vec<String>> {
+    let namespace = Api::<Namespace>::all(cluster.client.clone()).get(&cluster.namespace).await.ok()?;
+    let labels = namespace.metadata.labels.unwrap_or_default();
     let of = |mode: &str| labels.get(&format!("{POD_SECURITY}{mode}")).map(|level| format!("{mode}={level}"));
-    ["enforce", "warn", "audit"].iter().filter_map(|mode| of(mode)).collect()
+    Some(["enforce", "warn", "audit"].iter().filter_map(|mode| of(mode)).collect())
 }
