@@ -15,6 +15,7 @@ mod down;
 mod place;
 mod preflight;
 mod report;
+mod store;
 mod up;
 
 use std::process::ExitCode;

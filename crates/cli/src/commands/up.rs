@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use remora_model::quantity::Quantity;
 
 use crate::NodeDirs;
+use crate::commands::store::StoreArgs;
 
 /// Arguments of `remora up`.
 #[derive(Clone, Debug, Args)]
@@ -15,6 +16,9 @@ pub struct UpArgs {
     /// Where the node keeps its things.
     #[command(flatten)]
     pub dirs: NodeDirs,
+    /// Where the node keeps its objects.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Return as soon as the node is ready; it goes on in the background.
     #[arg(long)]
     pub detach: bool,

@@ -11,8 +11,7 @@ use remora_cli::kubeconfig::NodeAccess;
 use remora_controllers::{Account, Clients};
 use remora_http::pki::{ClientIdentity, ServerNames};
 use remora_http::{MemoryConnectors, Pki, Server, TlsListener, User, memory};
-use remora_store::sqlite::SqliteEngine;
-use remora_store::{Store, watched};
+use remora_store::Store;
 use remora_streaming::PodStreams;
 use tokio::task::JoinHandle;
 
@@ -46,15 +45,18 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Opens keys and store and takes the port; fails early, before anything else is touched.
-    pub(crate) async fn prepare(place: &Place, node: &str, listen: SocketAddr) -> Result<Prepared> {
+    /// Opens the keys and takes the port, to serve what is in `store`; fails early, before anything else is touched.
+    pub(crate) async fn prepare(
+        place: &Place,
+        node: &str,
+        listen: SocketAddr,
+        store: Arc<dyn Store>,
+    ) -> Result<Prepared> {
         let listen_ip = listen.ip().to_string();
         let names = ServerNames::api_server(node, [listen_ip.as_str()]);
         let pki = Pki::open_or_create(&place.pki(), &names, SystemTime::now())?;
         let admin = pki.client("admin", "kubernetes-admin", "system:masters", SystemTime::now())?;
         let listener = TlsListener::bind(listen, pki.tls()?).await?;
-        let engine = SqliteEngine::open(place.store()).await?;
-        let store: Arc<dyn Store> = Arc::new(watched(Arc::new(engine)).await?);
         let authority_pem = pki.authority_pem().to_owned();
         Ok(Prepared { admin, authority_pem, key: pki, listener, store })
     }

@@ -2,7 +2,7 @@
 //! each other, and takes them apart again.
 //!
 //! ```text
-//!  lock ─ keys ─ store ─ TLS port ─ images ─ network ─ runtime ─ API server ─ namespaces ─ node agent ─ controllers ─ Ready
+//!  lock ─ store ─ keys ─ TLS port ─ images ─ network ─ runtime ─ API server ─ namespaces ─ node agent ─ controllers ─ Ready
 //! ```
 //! **Invariant:** what is started here leaves containers alone when it ends: only `remora down` ends them.
 
@@ -32,6 +32,7 @@ pub(crate) use self::vitals::Vitals;
 use self::api::{Api, PORTS_HINT};
 use crate::access;
 use crate::place::Place;
+use crate::store;
 use crate::up::plain;
 
 /// A node that is ready.
@@ -52,7 +53,9 @@ impl Daemon {
     pub(crate) async fn start(args: &UpArgs, place: Place, libexec: &Path, stop: Stop) -> Result<Daemon, CommandError> {
         let lock = take_lock(&place)?;
         let name = node_name(args).map_err(plain)?;
-        let api = Api::prepare(&place, &name, args.listen).await.map_err(|error| bind_hint(error, args.listen))?;
+        let store = store::open(&place, &args.store).await?;
+        let api = Api::prepare(&place, &name, args.listen, store);
+        let api = api.await.map_err(|error| bind_hint(error, args.listen))?;
         let machine = Machine::open(args, &place, libexec).await.map_err(plain)?;
         let joined = Joined { args, place: &place, name: &name };
         let api =
