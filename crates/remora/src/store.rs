@@ -41,10 +41,10 @@ pub(crate) fn etcd(args: &StoreArgs) -> Result<Option<EtcdConfig>, CommandError>
         };
     };
     let address: Address = store.parse().map_err(CommandError::usage)?;
-    let tls = args.etcd_cafile.clone().map(|authority| TlsFiles {
-        authority,
-        identity: args.etcd_certfile.clone().zip(args.etcd_keyfile.clone()),
-    });
+    let tls = args
+        .etcd_cafile
+        .clone()
+        .map(|authority| TlsFiles { authority, identity: args.etcd_certfile.clone().zip(args.etcd_keyfile.clone()) });
     let login = args.etcd_user.clone().zip(args.etcd_password_file.clone());
     let login = login.map(|(user, password_file)| Login { user, password_file });
     Ok(Some(EtcdConfig { address, tls, login }))
@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn flags_name_an_etcd() {
-        let check = |args: StoreArgs, expected: Result<Option<(&str, bool, bool)>, &str>| match (etcd(&args), expected) {
+        let check = |args: StoreArgs, expected: Result<Option<(&str, bool, bool)>, &str>| match (etcd(&args), expected)
+        {
             (Ok(None), Ok(None)) => {}
             (Ok(Some(found)), Ok(Some((endpoint, tls, login)))) => {
                 let first = found.address.endpoints[0].to_string();
@@ -83,7 +84,8 @@ mod tests {
         let tls = StoreArgs { etcd_cafile: Some("ca".into()), ..StoreArgs::default() };
         check(tls.clone(), Err("which etcd"));
         check(StoreArgs { store: store.clone(), ..tls }, Ok(Some(("a:1", true, false))));
-        let login = StoreArgs { etcd_user: Some("u".into()), etcd_password_file: Some("f".into()), ..StoreArgs::default() };
+        let login =
+            StoreArgs { etcd_user: Some("u".into()), etcd_password_file: Some("f".into()), ..StoreArgs::default() };
         check(StoreArgs { store, ..login }, Ok(Some(("a:1", false, true))));
         check(StoreArgs { store: Some("http://a".into()), ..StoreArgs::default() }, Err("begin with etcd://"));
     }

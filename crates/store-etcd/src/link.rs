@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use remora_store::snapshot::RESTORING;
 use remora_store::{Error, Revision};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,9 +29,6 @@ const CONNECT: Duration = Duration::from_secs(3);
 const UP: Duration = Duration::from_secs(3);
 /// The pauses between rounds through all members.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// A key of ours that is there while a restore is under way: what is stored meanwhile is no cluster's state.
-pub(crate) const RESTORING: &[u8] = b"restoring";
 
 /// Ends its task when dropped.
 pub(crate) struct Link {
@@ -183,7 +181,8 @@ impl Keeper {
     }
 
     async fn refuse_half_restored(&self, connection: &Connection) -> Result<(), String> {
-        let request = RangeRequest { key: self.root.key(RESTORING), count_only: true, ..RangeRequest::default() };
+        let request =
+            RangeRequest { key: self.root.key(RESTORING.as_bytes()), count_only: true, ..RangeRequest::default() };
         match connection.range(request).await.map_err(|status| chain(&status))?.count {
             0 => Ok(()),
             _ => Err("a restore into it was not finished: run `remora store restore --force` again".to_owned()),
