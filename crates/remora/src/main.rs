@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `remora up` | [`up`], which starts a [`daemon`] here or in the background |
 //! | `remora down` | [`down`] |
+//! | `remora store` | [`store`] |
 //! | everything else | `remora_cli` |
 
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Up(args) if args.detach => up::in_background(&args),
         Command::Up(args) => up::in_foreground(args),
         Command::Down(args) => down::run(&args),
+        Command::Store(args) => on_one_thread(store::run(&args)),
         _ => on_one_thread(remora_cli::run(cli)),
     }
 }

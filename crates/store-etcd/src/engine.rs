@@ -15,7 +15,7 @@ use crate::config::EtcdConfig;
 use crate::connection::{Connection, is_lost, is_never_sent, is_token_rejected};
 use crate::convert::{Root, from_etcd, revision_of, to_etcd};
 use crate::errors::{Refusal, future, refusal};
-use crate::link::Link;
+use crate::link::{Link, Use};
 use crate::messages as etcd;
 use crate::news::News;
 use crate::watching::{self, Answer, Answers, End};
@@ -53,9 +53,21 @@ impl EtcdEngine {
     /// # Errors
     /// [`Error::Unavailable`] if none did within five seconds; it names each member and what was wrong with it.
     pub async fn open(config: EtcdConfig) -> Result<EtcdEngine, Error> {
+        EtcdEngine::open_for(config, Use::Serve).await
+    }
+
+    /// The same to restore into it, whether or not an earlier restore was finished.
+    ///
+    /// # Errors
+    /// As [`EtcdEngine::open`].
+    pub async fn open_to_restore(config: EtcdConfig) -> Result<EtcdEngine, Error> {
+        EtcdEngine::open_for(config, Use::Restore).await
+    }
+
+    async fn open_for(config: EtcdConfig, purpose: Use) -> Result<EtcdEngine, Error> {
         let root = Root::new(config.address.root.clone());
         let news = Arc::new(News::new());
-        let link = Link::start(config, root.clone(), news.clone());
+        let link = Link::start(config, purpose, root.clone(), news.clone());
         link.first(FIRST).await?;
         Ok(EtcdEngine { link, news, root, places: Semaphore::new(REQUESTS as usize) })
     }

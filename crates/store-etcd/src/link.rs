@@ -30,6 +30,15 @@ const UP: Duration = Duration::from_secs(3);
 /// The pauses between rounds through all members.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// What the link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// What is there has to be whole.
+    Serve,
+    /// It may be half of what was to be restored.
+    Restore,
+}
+
 /// Ends its task when dropped.
 pub(crate) struct Link {
     state: watch::Receiver<State>,
@@ -51,9 +60,9 @@ pub(crate) struct Up {
 
 impl Link {
     /// Begins to connect.
-    pub(crate) fn start(config: EtcdConfig, root: Root, news: Arc<News>) -> Link {
+    pub(crate) fn start(config: EtcdConfig, purpose: Use, root: Root, news: Arc<News>) -> Link {
         let (sender, state) = watch::channel(State::Down(unavailable(&config, "no member was tried yet".to_owned())));
-        let keeper = Keeper { config, root, news, state: sender, number: 0 };
+        let keeper = Keeper { config, purpose, root, news, state: sender, number: 0 };
         Link { state, task: tokio::spawn(keeper.run()) }
     }
 
@@ -97,6 +106,7 @@ impl Drop for Link {
 
 struct Keeper {
     config: EtcdConfig,
+    purpose: Use,
     root: Root,
     news: Arc<News>,
     state: watch::Sender<State>,
@@ -160,7 +170,9 @@ impl Keeper {
 
     async fn open(&self, endpoint: &Endpoint) -> Result<(Connection, Watching), String> {
         let connection = Connection::open(endpoint, &self.config).await.map_err(|error| chain(&error))?;
-        self.refuse_half_restored(&connection).await?;
+        if self.purpose == Use::Serve {
+            self.refuse_half_restored(&connection).await?;
+        }
         let newest = self.newest(&connection).await?;
         let position = match self.news.position() {
             Some(position) if newest.current < position.head => {

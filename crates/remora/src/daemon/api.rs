@@ -134,12 +134,12 @@ impl Prepared {
         let (memory_listener, connectors) = memory::listener();
         let node = Arc::new(OneNode::default());
         let nodes: Arc<dyn Nodes> = node.clone();
+        let control = Control { images, stop, vitals, store: Arc::clone(&self.store) };
         let api = ApiServer::new(Config { store: self.store, nodes, key: Arc::new(AccountKey(self.key)) });
         api.prepare().await.map_err(|status| anyhow::anyhow!("making the system's namespaces: {}", status.message))?;
         let address = self.listener.address();
         let server = Server::new(api.clone()).observer(api.observer()).tls(self.listener).memory(memory_listener);
         let closing = Stop::new();
-        let control = Control { images, stop, vitals };
         let mut tasks = serve_control(place, control, &closing)?;
         let asked = closing.clone();
         tasks.push(tokio::spawn(async move {

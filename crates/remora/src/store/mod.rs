@@ -1,4 +1,6 @@
-//! Which store a node has, as the command line names it.
+//! Which store a node has, as the command line names it; [`backup`] copies it to files and back.
+
+mod backup;
 
 use std::sync::Arc;
 
@@ -6,6 +8,8 @@ use remora_cli::{CommandError, StoreArgs};
 use remora_store::sqlite::SqliteEngine;
 use remora_store::{Engine, Error, Store, watched};
 use remora_store_etcd::{Address, EtcdConfig, EtcdEngine, Login, TlsFiles};
+
+pub(crate) use self::backup::run;
 
 use crate::place::Place;
 
