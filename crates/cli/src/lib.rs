@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use commands::down::DownArgs;
-pub use commands::store::{StoreArgs, StoreCommand, StoreCommandArgs};
+pub use commands::store::{StoreArgs, StoreCommand, StoreCommandArgs, WhichStore};
 pub use commands::up::{CgroupDriverArg, MirrorArg, UpArgs};
 pub use error::{CommandError, Kind};
 pub use output::{print_error, print_line};

@@ -247,7 +247,7 @@ fn authority(folder: &Path) -> io::Result<(EtcdTls, TlsFiles)> {
 async fn tls_proves_both_sides() {
     let folder = tempfile::tempdir().expect("a folder");
     let (server, client) = authority(folder.path()).expect("certificates");
-    let Some(etcd) = Etcd::start_with(Some(server)) else { return };
+    let Some(etcd) = Etcd::start_with_tls(server) else { return };
     let with = |tls: Option<TlsFiles>| EtcdConfig { tls, ..config(&etcd.endpoint()) };
     let engine = EtcdEngine::open(with(Some(client.clone()))).await.expect("both sides are known");
     put(&engine, "k", "v").await;

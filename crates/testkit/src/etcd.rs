@@ -14,6 +14,8 @@ pub struct Etcd {
     folder: PathBuf,
     port: u16,
     tls: Option<EtcdTls>,
+    /// The network namespace that it runs in; the test's own if not set.
+    netns: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -35,7 +37,7 @@ impl Etcd {
     /// If it does not start; and under `REMORA_REQUIRE_ROOT`, where a skip would be a lie, if it is not installed.
     #[must_use]
     pub fn start() -> Option<Etcd> {
-        Etcd::start_with(None)
+        Etcd::begin(None, None)
     }
 
     /// The same with TLS.
@@ -43,8 +45,21 @@ impl Etcd {
     /// # Panics
     /// As [`Etcd::start`].
     #[must_use]
+    pub fn start_with_tls(tls: EtcdTls) -> Option<Etcd> {
+        Etcd::begin(Some(tls), None)
+    }
+
+    /// The same in a network namespace, named as `nsenter --net=` does.
+    ///
+    /// # Panics
+    /// As [`Etcd::start`].
+    #[must_use]
+    pub fn start_in(netns: &Path) -> Option<Etcd> {
+        Etcd::begin(None, Some(netns.to_owned()))
+    }
+
     #[expect(clippy::print_stderr, reason = "a skipped test has to be seen")]
-    pub fn start_with(tls: Option<EtcdTls>) -> Option<Etcd> {
+    fn begin(tls: Option<EtcdTls>, netns: Option<PathBuf>) -> Option<Etcd> {
         if !Path::new(PROGRAM).exists() {
             let message = "SKIPPED: this test needs Debian's etcd-server (`cargo xtask setup`)";
             assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{message}");
@@ -53,7 +68,7 @@ impl Etcd {
         }
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("remora-etcd-{}-{port}", std::process::id()));
-        let mut etcd = Etcd { folder, port, tls, child: None };
+        let mut etcd = Etcd { folder, port, tls, netns, child: None };
         etcd.resume();
         Some(etcd)
     }
@@ -73,6 +88,14 @@ impl Etcd {
         }
     }
 
+    /// etcd itself; nsenter becomes it, so that its process is the one that we end.
+    fn program(&self) -> Command {
+        let Some(netns) = &self.netns else { return Command::new(PROGRAM) };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", netns.display())).args(["--", PROGRAM]);
+        command
+    }
+
     /// Starts it again after [`Etcd::kill`], with its data and on its port, and returns when it serves.
     ///
     /// # Panics
@@ -83,7 +106,7 @@ impl Etcd {
         let client = format!("{scheme}://{}", self.endpoint());
         // With one member nobody connects to it.
         let peer = format!("http://127.0.0.1:{}", free_port());
-        let mut command = Command::new(PROGRAM);
+        let mut command = self.program();
         command.arg("--data-dir").arg(&self.folder).args(["--listen-client-urls", &client]);
         command.args(["--advertise-client-urls", &client, "--listen-peer-urls", &peer]);
         command.args(["--initial-advertise-peer-urls", &peer, "--initial-cluster", &format!("default={peer}")]);

@@ -33,12 +33,6 @@ pub struct StoreArgs {
 /// Arguments of `remora store`.
 #[derive(Clone, Debug, Args)]
 pub struct StoreCommandArgs {
-    /// Where the node keeps its things.
-    #[command(flatten)]
-    pub dirs: NodeDirs,
-    /// Which store is meant.
-    #[command(flatten)]
-    pub store: StoreArgs,
     /// What to do with it.
     #[command(subcommand)]
     pub command: StoreCommand,
@@ -54,6 +48,9 @@ pub enum StoreCommand {
         /// Overwrite the file.
         #[arg(long)]
         force: bool,
+        /// Which store is meant.
+        #[command(flatten)]
+        which: WhichStore,
     },
     /// Fill a store from a snapshot, of whatever store it was taken. No node may use the store meanwhile.
     Restore {
@@ -62,5 +59,19 @@ pub enum StoreCommand {
         /// Replace what the store holds.
         #[arg(long)]
         force: bool,
+        /// Which store is meant.
+        #[command(flatten)]
+        which: WhichStore,
     },
+}
+
+/// An etcd, if one is named; else that of the node in these folders.
+#[derive(Clone, Debug, Args)]
+pub struct WhichStore {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub dirs: NodeDirs,
+    /// The etcd.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }

@@ -94,7 +94,9 @@ impl ControlClient {
     ///
     /// # Errors
     /// `Unreachable` if no node runs.
-    pub async fn snapshot(&self) -> Result<impl Stream<Item = Result<Bytes, CommandError>> + Unpin + use<>, CommandError> {
+    pub async fn snapshot(
+        &self,
+    ) -> Result<impl Stream<Item = Result<Bytes, CommandError>> + Unpin + use<>, CommandError> {
         let answer = self.send(Method::GET, "/v1/store/snapshot", empty()).await?;
         let data = answer.into_body().into_data_stream();
         Ok(data.map_err(|error| CommandError::caused("reading the node's answer", &error)))

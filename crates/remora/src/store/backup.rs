@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use remora_cli::control::client::ControlClient;
-use remora_cli::{CommandError, Kind, StoreCommand, StoreCommandArgs, print_line};
+use remora_cli::{CommandError, Kind, StoreArgs, StoreCommand, StoreCommandArgs, WhichStore, print_line};
 use remora_store::snapshot::{self, Existing, Header, Reader, RestoreError, Restored};
 use remora_store::sqlite::{self, SqliteEngine};
 use remora_store::{Engine, Revision, watched};
@@ -26,12 +26,11 @@ const MODE: u32 = 0o600;
 
 /// Carries out `remora store`.
 pub(crate) async fn run(args: &StoreCommandArgs) -> Result<ExitCode, CommandError> {
-    let place = Place::of(&args.dirs).map_err(plain)?;
     match &args.command {
-        StoreCommand::Snapshot { file, force } => snapshot(args, &place, file, *force).await?,
-        StoreCommand::Restore { file, force } => {
+        StoreCommand::Snapshot { file, force, which } => snapshot(which, file, *force).await?,
+        StoreCommand::Restore { file, force, which } => {
             let existing = if *force { Existing::Replace } else { Existing::Refuse };
-            restore(args, &place, file, existing).await?;
+            restore(which, file, existing).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -39,14 +38,17 @@ pub(crate) async fn run(args: &StoreCommandArgs) -> Result<ExitCode, CommandErro
 
 type Pieces = futures::stream::BoxStream<'static, Result<Bytes, CommandError>>;
 
-async fn snapshot(args: &StoreCommandArgs, place: &Place, path: &Path, force: bool) -> Result<(), CommandError> {
+async fn snapshot(which: &WhichStore, path: &Path, force: bool) -> Result<(), CommandError> {
+    let place = Place::of(&which.dirs).map_err(plain)?;
     if path.exists() && !force {
         return Err(CommandError::failed(format_args!("{} is there already", path.display()))
             .hint("name another file, or overwrite it with --force"));
     }
-    let (source, _lock) = source(args, place).await?;
+    let (source, _lock) = source(&which.store, &place).await?;
     let mut file = DurableFile::create(path, MODE).map_err(|error| writing(path, &error))?;
-    fill(&mut file, source).await.map_err(|error| CommandError { message: format!("{}: {error}", path.display()), ..error })?;
+    fill(&mut file, source)
+        .await
+        .map_err(|error| CommandError { message: format!("{}: {error}", path.display()), ..error })?;
     // A stream may end early and look whole; only the checksum at its end tells.
     let (header, entries) = verify(file.temporary())?;
     file.keep().map_err(|error| writing(path, &error))?;
@@ -65,16 +67,16 @@ async fn fill(
 }
 
 /// An etcd that is named; else the store of the node that runs; else the files of one that does not, which are locked meanwhile.
-async fn source(args: &StoreCommandArgs, place: &Place) -> Result<(Pieces, Option<FolderLock>), CommandError> {
-    if etcd(&args.store)?.is_some() {
-        return Ok((of_engine(open_engine(place, &args.store).await?).await?, None));
+async fn source(args: &StoreArgs, place: &Place) -> Result<(Pieces, Option<FolderLock>), CommandError> {
+    if etcd(args)?.is_some() {
+        return Ok((of_engine(open_engine(place, args).await?).await?, None));
     }
     match ControlClient::new(&place.run).snapshot().await {
         Ok(pieces) => Ok((pieces.boxed(), None)),
         Err(error) if error.kind == Kind::Unreachable => {
             require_store(place)?;
             let lock = lock_unused(place)?;
-            Ok((of_engine(open_engine(place, &args.store).await?).await?, Some(lock)))
+            Ok((of_engine(open_engine(place, args).await?).await?, Some(lock)))
         }
         Err(error) => Err(error),
     }
@@ -86,18 +88,17 @@ async fn of_engine(engine: Arc<dyn Engine>) -> Result<Pieces, CommandError> {
     Ok(pieces.map_err(|error| cannot("reading the store", &error)).boxed())
 }
 
-async fn restore(
-    args: &StoreCommandArgs,
-    place: &Place,
-    path: &Path,
-    existing: Existing,
-) -> Result<(), CommandError> {
+async fn restore(which: &WhichStore, path: &Path, existing: Existing) -> Result<(), CommandError> {
+    let place = Place::of(&which.dirs).map_err(plain)?;
     let (header, _) = verify(path)?;
-    let restored = match etcd(&args.store)? {
+    let restored = match etcd(&which.store)? {
         Some(config) => into_etcd(config, header, path, existing).await?,
-        None => into_files(place, header, path, existing).await?,
+        None => into_files(&place, header, path, existing).await?,
     };
-    print_line(format_args!("{} objects restored; the store stands at revision {}", restored.entries, restored.revision));
+    print_line(format_args!(
+        "{} objects restored; the store stands at revision {}",
+        restored.entries, restored.revision
+    ));
     Ok(())
 }
 
@@ -109,18 +110,13 @@ async fn into_etcd(
 ) -> Result<Restored, CommandError> {
     let engine = EtcdEngine::open_to_restore(config).await.map_err(|error| unreachable(&error))?;
     let restored = snapshot::restore(&engine, header, read(path)?, existing).await;
-    let restored = restored.map_err(|error| unrestored(path, &error))?;
+    let restored = restored.map_err(|error| half_restored(path, &error))?;
     engine.close().await.map_err(|error| cannot("closing the store", &error))?;
     Ok(restored)
 }
 
 /// Makes the store beside the one that is there, and lets them change places: a crash leaves the one or the other.
-async fn into_files(
-    place: &Place,
-    header: Header,
-    path: &Path,
-    existing: Existing,
-) -> Result<Restored, CommandError> {
+async fn into_files(place: &Place, header: Header, path: &Path, existing: Existing) -> Result<Restored, CommandError> {
     place.create().map_err(plain)?;
     let _lock = lock_unused(place)?;
     let (store, unborn) = (place.store(), place.data.join("store.restoring"));
@@ -135,7 +131,8 @@ async fn into_files(
         // What went wrong is told; what is left is removed by the next attempt.
         let _ = std::fs::remove_dir_all(&unborn);
     })?;
-    let moved = |error: &(dyn std::error::Error + 'static)| CommandError::caused("putting the store in its place", error);
+    let moved =
+        |error: &(dyn std::error::Error + 'static)| CommandError::caused("putting the store in its place", error);
     if store.exists() {
         exchange(&unborn, &store).map_err(|error| moved(&error))?;
         if is_there {
@@ -186,14 +183,17 @@ fn require_store(place: &Place) -> Result<(), CommandError> {
 
 fn lock_unused(place: &Place) -> Result<FolderLock, CommandError> {
     let taken = lock_folder(&place.data);
-    let taken = taken.map_err(|error| CommandError::caused(format_args!("locking {}", place.data.display()), &error))?;
+    let taken =
+        taken.map_err(|error| CommandError::caused(format_args!("locking {}", place.data.display()), &error))?;
     taken.ok_or_else(|| {
-        CommandError::failed(format_args!("a node runs in {}", place.data.display())).hint("end it first: `remora down`")
+        CommandError::failed(format_args!("a node runs in {}", place.data.display()))
+            .hint("end it first: `remora down`")
     })
 }
 
 fn read(path: &Path) -> Result<Reader<BufReader<File>>, CommandError> {
-    let file = File::open(path).map_err(|error| CommandError::caused(format_args!("opening {}", path.display()), &error))?;
+    let file =
+        File::open(path).map_err(|error| CommandError::caused(format_args!("opening {}", path.display()), &error))?;
     Reader::begin(BufReader::new(file)).map_err(|error| CommandError::caused(path.display(), &error))
 }
 
@@ -218,7 +218,15 @@ fn unrestored(path: &Path, error: &RestoreError) -> CommandError {
     let told = CommandError::caused(format_args!("restoring {}", path.display()), error);
     match error {
         RestoreError::NotEmpty => told.hint("--force replaces what it holds"),
-        RestoreError::TooFar { .. } => told.hint("raise etcd's revision with `etcdutl snapshot restore --bump-revision`"),
-        RestoreError::Store(_) | RestoreError::Snapshot(_) => told.hint("what is in an etcd now is not whole: run it again with --force"),
+        RestoreError::TooFar { .. } => {
+            told.hint("raise etcd's revision with `etcdutl snapshot restore --bump-revision`")
+        }
+        RestoreError::Store(_) | RestoreError::Snapshot(_) => told,
     }
+}
+
+/// An etcd is filled in many steps. No node takes what is there for a whole.
+fn half_restored(path: &Path, error: &RestoreError) -> CommandError {
+    let told = unrestored(path, error);
+    if told.hint.is_some() { told } else { told.hint("what is in etcd now is not whole: run it again with --force") }
 }
