@@ -130,7 +130,8 @@ fn two_nodes_share_an_etcd() -> Result<()> {
     alpha.asked("wait --for=condition=Ready pod/pinned pod/free --timeout=60s")?;
     ensure!(beta.asked("get pod pinned -o jsonpath={.spec.nodeName}")? == "alpha");
 
-    an_outage_passes(&alpha, &beta, &mut etcd)
+    an_outage_passes(&alpha, &beta, &mut etcd)?;
+    the_controllers_move_when_their_node_is_killed(&alpha, &beta)
 }
 
 fn a_watch_hears_what_the_other_writes(alpha: &Member<'_>, beta: &Member<'_>) -> Result<()> {
@@ -150,6 +151,9 @@ fn a_stale_write_loses(alpha: &Member<'_>, beta: &Member<'_>) -> Result<()> {
     ensure!(alpha.asked("get configmap shared -o jsonpath={.data.x}")? == "3");
     Ok(())
 }
+
+/// Nodes renew every ten seconds.
+const RENEWED: &str = "--watch-only --output-watch-events --request-timeout=11s";
 
 fn leases_of_both_are_renewed(alpha: &Member<'_>, beta: &Member<'_>) -> Result<()> {
     for (member, of) in [(alpha, "beta"), (beta, "alpha")] {
@@ -185,6 +189,22 @@ fn an_outage_passes(alpha: &Member<'_>, beta: &Member<'_>, etcd: &mut Etcd) -> R
     ensure!(alpha.asked(id)? == before, "the container was started again");
     beta.asked("delete pod pinned free --grace-period=1")?;
     Ok(())
+}
+
+const LEADER: &str = "get lease remora-controllers -n kube-system -o jsonpath={.spec.holderIdentity}";
+
+fn the_controllers_move_when_their_node_is_killed(alpha: &Member<'_>, beta: &Member<'_>) -> Result<()> {
+    let leader = beta.asked(LEADER)?;
+    let (leading, other) = if leader.starts_with("alpha_") { (alpha, beta) } else { (beta, alpha) };
+    ensure!(leader.starts_with(&format!("{}_", leading.name)), "{leader} leads");
+    let status: serde_json::Value = serde_json::from_str(&leading.ok(&["status", "--json"])?)?;
+    let killed = Command::new("kill").args(["-9", &status["pid"].to_string()]).status()?;
+    ensure!(killed.success(), "the daemon cannot be killed");
+    // An account is made by a controller.
+    other.asked("create namespace later")?;
+    other.asked("wait --for=create serviceaccount/default -n later --timeout=40s")?;
+    ensure!(other.asked(LEADER)?.starts_with(&format!("{}_", other.name)));
+    other.asked("delete namespace later").map(drop)
 }
 
 #[test]

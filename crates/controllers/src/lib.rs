@@ -11,9 +11,12 @@
 //! | [`root_ca`] | namespaces, config maps | each namespace has `kube-root-ca.crt` |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
+//! Where several nodes share a store, [`election`] says whose controllers work.
+//!
 //! All are level-triggered: an event says "look again", and each look may be repeated with no harm.
 #![forbid(unsafe_code)]
 
+pub mod election;
 pub mod namespace;
 mod per_namespace;
 mod retry;

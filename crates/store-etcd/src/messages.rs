@@ -1,7 +1,7 @@
 //! The messages of etcd's API v3 that we send and read, as prost encodes them.
 //!
 //! Names and numbers are those of `etcdserverpb` and `mvccpb` in go.etcd.io/etcd/api/v3, which also documents each field. What we never set
-//! or look at is left out: protobuf passes over it. No `protoc` is needed to build this (decision 0021).
+//! or look at is left out: protobuf passes over it. No `protoc` is needed to build this (decision 0023).
 
 use bytes::Bytes;
 

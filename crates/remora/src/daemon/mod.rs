@@ -20,7 +20,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use remora_cli::kubeconfig::NodeAccess;
 use remora_cli::{CommandError, UpArgs};
-use remora_controllers::Settings;
+use remora_controllers::{Settings, election};
 use remora_node::{DebugLimits, Dns, Node};
 use remora_sys::file::{FolderLock, lock_folder};
 use tokio::task::JoinHandle;
@@ -117,12 +117,22 @@ impl Joined<'_> {
     async fn start_agents(&self, api: &Api, machine: &Machine) -> Result<(Node, JoinHandle<()>)> {
         runtime_classes::offer(api.loopback_client(), machine.handlers()).await?;
         let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned() };
-        let clients = api.controller_clients();
-        let controllers = tokio::spawn(async move { match remora_controllers::run(clients, settings).await {} });
+        let controllers = self.start_controllers(api, settings)?;
         let node = Node::start(self.node_config(api, machine)).await.context("starting the node agent")?;
         api.set_node(self.name, node.streams());
         ready::wait(api.loopback_client(), self.name).await?;
         Ok((node, controllers))
+    }
+
+    /// With an etcd other nodes may share the store: then one of them runs the controllers.
+    fn start_controllers(&self, api: &Api, settings: Settings) -> Result<JoinHandle<()>> {
+        let clients = api.controller_clients();
+        let work = move || remora_controllers::run(clients.clone(), settings.clone());
+        if self.args.store.store.is_none() {
+            return Ok(tokio::spawn(async move { match work().await {} }));
+        }
+        let (client, me) = (api.loopback_client(), format!("{}_{}", self.name, self.place.id()?));
+        Ok(tokio::spawn(async move { match election::run(client, me, work).await {} }))
     }
 
     fn node_config(&self, api: &Api, machine: &Machine) -> remora_node::Config {
