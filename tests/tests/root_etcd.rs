@@ -161,10 +161,8 @@ fn leases_of_both_are_renewed(alpha: &Member<'_>, beta: &Member<'_>) -> Result<(
         let holder = member.asked(&format!("{path}{{.spec.holderIdentity}}"))?;
         ensure!(holder == of, "the lease of {of} is held by {holder}");
         let version = member.asked(&format!("{path}{{.metadata.resourceVersion}}"))?;
-        // What is renewed has another version; a watch from this one ends with the first event.
-        member.asked(&format!(
-            "get lease {of} -n kube-node-lease --watch-only --output-watch-events --request-timeout=15s"
-        ))?;
+        let heard = member.asked(&format!("get lease {of} -n kube-node-lease {RENEWED}"))?;
+        ensure!(heard.contains("MODIFIED"), "{} hears nothing of {of}: {heard}", member.name);
         ensure!(member.asked(&format!("{path}{{.metadata.resourceVersion}}"))? != version, "{of} renews no lease");
     }
     Ok(())
