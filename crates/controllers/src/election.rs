@@ -135,7 +135,7 @@ fn told(error: &kube::Error) {
 #[derive(Debug, PartialEq)]
 enum Next {
     /// Writes this, and holds it if nobody else wrote.
-    Write(Lease),
+    Write(Box<Lease>),
     /// Looks again when it changes, or after this.
     Wait(Duration),
 }
@@ -145,12 +145,12 @@ fn next(me: &str, lease: Option<&Lease>, unchanged: Duration, now: Timestamp) ->
     let Some(lease) = lease else {
         let metadata =
             ObjectMeta { name: Some(NAME.to_owned()), namespace: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() };
-        return Next::Write(Lease { metadata, spec: Some(held(me, 0, now)) });
+        return Next::Write(Box::new(Lease { metadata, spec: Some(held(me, 0, now)) }));
     };
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     if holder == me {
-        return Next::Write(renewed(lease, now));
+        return Next::Write(Box::new(renewed(lease, now)));
     }
     let duration = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let left = duration.map_or(DURATION, Duration::from_secs).saturating_sub(unchanged);
@@ -158,7 +158,7 @@ fn next(me: &str, lease: Option<&Lease>, unchanged: Duration, now: Timestamp) ->
         return Next::Wait(left);
     }
     let spec = held(me, spec.lease_transitions.unwrap_or(0).saturating_add(1), now);
-    Next::Write(Lease { spec: Some(spec), ..lease.clone() })
+    Next::Write(Box::new(Lease { spec: Some(spec), ..lease.clone() }))
 }
 
 fn held(me: &str, transitions: i32, now: Timestamp) -> LeaseSpec {

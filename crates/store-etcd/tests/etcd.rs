@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
+use remora_store::snapshot::{Existing, Header, RestoreError, SnapshotError, restore};
 use remora_store::{
-    Engine, Error, Interval, RangeRequest, Revision, Store, Txn, TxnOutcome, Watch, WatchError, WatchItem,
+    Engine, Error, Interval, KeyValue, RangeRequest, Revision, Store, Txn, TxnOutcome, Watch, WatchError, WatchItem,
     WatchRequest, watched,
 };
 use remora_store_etcd::{EtcdConfig, EtcdEngine, Login, TlsFiles};
@@ -313,4 +314,71 @@ async fn a_user_logs_in_again_when_etcd_has_forgotten() {
     assert!(refused.contains("as user remora: etcdserver: authentication failed"), "{refused}");
     let refused = EtcdEngine::open(with(None)).await.err().expect("a refusal").to_string();
     assert!(refused.contains("etcdserver: user name is empty"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_bears_the_loss_of_one_member_and_says_so_when_it_has_lost_two() {
+    let Some(mut members) = Etcd::start_three() else { return };
+    let engine = open(&members.each_ref().map(Etcd::endpoint).join(",")).await;
+    let store = watched(engine.clone()).await.expect("watched");
+    let mut watch = store.watch(WatchRequest::new(Interval::all())).await.expect("watch");
+    put(&*engine, "k/1", "").await;
+
+    // The one that we talk to; it may have been the leader, so that writes fail until there is another.
+    members[0].kill();
+    let again = async {
+        while !matches!(engine.txn(Txn::create("k/2", "")).await, Ok(TxnOutcome::Committed { .. })) {
+            // One that was cut off may have happened.
+            if engine.get(b"k/2").await.is_ok_and(|found| found.is_some()) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("another member takes over");
+    assert_eq!(next(&mut watch).await.expect("an event"), "k/1");
+    assert_eq!(next(&mut watch).await.expect("an event"), "k/2");
+
+    // One of three decides nothing, and says so.
+    members[1].kill();
+    let begun = Instant::now();
+    let error = engine.txn(Txn::create("k/3", "")).await.expect_err("there is no majority");
+    assert!(begun.elapsed() < Duration::from_secs(12), "a wait is bounded, and took {:?}", begun.elapsed());
+    assert!(matches!(error, Error::Unavailable { .. } | Error::TimedOut { .. }), "{error:?}");
+    let error = engine.get(b"k/1").await.expect_err("what is read must not be old");
+    assert!(matches!(error, Error::Unavailable { .. } | Error::TimedOut { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_raises_the_revision_and_one_that_is_not_finished_is_refused() {
+    let Some(etcd) = Etcd::start() else { return };
+    let header = Header { revision: Revision(20_000) };
+    let entry = |key: &'static str| {
+        let revision = Revision(7);
+        Ok(KeyValue {
+            key: key.into(),
+            value: key.into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+        })
+    };
+    let engine = open(&etcd.endpoint()).await;
+    let broken = [entry("a"), Err(SnapshotError::Damaged("cut".to_owned()))].into_iter();
+    let begun = Instant::now();
+    let error = restore(&*engine, header, broken, Existing::Refuse).await.expect_err("the snapshot is cut");
+    println!("20000 steps took {:?}", begun.elapsed());
+    assert!(matches!(error, RestoreError::Snapshot(_)), "{error:?}");
+
+    let refused = EtcdEngine::open(config(&etcd.endpoint())).await.err().expect("half of it is there").to_string();
+    assert!(refused.contains("a restore into it was not finished"), "{refused}");
+    let engine = EtcdEngine::open_to_restore(config(&etcd.endpoint())).await.expect("to do it again");
+    let entries = || [entry("a"), entry("b")].into_iter();
+    let refused = restore(&engine, header, entries(), Existing::Refuse).await;
+    assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
+    let restored = restore(&engine, header, entries(), Existing::Replace).await.expect("all of it");
+    assert_eq!(restored.entries, 2);
+    let engine = open(&etcd.endpoint()).await;
+    assert_eq!(keys(&*engine).await, ["a", "b"]);
+    let a = engine.get(b"a").await.expect("get").expect("the key");
+    assert!(a.mod_revision > header.revision, "{a:?} goes back");
 }

@@ -1,18 +1,22 @@
-//! Debian's etcd: one member on loopback, with a folder of its own.
+//! Debian's etcd on loopback: one member, or several, each with a folder of its own.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 const PROGRAM: &str = "/usr/bin/etcd";
 /// What etcd logs when clients are served.
-const SERVING: &str = "ready to serve client requests";
+const SERVING: [&str; 2] = ["serving client traffic", "serving insecure client"];
 
-/// A running etcd. It is ended, and its folder removed, when this is dropped.
+/// A running member. It is ended, and its folder removed, when this is dropped.
 pub struct Etcd {
     folder: PathBuf,
     port: u16,
+    /// Where other members find it.
+    peer: u16,
+    /// All members, as `--initial-cluster` wants them.
+    cluster: String,
     tls: Option<EtcdTls>,
     /// The network namespace that it runs in; the test's own if not set.
     netns: Option<PathBuf>,
@@ -37,7 +41,7 @@ impl Etcd {
     /// If it does not start; and under `REMORA_REQUIRE_ROOT`, where a skip would be a lie, if it is not installed.
     #[must_use]
     pub fn start() -> Option<Etcd> {
-        Etcd::begin(None, None)
+        Etcd::start_as(None, None)
     }
 
     /// The same with TLS.
@@ -46,7 +50,7 @@ impl Etcd {
     /// As [`Etcd::start`].
     #[must_use]
     pub fn start_with_tls(tls: EtcdTls) -> Option<Etcd> {
-        Etcd::begin(Some(tls), None)
+        Etcd::start_as(Some(tls), None)
     }
 
     /// The same in a network namespace, named as `nsenter --net=` does.
@@ -55,22 +59,45 @@ impl Etcd {
     /// As [`Etcd::start`].
     #[must_use]
     pub fn start_in(netns: &Path) -> Option<Etcd> {
-        Etcd::begin(None, Some(netns.to_owned()))
+        Etcd::start_as(None, Some(netns.to_owned()))
     }
 
-    #[expect(clippy::print_stderr, reason = "a skipped test has to be seen")]
-    fn begin(tls: Option<EtcdTls>, netns: Option<PathBuf>) -> Option<Etcd> {
-        if !Path::new(PROGRAM).exists() {
-            let message = "SKIPPED: this test needs Debian's etcd-server (`cargo xtask setup`)";
-            assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{message}");
-            eprintln!("{message}");
+    /// Three members of one cluster.
+    ///
+    /// # Panics
+    /// As [`Etcd::start`].
+    #[must_use]
+    pub fn start_three() -> Option<[Etcd; 3]> {
+        if !is_installed() {
             return None;
         }
-        let port = free_port();
-        let folder = std::env::temp_dir().join(format!("remora-etcd-{}-{port}", std::process::id()));
-        let mut etcd = Etcd { folder, port, tls, netns, child: None };
+        let mut members = [(); 3].map(|()| Etcd::new(None, None));
+        let cluster = members.each_ref().map(Etcd::as_peer).join(",");
+        for member in &mut members {
+            member.cluster.clone_from(&cluster);
+        }
+        // None of them serves before most have begun.
+        let logs = members.each_mut().map(Etcd::begin);
+        logs.into_iter().for_each(until_it_serves);
+        Some(members)
+    }
+
+    fn start_as(tls: Option<EtcdTls>, netns: Option<PathBuf>) -> Option<Etcd> {
+        let mut etcd = is_installed().then(|| Etcd::new(tls, netns))?;
         etcd.resume();
         Some(etcd)
+    }
+
+    fn new(tls: Option<EtcdTls>, netns: Option<PathBuf>) -> Etcd {
+        let (port, peer) = (free_port(), free_port());
+        let folder = std::env::temp_dir().join(format!("remora-etcd-{}-{port}", std::process::id()));
+        let mut etcd = Etcd { folder, port, peer, cluster: String::new(), tls, netns, child: None };
+        etcd.cluster = etcd.as_peer();
+        etcd
+    }
+
+    fn as_peer(&self) -> String {
+        format!("member-{}=http://127.0.0.1:{}", self.port, self.peer)
     }
 
     /// `127.0.0.1:PORT`
@@ -101,37 +128,60 @@ impl Etcd {
     /// # Panics
     /// If it does not start.
     pub fn resume(&mut self) {
+        let log = self.begin();
+        until_it_serves(log);
+    }
+
+    /// Starts it; returns its log.
+    fn begin(&mut self) -> Lines {
         self.kill();
+        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("etcd starts");
+        let log = BufReader::new(child.stderr.take().expect("its log")).lines();
+        self.child = Some(child);
+        log
+    }
+
+    fn command(&self) -> Command {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let client = format!("{scheme}://{}", self.endpoint());
-        // With one member nobody connects to it.
-        let peer = format!("http://127.0.0.1:{}", free_port());
+        let (client, peer) = (format!("{scheme}://{}", self.endpoint()), format!("http://127.0.0.1:{}", self.peer));
         let mut command = self.program();
-        command.arg("--data-dir").arg(&self.folder).args(["--listen-client-urls", &client]);
-        command.args(["--advertise-client-urls", &client, "--listen-peer-urls", &peer]);
-        command.args(["--initial-advertise-peer-urls", &peer, "--initial-cluster", &format!("default={peer}")]);
-        // One member elects itself as soon as its election times out. A value of the largest size that a store takes needs a request that is
-        // a little larger. Clients of a test need not wait for ten minutes to hear how far a watch is.
-        command.args(["--heartbeat-interval", "10", "--election-timeout", "100", "--max-request-bytes", "2097152"]);
+        command.arg("--name").arg(format!("member-{}", self.port)).arg("--data-dir").arg(&self.folder);
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &self.cluster]);
+        // A leader is elected when an election times out: soon. A value of the largest size that a store takes needs a request that is a
+        // little larger. Clients of a test need not wait for ten minutes to hear how far a watch is.
+        command.args(["--heartbeat-interval", "20", "--election-timeout", "200", "--max-request-bytes", "2097152"]);
         command.args(["--experimental-watch-progress-notify-interval", "200ms"]);
         command.args(["--logger", "zap", "--log-outputs", "stderr"]);
         if let Some(tls) = &self.tls {
             command.arg("--cert-file").arg(&tls.certificate).arg("--key-file").arg(&tls.key);
             command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(&tls.authority);
         }
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("etcd starts");
-        let mut log = BufReader::new(child.stderr.take().expect("its log")).lines();
-        self.child = Some(child);
-        let mut told = Vec::new();
-        let is_up = log.by_ref().map_while(Result::ok).inspect(|line| told.push(line.clone())).any(|line| {
-            line.contains(SERVING)
-                || line.contains("serving client traffic")
-                || line.contains("serving insecure client")
-        });
-        assert!(is_up, "etcd did not start:\n{}", told.join("\n"));
-        // Its log has to be read to its end, else it waits for a reader. The thread ends with it.
-        std::thread::spawn(move || log.for_each(drop));
+        command
     }
+}
+
+type Lines = std::io::Lines<BufReader<ChildStderr>>;
+
+fn until_it_serves(mut log: Lines) {
+    let mut told = Vec::new();
+    let mut lines = log.by_ref().map_while(Result::ok).inspect(|line| told.push(line.clone()));
+    let is_up = lines.any(|line| SERVING.iter().any(|words| line.contains(words)));
+    assert!(is_up, "etcd did not start:\n{}", told.join("\n"));
+    // Its log has to be read to its end, else it waits for a reader. The thread ends with it.
+    std::thread::spawn(move || log.for_each(drop));
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test has to be seen")]
+fn is_installed() -> bool {
+    let is_there = Path::new(PROGRAM).exists();
+    if !is_there {
+        let message = "SKIPPED: this test needs Debian's etcd-server (`cargo xtask setup`)";
+        assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{message}");
+        eprintln!("{message}");
+    }
+    is_there
 }
 
 impl Drop for Etcd {
