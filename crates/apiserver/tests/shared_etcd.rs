@@ -86,3 +86,13 @@ async fn without_etcd_requests_fail_and_then_work_again() {
     tokio::time::timeout(Duration::from_secs(20), again).await.unwrap();
     assert_eq!(server.ask("GET", "/readyz").send().await.code, StatusCode::OK);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etcd_that_answers_nothing_is_a_timeout() {
+    let Some(etcd) = Etcd::start() else { return };
+    let server = server(&etcd).await;
+    etcd.freeze();
+    let answer = server.ask("GET", MAPS).send().await;
+    assert_eq!(answer.code, StatusCode::GATEWAY_TIMEOUT, "{}", answer.text);
+    assert!(answer.text.contains("did not answer within 10 s"), "{}", answer.text);
+}

@@ -88,7 +88,8 @@ impl EtcdEngine {
                 Err(status) => status,
             };
             let not_done = is_never_sent(&status) || is_token_rejected(&status);
-            if !not_done && !(repeat == Repeat::Always && is_lost(&status)) {
+            let harmless = repeat == Repeat::Always && is_lost(&status);
+            if !not_done && !harmless {
                 return Err(refusal(&up.server, &status, bytes));
             }
             up = self.link.up(Some(&up), deadline).await.map_err(Refusal::Other)?;

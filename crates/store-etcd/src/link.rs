@@ -17,14 +17,15 @@ use tonic::Streaming;
 
 use crate::config::{Endpoint, EtcdConfig};
 use crate::connection::Connection;
-use crate::convert::{Root, from_etcd, revision_of, to_etcd};
+use crate::convert::{Root, from_etcd, revision_of};
 use crate::errors::chain;
 use crate::messages::{RangeRequest, SortOrder, SortTarget, WatchResponse};
 use crate::news::{News, Position};
 use crate::watching::{self, Answer, Answers, End};
 
-/// How long a member may take until there is a watch on it.
+/// How long a member may take to be connected to, and then until there is a watch on it: the first time it looks at all our keys.
 const CONNECT: Duration = Duration::from_secs(3);
+const PREPARE: Duration = Duration::from_secs(10);
 /// How long a request waits for a link that is down: a change of members takes less, an etcd that is gone takes longer.
 const UP: Duration = Duration::from_secs(3);
 /// The pauses between rounds through all members.
@@ -137,11 +138,9 @@ impl Keeper {
 
     /// Connects to a member and follows it; returns why that is over.
     async fn session(&mut self, endpoint: &Endpoint) -> String {
-        let opened = timeout(CONNECT, self.open(endpoint)).await;
-        let (connection, mut watching) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(detail)) => return detail,
-            Err(_) => return format!("no answer within {} s", CONNECT.as_secs()),
+        let (connection, mut watching) = match self.open(endpoint).await {
+            Ok(opened) => opened,
+            Err(detail) => return detail,
         };
         self.number += 1;
         let server = format!("etcd at {endpoint}");
@@ -169,27 +168,36 @@ impl Keeper {
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<(Connection, Watching), String> {
-        let connection = Connection::open(endpoint, &self.config).await.map_err(|error| chain(&error))?;
+        let late = |waited: Duration| move |_| format!("no answer within {} s", waited.as_secs());
+        let opened = timeout(CONNECT, Connection::open(endpoint, &self.config)).await.map_err(late(CONNECT))?;
+        let connection = opened.map_err(|error| chain(&error))?;
+        let watching = timeout(PREPARE, self.prepare(&connection)).await.map_err(late(PREPARE))??;
+        Ok((connection, watching))
+    }
+
+    /// Sees whether it is the etcd that we know, and takes up its news where they were left.
+    async fn prepare(&self, connection: &Connection) -> Result<Watching, String> {
         if self.purpose == Use::Serve {
-            self.refuse_half_restored(&connection).await?;
+            self.refuse_half_restored(connection).await?;
         }
-        let newest = self.newest(&connection).await?;
-        let position = match self.news.position() {
-            Some(position) if newest.current < position.head => {
-                let (was, is) = (position.head, newest.current);
-                return Err(format!(
-                    "it stands at revision {is}, and was at {was} before: it has lost writes or is another etcd; \
-                     restart Remora to go on with it"
-                ));
+        let after = match self.news.position() {
+            Some(position) => {
+                let (was, is) = (position.head, self.current(connection).await?);
+                if is < was {
+                    return Err(format!(
+                        "it stands at revision {is}, and was at {was} before: it has lost writes or is another etcd; \
+                         restart Remora to go on with it"
+                    ));
+                }
+                was
             }
-            Some(position) => position,
             None => {
-                self.news.starts_at(newest.position);
-                newest.position
+                let newest = self.newest(connection).await?;
+                self.news.starts_at(Position::at_event(newest));
+                newest
             }
         };
-        let watching = self.watch(&connection, position.head).await?;
-        Ok((connection, watching))
+        self.watch(connection, after).await
     }
 
     async fn refuse_half_restored(&self, connection: &Connection) -> Result<(), String> {
@@ -201,8 +209,14 @@ impl Keeper {
         }
     }
 
-    /// The newest revision, and the newest that a key of ours is at: from there on there is a watch that delivers all.
-    async fn newest(&self, connection: &Connection) -> Result<Newest, String> {
+    async fn current(&self, connection: &Connection) -> Result<Revision, String> {
+        let request = RangeRequest { key: self.root.key(b""), count_only: true, ..RangeRequest::default() };
+        let answer = connection.range(request).await.map_err(|status| chain(&status))?;
+        Ok(revision_of(answer.header.as_ref()))
+    }
+
+    /// The newest revision that a key of ours is at: an event from which on a watch delivers all.
+    async fn newest(&self, connection: &Connection) -> Result<Revision, String> {
         let (key, range_end) = self.root.interval(&remora_store::Interval::all());
         let request = RangeRequest {
             key,
@@ -214,13 +228,11 @@ impl Keeper {
             ..RangeRequest::default()
         };
         let found = connection.range(request).await.map_err(|status| chain(&status))?;
-        let last = from_etcd(found.kvs.first().map_or(0, |kv| kv.mod_revision)).max(Revision::EMPTY);
-        Ok(Newest { current: revision_of(found.header.as_ref()), position: Position::at_event(last) })
+        Ok(from_etcd(found.kvs.first().map_or(0, |kv| kv.mod_revision)).max(Revision::EMPTY))
     }
 
     async fn watch(&self, connection: &Connection, after: Revision) -> Result<Watching, String> {
         let create = watching::from(&self.root, after.next());
-        debug_assert!(create.start_revision == to_etcd(after.next()));
         let mut stream = connection.watch(create).await.map_err(|status| chain(&status))?;
         let mut answers = Answers::after(self.root.clone(), after);
         // The first answer tells of the creation.
@@ -248,11 +260,6 @@ impl Keeper {
             }
         }
     }
-}
-
-struct Newest {
-    current: Revision,
-    position: Position,
 }
 
 struct Watching {

@@ -123,6 +123,16 @@ impl Etcd {
         command
     }
 
+    /// Stops it where it is: connections stay, and nothing is answered any more.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn freeze(&self) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let stopped = Command::new("kill").args(["-STOP", &pid]).status();
+        assert!(stopped.is_ok_and(|status| status.success()), "etcd does not freeze");
+    }
+
     /// Starts it again after [`Etcd::kill`], with its data and on its port, and returns when it serves.
     ///
     /// # Panics

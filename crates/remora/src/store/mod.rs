@@ -51,6 +51,9 @@ pub(crate) fn etcd(args: &StoreArgs) -> Result<Option<EtcdConfig>, CommandError>
         .map(|authority| TlsFiles { authority, identity: args.etcd_certfile.clone().zip(args.etcd_keyfile.clone()) });
     let login = args.etcd_user.clone().zip(args.etcd_password_file.clone());
     let login = login.map(|(user, password_file)| Login { user, password_file });
+    if login.is_some() && tls.is_none() {
+        tracing::warn!("etcd's password goes over the network in plain text: --etcd-cafile makes it TLS");
+    }
     Ok(Some(EtcdConfig { address, tls, login }))
 }
 
