@@ -70,7 +70,7 @@ pub struct NodeDirs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a node on this machine (needs root).
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// End the node, its pods, and everything that it made on this machine; its data stays.
     Down(DownArgs),
     /// Show whether a node runs on this machine, and how it is.
@@ -78,7 +78,7 @@ pub enum Command {
     /// Print the node's kubeconfig, or add it to ~/.kube/config.
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Back up and restore the objects of a node.
-    Store(StoreCommandArgs),
+    Store(Box<StoreCommandArgs>),
     /// Import, pull, list and remove images of the node on this machine.
     Image(commands::image::ImageArgs),
     /// Run an image as a pod.

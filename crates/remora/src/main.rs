@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     match cli.command {
         Command::Up(args) if args.detach => up::in_background(&args),
-        Command::Up(args) => up::in_foreground(args),
+        Command::Up(args) => up::in_foreground(*args),
         Command::Down(args) => down::run(&args),
         Command::Store(args) => on_one_thread(store::run(&args)),
         _ => on_one_thread(remora_cli::run(cli)),
