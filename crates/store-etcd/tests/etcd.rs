@@ -382,3 +382,31 @@ async fn a_restore_raises_the_revision_and_one_that_is_not_finished_is_refused()
     let a = engine.get(b"a").await.expect("get").expect("the key");
     assert!(a.mod_revision > header.revision, "{a:?} goes back");
 }
+
+/// Nothing in etcd says where our history ends if others have written last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_engine_tells_the_history_before_it_whoever_wrote_last() {
+    let Some(etcd) = Etcd::start() else { return };
+    let (ours, theirs) = (open(&etcd.endpoint()).await, open(&format!("{}/theirs", etcd.endpoint())).await);
+    put(&*ours, "k/1", "").await;
+    put(&*ours, "k/2", "").await;
+    ours.txn(Txn::default().delete("k/2")).await.expect("txn");
+    for _ in 0..3 {
+        put(&*theirs, "k", "").await;
+    }
+    for last in ["k/3", "k/4"] {
+        let store = watched(open(&etcd.endpoint()).await).await.expect("watched");
+        let request = WatchRequest::new(Interval::all()).after(Revision::EMPTY);
+        let mut watch = store.watch(request).await.expect("watch");
+        put(&*ours, last, "").await;
+        put(&*theirs, "k", "").await;
+        let mut told = Vec::new();
+        while told.last().is_none_or(|key| key != last) {
+            told.push(next(&mut watch).await.expect("an event"));
+        }
+        assert_eq!(
+            told,
+            [&["k/1", "k/2", "k/2", "k/3", "k/4"][..3], &["k/3"], &["k/4"][..usize::from(last == "k/4")]].concat()
+        );
+    }
+}
