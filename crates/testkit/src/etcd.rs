@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 const PROGRAM: &str = "/usr/bin/etcd";
+/// Names another one than Debian's, to see whether a later etcd is as good.
+const OTHER_PROGRAM: &str = "REMORA_TEST_ETCD";
 /// What etcd logs when clients are served.
 const SERVING: [&str; 2] = ["serving client traffic", "serving insecure client"];
 
@@ -117,9 +119,9 @@ impl Etcd {
 
     /// etcd itself; nsenter becomes it, so that its process is the one that we end.
     fn program(&self) -> Command {
-        let Some(netns) = &self.netns else { return Command::new(PROGRAM) };
+        let Some(netns) = &self.netns else { return Command::new(program()) };
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", netns.display())).args(["--", PROGRAM]);
+        command.arg(format!("--net={}", netns.display())).arg("--").arg(program());
         command
     }
 
@@ -160,9 +162,8 @@ impl Etcd {
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         command.args(["--initial-cluster", &self.cluster]);
         // A leader is elected when an election times out: soon. A value of the largest size that a store takes needs a request that is a
-        // little larger. Clients of a test need not wait for ten minutes to hear how far a watch is.
+        // little larger.
         command.args(["--heartbeat-interval", "20", "--election-timeout", "200", "--max-request-bytes", "2097152"]);
-        command.args(["--experimental-watch-progress-notify-interval", "200ms"]);
         command.args(["--logger", "zap", "--log-outputs", "stderr"]);
         if let Some(tls) = &self.tls {
             command.arg("--cert-file").arg(&tls.certificate).arg("--key-file").arg(&tls.key);
@@ -185,7 +186,7 @@ fn until_it_serves(mut log: Lines) {
 
 #[expect(clippy::print_stderr, reason = "a skipped test has to be seen")]
 fn is_installed() -> bool {
-    let is_there = Path::new(PROGRAM).exists();
+    let is_there = program().exists();
     if !is_there {
         let message = "SKIPPED: this test needs Debian's etcd-server (`cargo xtask setup`)";
         assert!(std::env::var_os("REMORA_REQUIRE_ROOT").is_none(), "{message}");
@@ -200,6 +201,10 @@ impl Drop for Etcd {
         // What is left lies in a folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn program() -> PathBuf {
+    std::env::var_os(OTHER_PROGRAM).map_or_else(|| PROGRAM.into(), PathBuf::from)
 }
 
 /// A port that is free now. Another program may take it in the next moment: then etcd says so and the test fails.

@@ -197,7 +197,8 @@ impl<R: BufRead> Reader<R> {
         let EntryRecord { key, value, create_revision, mod_revision, version } = entry;
         let ordered = self.last.as_ref().is_none_or(|last| *last < key) && !key.is_empty();
         let possible = create_revision <= mod_revision && mod_revision <= self.header.revision.0;
-        if !ordered || !possible || create_revision == 0 || version == 0 || key.len() > MAX_KEY_BYTES {
+        let fits = key.len() <= MAX_KEY_BYTES && value.len() <= MAX_VALUE_BYTES;
+        if !ordered || !possible || !fits || create_revision == 0 || version == 0 {
             return Err(damaged(&format!("its entry of {key:?} cannot be")));
         }
         self.last = Some(key.clone());
@@ -284,4 +285,41 @@ fn cut(error: io::Error) -> SnapshotError {
 
 fn damaged(detail: &str) -> SnapshotError {
     SnapshotError::Damaged(detail.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was written, with a few bytes changed or cut off, and anything at all behind a good beginning.
+    #[test]
+    fn whatever_is_read_is_as_it_was_written_or_refused() {
+        bolero::check!().with_type::<(Vec<(u8, Vec<u8>)>, Vec<(u16, u8)>, Vec<u8>)>().for_each(
+            |(pairs, changes, any)| {
+                let mut writer = Writer::begin(Revision(9));
+                let pairs: std::collections::BTreeMap<u8, &Vec<u8>> =
+                    pairs.iter().map(|(key, value)| (*key, value)).collect();
+                let kv = |(key, value): (&u8, &&Vec<u8>)| KeyValue {
+                    key: vec![*key].into(),
+                    value: Bytes::copy_from_slice(value),
+                    create_revision: Revision(2),
+                    mod_revision: Revision(3),
+                    version: 2,
+                };
+                let written: Vec<KeyValue> = pairs.iter().map(kv).collect();
+                written.iter().for_each(|kv| writer.entry(kv));
+                let whole = writer.end().to_vec();
+                let read = |bytes: &[u8]| Reader::begin(bytes)?.collect::<Result<Vec<_>, _>>();
+                assert_eq!(read(&whole).unwrap(), written);
+
+                let mut changed = whole.clone();
+                for (at, byte) in changes {
+                    let at = usize::from(*at) % changed.len();
+                    changed[at] = *byte;
+                }
+                assert!(changed == whole || read(&changed).is_err());
+                assert!(read(&[MAGIC, any].concat()).is_err() || any[..] == whole[MAGIC.len()..]);
+            },
+        );
+    }
 }
