@@ -10,7 +10,7 @@ use crate::NodeDirs;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Store")]
 pub struct StoreArgs {
-    /// Keep objects in an etcd, at etcd://HOST:PORT[,HOST:PORT…][/PREFIX] [default: in a file below the data folder].
+    /// The etcd that keeps the objects: etcd://HOST:PORT[,HOST:PORT…][/PREFIX] [default: a file below the data folder].
     #[arg(long, value_name = "URL", env = "REMORA_STORE")]
     pub store: Option<String>,
     /// The authorities (PEM) of etcd's certificate; with them, the connection is TLS.

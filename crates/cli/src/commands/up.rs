@@ -16,9 +16,6 @@ pub struct UpArgs {
     /// Where the node keeps its things.
     #[command(flatten)]
     pub dirs: NodeDirs,
-    /// Where the node keeps its objects.
-    #[command(flatten)]
-    pub store: StoreArgs,
     /// Return as soon as the node is ready; it goes on in the background.
     #[arg(long)]
     pub detach: bool,
@@ -64,6 +61,9 @@ pub struct UpArgs {
     /// What to log, as in RUST_LOG.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "REMORA_LOG")]
     pub log: String,
+    /// Where the node keeps its objects. The last, since its heading in the help goes on.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Who makes cgroups.
