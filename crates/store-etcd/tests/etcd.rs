@@ -1,7 +1,7 @@
 //! What only a server brings: others who write, connections that break, TLS, users. Needs Debian's etcd.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use remora_store::{
     WatchRequest, watched,
 };
 use remora_store_etcd::{EtcdConfig, EtcdEngine, Login, TlsFiles};
-use remora_testkit::{Etcd, EtcdTls};
+use remora_testkit::{Etcd, EtcdTls, free_port};
 use tokio::task::JoinHandle;
 
 fn config(endpoints: &str) -> EtcdConfig {
@@ -56,7 +56,7 @@ struct Way {
 
 impl Way {
     async fn to(etcd: &Etcd) -> Way {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|bound| bound.local_addr()).expect("a port");
+        let address = (Ipv4Addr::LOCALHOST, free_port()).into();
         let to = etcd.endpoint();
         Way { address, passing: pass(address, to.clone()).await, to }
     }

@@ -1,5 +1,7 @@
 //! Debian's etcd on loopback: one member, or several, each with a folder of its own.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -207,8 +209,14 @@ fn program() -> PathBuf {
     std::env::var_os(OTHER_PROGRAM).map_or_else(|| PROGRAM.into(), PathBuf::from)
 }
 
-/// A port that is free now. Another program may take it in the next moment: then etcd says so and the test fails.
-fn free_port() -> u16 {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    bound.expect("a free port").port()
+/// A port that is free now, below those that the kernel gives to whoever connects: one that tries an etcd that is down again and again would in time
+/// be given its port. Another program may take it in the next moment: then etcd says so and the test fails.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let any = || 20_000 + (RandomState::new().build_hasher().finish() % 12_000) as u16;
+    let mut ports = std::iter::repeat_with(any).take(1000);
+    ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
