@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime", &["cri", "oci-config", "images", "network", "streaming", "http", "shim-protocol", "sys"]),
     ("shim", &["shim-protocol", "sys"]),
     ("create", &["shim-protocol", "sys"]),
-    ("controllers", &["model"]),
+    ("controllers", &["model", "rules"]),
     ("debug", &["model", "streaming"]),
     ("cli", &["model", "debug"]),
     (

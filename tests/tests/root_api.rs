@@ -116,3 +116,58 @@ fn applies_on_either_side_follow_each_other() {
         Ok(())
     });
 }
+
+const LIMITED: &str = "apiVersion: v1\nkind: LimitRange\nmetadata: {name: limits}\nspec:\n  limits:\n  - type: Container\n    \
+     defaultRequest: {memory: 16Mi}\n    max: {memory: 32Mi}\n";
+
+#[test]
+fn quotas_and_limit_ranges_hold_and_evictions_give_back() {
+    with_each_kubectl("quota", |kubectl| {
+        kubectl.ok(&format!("apply -f {}", manifest(kubectl, "limits", LIMITED)?))?;
+        kubectl.ok("create quota few --hard=pods=1,requests.memory=20Mi")?;
+        kubectl.ok("wait --for=jsonpath={.status.hard.pods}=1 quota/few --timeout=30s")?;
+        let web = manifest(kubectl, "web", &pod("a"))?;
+        kubectl.ok(&format!("apply -f {web}"))?;
+        let given = kubectl.ok("get pod web -o jsonpath={.spec.containers[0].resources}")?;
+        ensure!(given == r#"{"limits":{"memory":"32Mi"},"requests":{"memory":"16Mi"}}"#, "{given}");
+        let second = manifest(kubectl, "second", &pod("a").replace("name: web\n  labels", "name: second\n  labels"))?;
+        let refused = kubectl.fails(&format!("apply -f {second}"), 1)?;
+        let why = "is forbidden: exceeded quota: few, requested: pods=1,requests.memory=16Mi, used: pods=1,requests.memory=16Mi, limited: pods=1,requests.memory=20Mi";
+        ensure!(refused.contains(why), "{refused}");
+        ensure!(kubectl.ok("get quota few")?.contains("pods: 1/1, requests.memory: 16Mi/20Mi"));
+        let greedy = pod("a").replace("    ports:", "    resources: {limits: {memory: 64Mi}}\n    ports:");
+        let greedy = manifest(kubectl, "greedy", &greedy.replace("name: web\n  labels", "name: greedy\n  labels"))?;
+        let refused = kubectl.fails(&format!("apply -f {greedy}"), 1)?;
+        ensure!(refused.contains("maximum memory usage per Container is 32Mi, but limit is 64Mi"), "{refused}");
+        let eviction = manifest(
+            kubectl,
+            "eviction",
+            &format!(
+                "{{\"apiVersion\": \"policy/v1\", \"kind\": \"Eviction\", \"metadata\": {{\"name\": \"web\", \"namespace\": \"{}\"}}}}",
+                kubectl.namespace()
+            ),
+        )?;
+        let path = format!("/api/v1/namespaces/{}/pods/web/eviction", kubectl.namespace());
+        kubectl.ok(&format!("create --raw {path} -f {eviction}"))?;
+        kubectl.ok("wait --for=delete pod/web --timeout=60s")?;
+        kubectl.ok(&format!("apply -f {second}"))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn pods_have_the_priority_of_their_class() {
+    with_each_kubectl("priority", |kubectl| {
+        let class = format!("class-{}", kubectl.namespace());
+        kubectl.ok(&format!("create priorityclass {class} --value=1000"))?;
+        let text = pod("a").replace("spec:\n", &format!("spec:\n  priorityClassName: {class}\n"));
+        let done = manifest(kubectl, "web", &text).and_then(|file| {
+            kubectl.ok(&format!("apply -f {file}"))?;
+            kubectl.ok("get pod web -o jsonpath={.spec.priority}")
+        });
+        kubectl.ok(&format!("delete priorityclass {class}"))?;
+        let priority = done?;
+        ensure!(priority == "1000", "{priority}");
+        Ok(())
+    });
+}

@@ -1,18 +1,21 @@
 //! What must hold in the world around an object before it is written, and what others add to it: the admission plugins
-//! NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass, called between decoding and the strategy; and
-//! PodSecurity ([`judge_new`], [`judge_change`]), which judges what the strategy has let pass. Looks things up; what follows from them is
-//! `rules`' business.
+//! NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass, called between decoding and the strategy;
+//! and those that judge what the strategy has let pass ([`judge_new`], [`judge_change`]): LimitRanger, PodSecurity and Priority. Looks things up;
+//! what follows from them is `rules`' business.
 
 use remora_model::status::Cause;
 use remora_model::{Kind, ObjectKey, Status, kinds};
-use remora_rules::object::{at, text};
-use remora_rules::pod::admission as pod;
+use remora_rules::kinds::priority_class;
+use remora_rules::object::{at, flag, text};
+use remora_rules::pod::{admission as pod, limits, priority};
 use remora_rules::pod_security::{self, Relabelled};
 use serde_json::Value;
 
 use crate::request::Part;
 use crate::server::State;
 use crate::verbs::write;
+
+const PRIORITY_CLASSES: (&str, &str) = ("scheduling.k8s.io", "priorityclasses");
 
 /// They cannot be deleted.
 const IMMORTAL_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -32,8 +35,10 @@ pub async fn create(
         None => None,
     };
     if is_pods(kind) {
+        limits::complete(object, &state.objects().all(kinds::core("limitranges"), namespace).await?);
         let account = account_of(state, namespace.unwrap_or_default(), object).await?;
         pod::admit(object, account.as_ref(), &write::ctx(state).suffix)?;
+        priority::admit(object, &priority_classes(state).await?)?;
         let class = runtime_class_of(state, object).await?;
         remora_rules::pod::runtime_class::admit(object, class.as_ref())?;
     }
@@ -43,14 +48,24 @@ pub async fn create(
 /// Judges a new object that the strategy has let pass. Gives what the client is warned of.
 ///
 /// # Errors
-/// 403 for a pod that violates its namespace's level, 422 for a namespace whose labels name a level that is none.
-pub fn judge_new(kind: &Kind, namespace: Option<&Value>, object: &Value) -> Result<Vec<String>, Status> {
+/// 403 for a pod that is outside its namespace's limit ranges or violates its level, and for a second default priority class; 422 for a namespace
+/// whose labels name a level that is none.
+pub async fn judge_new(
+    state: &State,
+    kind: &Kind,
+    namespace: Option<&Value>,
+    object: &Value,
+) -> Result<Vec<String>, Status> {
     if is_pods(kind) {
-        return judge_pod(namespace.unwrap_or(&Value::Null), object);
+        let namespace = namespace.unwrap_or(&Value::Null);
+        let name = text(namespace, &["metadata", "name"]);
+        limits::judge(object, &state.objects().all(kinds::core("limitranges"), Some(name)).await?)?;
+        return judge_pod(namespace, object);
     }
     if is_namespaces(kind) {
         pod_security::judge_namespace(object, None)?;
     }
+    judge_priority_class(state, kind, object).await?;
     Ok(Vec::new())
 }
 
@@ -70,6 +85,7 @@ pub async fn judge_change(
         let namespace = state.objects().require(&ObjectKey::new(kinds::core("namespaces"), None, name)).await?;
         return judge_pod(&namespace.decoded(), new);
     }
+    judge_priority_class(state, kind, new).await?;
     if !is_namespaces(kind) || part != Part::Whole {
         return Ok(Vec::new());
     }
@@ -126,6 +142,26 @@ pub fn delete(key: &ObjectKey) -> Result<(), Status> {
         return Err(Status::forbidden(key.kind.resource(), &key.name, "this namespace may not be deleted"));
     }
     Ok(())
+}
+
+/// There is one default at most.
+async fn judge_priority_class(state: &State, kind: &Kind, class: &Value) -> Result<(), Status> {
+    if (kind.group, kind.plural) != PRIORITY_CLASSES || !flag(class, &["globalDefault"]) {
+        return Ok(());
+    }
+    match priority_class::rival(class, &priority_classes(state).await?) {
+        None => Ok(()),
+        Some(rival) => {
+            let name = text(class, &["metadata", "name"]);
+            Err(Status::forbidden(kind.resource(), name, &priority_class::rivalry(rival)))
+        }
+    }
+}
+
+async fn priority_classes(state: &State) -> Result<Vec<Value>, Status> {
+    let (group, plural) = PRIORITY_CLASSES;
+    let kind = kinds::by_resource(group, "v1", plural).ok_or_else(Status::no_such_resource)?;
+    state.objects().all(kind, None).await
 }
 
 fn is_pods(kind: &Kind) -> bool {

@@ -11,7 +11,7 @@
 //! |---|---|:--:|
 //! | [`request`] | the enum of all requests, the route table, options, media types | ✔ |
 //! | [`auth`] | who asks, and may they; tokens | but for `authn` |
-//! | [`admission`] | what must hold around an object that is written | |
+//! | [`admission`], [`quota`] | what must hold around an object that is written | |
 //! | [`objects`] | the store, by objects: read, create, replace, remove | |
 //! | [`encode`], [`forms`], [`events`] | objects as bytes: stored, alone, in lists, tables and watches | ✔ |
 //! | [`selection`], [`deletion`] | what a collection's selectors mean; what a DELETE does | ✔ |
@@ -38,6 +38,7 @@ pub mod objects;
 pub mod openapi;
 pub mod pods;
 pub mod protobuf;
+pub mod quota;
 pub mod request;
 pub mod response;
 pub mod selection;

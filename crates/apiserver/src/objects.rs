@@ -1,5 +1,6 @@
 //! Objects in the store: reading one, and writing one if nobody else has in between. Thin: it knows keys, bytes and
-//! revisions, and turns the store's errors into what clients see. Called by the verbs.
+//! revisions, and turns the store's errors into what clients see. A change of rights is done when the authorizer has seen it. Called by the
+//! verbs.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use remora_model::{Kind, ObjectKey, Status};
 use remora_store::{Error, Expect, Interval, KeyValue, RangeRequest, Revision, Store, Txn, TxnOutcome};
 use serde_json::Value;
 
+use crate::auth::Authorizer;
 use crate::encode;
 
 /// One object as stored.
@@ -46,16 +48,28 @@ impl From<Status> for WriteError {
     }
 }
 
+/// Another object that is written in the same transaction as one, or that must at least not have been.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// Where it is.
+    pub key: ObjectKey,
+    /// When it was read.
+    pub read_at: Revision,
+    /// What to write; `None` if it stays.
+    pub bytes: Option<Bytes>,
+}
+
 /// The store, by objects.
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn Store>,
+    authorizer: Arc<Authorizer>,
 }
 
 impl Objects {
-    /// Over a store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    /// Over a store, which the authorizer follows.
+    pub fn new(store: Arc<dyn Store>, authorizer: Arc<Authorizer>) -> Self {
+        Self { store, authorizer }
     }
 
     /// The store itself.
@@ -78,50 +92,77 @@ impl Objects {
     }
 
     /// All objects of a kind, of one namespace or of all.
-    pub async fn all(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, Status> {
+    pub async fn all(&self, kind: &'static Kind, namespace: Option<&str>) -> Result<Vec<Value>, Status> {
+        Ok(self.all_stored(kind, namespace).await?.iter().map(StoredObject::decoded).collect())
+    }
+
+    /// The same, as stored.
+    pub async fn all_stored(&self, kind: &'static Kind, namespace: Option<&str>) -> Result<Vec<StoredObject>, Status> {
         let prefix = kind.store_prefix_in(namespace).ok_or_else(Status::method_not_allowed)?;
         let request = RangeRequest { interval: Interval::prefix(prefix), at: None, limit: None };
         let read = self.store.range(request).await.map_err(|error| store_status(&error))?;
-        Ok(read.kvs.iter().map(|kv| encode::decode(&kv.value)).collect())
+        Ok(read.kvs.into_iter().map(|kv| StoredObject { kind, kv }).collect())
     }
 
-    /// Writes a new object, unless there is one.
-    pub async fn create(&self, key: &ObjectKey, bytes: Bytes) -> Result<StoredObject, WriteError> {
-        self.put(key, bytes, Expect::Absent, None).await
+    /// Writes a new object, unless there is one. What else it was raced by is no object of that name.
+    pub async fn create(&self, key: &ObjectKey, bytes: Bytes, beside: &[Beside]) -> Result<StoredObject, WriteError> {
+        self.put(key, bytes, None, beside).await
     }
 
     /// Overwrites what was read as `old`.
-    pub async fn replace(&self, old: &StoredObject, key: &ObjectKey, bytes: Bytes) -> Result<StoredObject, WriteError> {
-        self.put(key, bytes, Expect::ModRevision(old.revision()), Some(&old.kv)).await
+    pub async fn replace(
+        &self,
+        old: &StoredObject,
+        key: &ObjectKey,
+        bytes: Bytes,
+        beside: &[Beside],
+    ) -> Result<StoredObject, WriteError> {
+        self.put(key, bytes, Some(&old.kv), beside).await
     }
 
     async fn put(
         &self,
         key: &ObjectKey,
         bytes: Bytes,
-        expect: Expect,
         old: Option<&KeyValue>,
+        beside: &[Beside],
     ) -> Result<StoredObject, WriteError> {
         let at = Bytes::from(store_key(key)?);
+        let expect = old.map_or(Expect::Absent, |old| Expect::ModRevision(old.mod_revision));
         let txn = Txn::default().when(at.clone(), expect).put(at.clone(), bytes.clone());
-        let revision = self.commit(key, txn).await?;
+        let revision = self.commit(key, with(txn, beside)?).await?;
         Ok(StoredObject { kind: key.kind, kv: KeyValue::written(at, bytes, revision, old) })
     }
 
     /// Removes what was read as `old`; returns the revision at which it was gone.
-    pub async fn remove(&self, old: &StoredObject, key: &ObjectKey) -> Result<Revision, WriteError> {
-        self.commit(key, Txn::remove(store_key(key)?, old.revision())).await
+    pub async fn remove(&self, old: &StoredObject, key: &ObjectKey, beside: &[Beside]) -> Result<Revision, WriteError> {
+        self.commit(key, with(Txn::remove(store_key(key)?, old.revision()), beside)?).await
     }
 
     async fn commit(&self, key: &ObjectKey, txn: Txn) -> Result<Revision, WriteError> {
         match self.store.txn(txn).await.map_err(|error| store_status(&error))? {
-            TxnOutcome::Committed { revision } => Ok(revision),
-            TxnOutcome::Conflict { mut current, .. } => {
-                let now = current.pop().flatten().map(|kv| StoredObject { kind: key.kind, kv });
+            TxnOutcome::Committed { revision } => {
+                self.authorizer.has_seen(key.kind, revision).await;
+                Ok(revision)
+            }
+            TxnOutcome::Conflict { current, .. } => {
+                // The object itself is compared first.
+                let now = current.into_iter().next().flatten().map(|kv| StoredObject { kind: key.kind, kv });
                 Err(WriteError::Raced(now))
             }
         }
     }
+}
+
+fn with(txn: Txn, beside: &[Beside]) -> Result<Txn, Status> {
+    beside.iter().try_fold(txn, |txn, other| {
+        let at = Bytes::from(store_key(&other.key)?);
+        let txn = txn.when(at.clone(), Expect::ModRevision(other.read_at));
+        Ok(match &other.bytes {
+            Some(bytes) => txn.put(at, bytes.clone()),
+            None => txn,
+        })
+    })
 }
 
 /// The key of an object that is stored at all.

@@ -376,7 +376,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn no_bytes_make_it_panic(at in 0usize..400, byte: u8, sample in 0usize..6) {
+        fn no_bytes_make_it_panic(at in 0usize..400, byte: u8, sample in 0usize..8) {
             let (mut bytes, _) = samples().swap_remove(sample);
             let place = MAGIC.len() + at % (bytes.len() - MAGIC.len());
             bytes[place] = byte;

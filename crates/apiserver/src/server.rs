@@ -12,9 +12,9 @@ use remora_http::{Body, Connection, Handler, Observer, User, body};
 use remora_model::Status;
 use remora_store::Store;
 
-use crate::auth::authn;
 use crate::auth::authz::{self, Attributes};
 use crate::auth::token::TokenKey;
+use crate::auth::{Authorizer, authn};
 use crate::discovery::{self, Documents};
 use crate::metrics::{Counted, Metrics};
 use crate::nodes::Nodes;
@@ -46,6 +46,7 @@ pub struct ApiServer {
 /// What all requests share.
 pub struct State {
     objects: Objects,
+    authorizer: Arc<Authorizer>,
     nodes: Arc<dyn Nodes>,
     key: Arc<dyn TokenKey>,
     metrics: Metrics,
@@ -57,6 +58,11 @@ impl State {
     /// The store, by objects.
     pub fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// Who may do what.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     /// Whom to ask for logs and sessions.
@@ -84,8 +90,10 @@ impl ApiServer {
     /// An API server over these parts. It does no work yet.
     pub fn new(config: Config) -> Self {
         let Config { store, nodes, key } = config;
+        let authorizer = Arc::new(Authorizer::default());
         let state = State {
-            objects: Objects::new(store),
+            objects: Objects::new(store, Arc::clone(&authorizer)),
+            authorizer,
             nodes,
             key,
             metrics: Metrics::default(),
@@ -95,12 +103,16 @@ impl ApiServer {
         Self { state: Arc::new(state) }
     }
 
-    /// Stores what must be there before anything else works; what is there already is left alone.
+    /// Stores what must be there before anything else works, namespaces and default roles, and begins to follow who may do what. What is
+    /// there already is left alone, but for what default roles lack.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn prepare(&self) -> Result<(), Status> {
-        bootstrap::system_namespaces(&self.state).await
+        bootstrap::system_namespaces(&self.state).await?;
+        bootstrap::system_priority_classes(&self.state).await?;
+        bootstrap::default_access(&self.state).await?;
+        self.state.authorizer.start(self.state.objects.store()).await
     }
 
     /// What counts requests; give it to the HTTP server.
@@ -163,8 +175,10 @@ async fn answer(
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
     let who = authn::authenticate(state, &connection, &parts.headers).await?;
     let what = Attributes::from(&info);
-    if !authz::decide(&who.user, &what).allowed {
-        let refused = if who.known { authz::forbidden(&who.user, &what) } else { Status::unauthorized() };
+    let decision = state.authorizer().decide(&who.user, &what);
+    if !decision.allowed {
+        let refused =
+            if who.known { authz::forbidden(&who.user, &what, &decision.reason) } else { Status::unauthorized() };
         return Err(refused.into());
     }
     let content_type = header(&parts.headers, CONTENT_TYPE).map(str::to_owned);
@@ -220,6 +234,7 @@ async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Resu
         ApiRequest::Patch(key, part, options) => verbs::patch::answer(call, &key, part, &options, body).await,
         ApiRequest::Delete(key) => verbs::delete::answer(call, &key, body).await,
         ApiRequest::Bind(key, options) => pods::binding::answer(call, &key, &options, body).await,
+        ApiRequest::Evict(key, options) => pods::eviction::answer(call, &key, &options, body).await,
         ApiRequest::CreateToken(key, options) => verbs::token::answer(call, &key, &options, body).await,
         ApiRequest::Log(key, options) => pods::log::answer(call, &key, &options).await,
         ApiRequest::Session(key, SessionKind::Exec, options) => pods::exec::exec(call, &key, options).await,

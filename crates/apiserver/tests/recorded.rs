@@ -32,6 +32,24 @@ async fn every_recorded_answer_is_ours() {
     assert_eq!(cases.len(), 106);
 }
 
+/// Roles and bindings: what they may be, what they allow, who may write them, and those that are there from the start.
+#[tokio::test]
+async fn rights_are_as_recorded() {
+    let cases = Case::read(include_str!("data/rbac.json"), NS).unwrap();
+    let server = Server::start().await;
+    server.namespace(NS).await;
+    let mut failed = Vec::new();
+    for case in &cases {
+        let answer = play(&server, case).await;
+        let got = case.essence(answer.code.as_u16(), answer.warning.as_deref(), &answer.body, NS);
+        if got != *case.recorded() {
+            failed.push(format!("{}\n  want {}\n  got  {got}", case.title(), case.recorded()));
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} differ:\n{}", failed.len(), cases.len(), failed.join("\n"));
+    assert!(cases.len() > 100);
+}
+
 async fn play(server: &Server, case: &Case) -> Answer {
     let now = match case.edited() {
         None => None,

@@ -114,7 +114,8 @@ async fn reviews_answer_as_requests_are_answered() {
     let jane = server.as_user(User::new("jane", ["dev"]));
     assert_eq!(jane.post(path, ask).await["status"]["allowed"], false);
     assert_eq!(jane.ask("POST", path).json(&json!({"spec": {}})).send().await.refused().0, 422);
-    let rules = jane.post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", json!({"spec": {}})).await;
+    let rules =
+        jane.post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", json!({"spec": {"namespace": "a"}})).await;
     assert!(rules["status"]["resourceRules"].is_array());
 }
 

@@ -9,6 +9,8 @@
 //! | [`namespace`] | namespaces | what is in a deleted namespace goes, then the namespace |
 //! | [`service_account`] | namespaces, service accounts | each namespace has the account `default` |
 //! | [`root_ca`] | namespaces, config maps | each namespace has `kube-root-ca.crt` |
+//! | [`resource_quota`] | resource quotas | what they limit is counted once; the API server keeps count from then on |
+//! | [`role_aggregation`] | cluster roles | a role that is made of others has their rules |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
 //! Where several nodes share a store, [`election`] says whose controllers work.
@@ -19,7 +21,9 @@
 pub mod election;
 pub mod namespace;
 mod per_namespace;
+pub mod resource_quota;
 mod retry;
+pub mod role_aggregation;
 pub mod root_ca;
 pub mod scheduler;
 pub mod service_account;
@@ -51,8 +55,12 @@ pub struct Clients {
     pub namespace: Client,
     /// For [`service_account`].
     pub service_account: Client,
+    /// For [`role_aggregation`].
+    pub role_aggregation: Client,
     /// For [`root_ca`].
     pub root_ca: Client,
+    /// For [`resource_quota`].
+    pub resource_quota: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -63,7 +71,9 @@ impl Clients {
         Self {
             namespace: connect(namespace::ACCOUNT),
             service_account: connect(service_account::ACCOUNT),
+            role_aggregation: connect(role_aggregation::ACCOUNT),
             root_ca: connect(root_ca::ACCOUNT),
+            resource_quota: connect(resource_quota::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -80,12 +90,14 @@ pub struct Settings {
 
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
-    let Clients { namespace, service_account, root_ca, scheduler } = clients;
+    let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler } = clients;
     let Settings { host, authority_pem } = settings;
     tokio::join!(
         namespace::run(namespace),
         service_account::run(service_account),
+        role_aggregation::run(role_aggregation),
         root_ca::run(root_ca, authority_pem),
+        resource_quota::run(resource_quota),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.

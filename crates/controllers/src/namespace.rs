@@ -15,6 +15,7 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectList
 use kube::api::{WatchEvent, WatchParams};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, ResourceExt};
+use remora_model::Kind;
 use remora_model::kinds::{KINDS, Storage, Verb};
 use serde_json::json;
 
@@ -74,17 +75,18 @@ fn contents() -> impl Iterator<Item = ApiResource> {
         seen.push(place);
         is_new && kind.namespaced && kind.verbs.contains(&Verb::DeleteCollection)
     });
-    kept.map(|kind| ApiResource {
+    kept.map(resource_of)
+}
+
+/// A kind as a client that knows no types calls it.
+pub(crate) fn resource_of(kind: &Kind) -> ApiResource {
+    ApiResource {
         group: kind.group.to_owned(),
         version: kind.version.to_owned(),
-        api_version: if kind.group.is_empty() {
-            kind.version.to_owned()
-        } else {
-            format!("{}/{}", kind.group, kind.version)
-        },
+        api_version: kind.api_version(),
         kind: kind.kind.to_owned(),
         plural: kind.plural.to_owned(),
-    })
+    }
 }
 
 async fn delete_all(api: &Api<DynamicObject>) -> Result<(), kube::Error> {
@@ -155,6 +157,20 @@ mod tests {
     fn every_stored_kind_in_a_namespace_is_deleted_once() {
         let mut plurals: Vec<String> = contents().map(|kind| kind.plural).collect();
         plurals.sort();
-        assert_eq!(plurals, ["configmaps", "events", "leases", "pods", "secrets", "serviceaccounts"]);
+        assert_eq!(
+            plurals,
+            [
+                "configmaps",
+                "events",
+                "leases",
+                "limitranges",
+                "pods",
+                "resourcequotas",
+                "rolebindings",
+                "roles",
+                "secrets",
+                "serviceaccounts"
+            ]
+        );
     }
 }

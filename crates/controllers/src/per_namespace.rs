@@ -1,13 +1,16 @@
-//! What the controllers that look after namespaces have in common: kube-runtime's `Controller` over namespaces, pauses after
+//! What the controllers that look at objects one by one (namespaces, most of them) have in common: kube-runtime's `Controller`, pauses after
 //! failures, one line in the log for each failure.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt;
+use kube::Resource;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Error as ControllerError};
+use kube::runtime::reflector::ObjectRef;
+use serde::de::DeserializeOwned;
 
 use crate::retry::Failures;
 
@@ -38,25 +41,26 @@ pub(crate) fn is_ending(namespace: &Namespace) -> bool {
     namespace.metadata.deletion_timestamp.is_some() || terminating
 }
 
-/// Reconciles each namespace whenever the controller's watches say so.
-pub(crate) async fn run<R, F>(name: &'static str, controller: Controller<Namespace>, reconcile: R)
+/// Reconciles each object whenever the controller's watches say so.
+pub(crate) async fn run<K, R, F>(name: &'static str, controller: Controller<K>, reconcile: R)
 where
-    R: Fn(Arc<Namespace>) -> F + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    R: Fn(Arc<K>) -> F + Send + 'static,
     F: Future<Output = Result<(), CallError>> + Send + 'static,
 {
-    let look = move |namespace, _| {
-        let looked = reconcile(namespace);
+    let look = move |object, _| {
+        let looked = reconcile(object);
         Box::pin(async move { looked.await.map(|()| Action::await_change()) })
     };
-    let pause = |namespace: Arc<Namespace>, _: &CallError, failures: Arc<Failures>| {
-        Action::requeue(failures.failed(&namespace.name_any()))
+    let pause = |object: Arc<K>, _: &CallError, failures: Arc<Failures>| {
+        Action::requeue(failures.failed(&ObjectRef::from_obj(object.as_ref()).to_string()))
     };
     let failures = Arc::new(Failures::default());
     let looks = controller.run(look, pause, Arc::clone(&failures));
     let tell = async |look| match look {
-        Ok((namespace, _)) => {
-            let namespace: kube::runtime::reflector::ObjectRef<Namespace> = namespace;
-            failures.succeeded(&namespace.name);
+        Ok((object, _)) => {
+            let object: ObjectRef<K> = object;
+            failures.succeeded(&object.to_string());
         }
         // It went while it waited for its turn.
         Err(ControllerError::ObjectNotFound(_)) => {}

@@ -123,6 +123,12 @@ const fn review(group: &'static str, kind: &'static str, plural: &'static str, s
     Kind { group, kind, plural, singular, namespaced: false, verbs: &[Create], schema: kind, ..CORE }
 }
 
+/// A kind of RBAC: who may do what.
+const RBAC: Kind = Kind { group: RBAC_GROUP, ..CORE };
+
+/// The group of roles and their bindings.
+pub const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+
 /// Every kind, by group and then by resource.
 pub static KINDS: &[Kind] = &[
     Kind {
@@ -141,6 +147,15 @@ pub static KINDS: &[Kind] = &[
         short_names: &["ev"],
         storage: Storage::Stored("events"),
         schema: "Event",
+        ..CORE
+    },
+    Kind {
+        kind: "LimitRange",
+        plural: "limitranges",
+        singular: "limitrange",
+        short_names: &["limits"],
+        storage: Storage::Stored("limitranges"),
+        schema: "LimitRange",
         ..CORE
     },
     Kind {
@@ -177,12 +192,23 @@ pub static KINDS: &[Kind] = &[
             part("attach", "PodAttachOptions", &[Create, Get]),
             part("binding", "Binding", &[Create]),
             part("ephemeralcontainers", "Pod", READ_WRITE),
+            Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &[Create] },
             part("exec", "PodExecOptions", &[Create, Get]),
             part("log", "Pod", &[Get]),
             part("status", "Pod", READ_WRITE),
         ],
         storage: Storage::Stored("pods"),
         schema: "Pod",
+        ..CORE
+    },
+    Kind {
+        kind: "ResourceQuota",
+        plural: "resourcequotas",
+        singular: "resourcequota",
+        short_names: &["quota"],
+        subresources: &[part("status", "ResourceQuota", READ_WRITE)],
+        storage: Storage::Stored("resourcequotas"),
+        schema: "ResourceQuota",
         ..CORE
     },
     Kind {
@@ -252,6 +278,44 @@ pub static KINDS: &[Kind] = &[
         schema: "RuntimeClass",
         ..CORE
     },
+    Kind {
+        kind: "ClusterRoleBinding",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        namespaced: false,
+        storage: Storage::Stored("clusterrolebindings"),
+        schema: "ClusterRoleBinding",
+        ..RBAC
+    },
+    Kind {
+        kind: "ClusterRole",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        namespaced: false,
+        storage: Storage::Stored("clusterroles"),
+        schema: "ClusterRole",
+        ..RBAC
+    },
+    Kind {
+        kind: "RoleBinding",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        storage: Storage::Stored("rolebindings"),
+        schema: "RoleBinding",
+        ..RBAC
+    },
+    Kind { kind: "Role", plural: "roles", singular: "role", storage: Storage::Stored("roles"), schema: "Role", ..RBAC },
+    Kind {
+        group: "scheduling.k8s.io",
+        kind: "PriorityClass",
+        plural: "priorityclasses",
+        singular: "priorityclass",
+        short_names: &["pc"],
+        namespaced: false,
+        storage: Storage::Stored("priorityclasses"),
+        schema: "PriorityClass",
+        ..CORE
+    },
 ];
 
 /// The kind served at `/apis/group/version/…/plural` (`/api/v1` for the empty group).
@@ -270,6 +334,14 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
 /// If the table has no such resource; the name is a literal in our own code.
 pub fn core(plural: &str) -> &'static Kind {
     by_resource("", "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
+}
+
+/// An RBAC kind by its resource, for code that knows it is there.
+///
+/// # Panics
+/// If the table has no such resource; the name is a literal in our own code.
+pub fn rbac(plural: &str) -> &'static Kind {
+    by_resource(RBAC_GROUP, "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
 }
 
 impl Kind {

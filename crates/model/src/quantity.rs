@@ -53,7 +53,34 @@ impl Ord for Quantity {
     }
 }
 
+impl std::ops::Add for Quantity {
+    type Output = Self;
+
+    /// The sum, in the suffixes of the first that is not zero; no more than a quantity can be.
+    fn add(self, other: Self) -> Self {
+        let format = if self.nano == 0 { other.format } else { self.format };
+        Self { nano: (self.nano + other.nano).clamp(-MAX, MAX), format }
+    }
+}
+
+impl std::ops::Sub for Quantity {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self + Self { nano: -other.nano, ..other }
+    }
+}
+
 impl Quantity {
+    /// None of anything.
+    pub const ZERO: Self = Self { nano: 0, format: Format::DecimalSi };
+
+    /// A whole number of things.
+    pub fn of_count(count: usize) -> Self {
+        let nano = i128::try_from(count).unwrap_or(MAX).saturating_mul(NANO).min(MAX);
+        Self { nano, format: Format::DecimalSi }
+    }
+
     /// Reads `1500m`, `0.5`, `64Mi`, `1e3`.
     ///
     /// # Errors
@@ -239,6 +266,18 @@ mod tests {
         ] {
             assert_eq!(Quantity::parse(input).unwrap().canonical(), expected, "{input}");
         }
+    }
+
+    #[test]
+    fn sums_keep_the_suffixes_of_the_first() {
+        let check = |a: &str, b: &str, sum: &str, difference: &str| {
+            let [a, b] = [a, b].map(|text| Quantity::parse(text).unwrap());
+            assert_eq!([(a + b).canonical(), (a - b).canonical()], [sum, difference]);
+        };
+        check("1", "500m", "1500m", "500m");
+        check("1Gi", "512Mi", "1536Mi", "512Mi");
+        check("0", "1Gi", "1Gi", "-1Gi");
+        check("9223372036854775807", "1", "9223372036854775807", "9223372036854775806");
     }
 
     #[test]

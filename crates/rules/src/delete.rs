@@ -100,7 +100,11 @@ impl DeleteOptions {
         others.chain(wanted.map(Value::from)).collect()
     }
 
-    fn check_preconditions(&self, kind: &Kind, old: &Value, version: &str) -> Result<(), Status> {
+    /// Whether the object at this version is the one that is meant.
+    ///
+    /// # Errors
+    /// 409 if another uid or version is.
+    pub fn check_preconditions(&self, kind: &Kind, old: &Value, version: &str) -> Result<(), Status> {
         let text = |path: &str| old.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let refuse = |what: &str, wanted: &str, is: &str, end: &str| {
             let why =

@@ -10,6 +10,8 @@
 //! | ephemeral containers | [`pod::ephemeral`] |
 //! | what other kinds may be | [`kinds`], [`metadata`] |
 //! | Pod Security Standards | [`pod_security`] |
+//! | resource quotas, limit ranges | [`quota`], [`pod::limits`] |
+//! | who may do what | [`rbac`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
 //! | DELETE | [`delete`] |
@@ -28,6 +30,8 @@ pub mod object;
 pub mod patch;
 pub mod pod;
 pub mod pod_security;
+pub mod quota;
+pub mod rbac;
 pub mod selector;
 pub mod strategy;
 pub mod table;

@@ -1,9 +1,15 @@
 //! Small ways into JSON objects: reading by path, setting what is missing. Shared by the rules of every kind.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// A JSON object.
 pub type Object = Map<String, Value>;
+
+/// A value that has this type when it is in canonical form; nothing is its default.
+pub fn typed<T: DeserializeOwned + Default>(value: &Value) -> T {
+    T::deserialize(value).unwrap_or_default()
+}
 
 /// The value at a path of field names; null if there is none.
 pub fn at<'v>(value: &'v Value, path: &[&str]) -> &'v Value {

@@ -7,10 +7,13 @@
 
 use jiff::Timestamp;
 use remora_model::field::FieldErrors;
+use remora_model::kinds::RBAC_GROUP;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use crate::kinds::{config, event, lease, namespace, node, runtime_class};
+use crate::kinds::{
+    config, event, lease, limit_range, namespace, node, priority_class, rbac, resource_quota, runtime_class,
+};
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
 use crate::metadata::{place, validation};
@@ -81,6 +84,16 @@ const POD: Strategy = Strategy {
     ..PLAIN
 };
 
+const RESOURCE_QUOTA: Strategy = Strategy {
+    plural: "resourcequotas",
+    prepare_create: resource_quota::prepare_create,
+    validate_create: resource_quota::validate,
+    prepare_update: resource_quota::prepare_update,
+    validate_update: resource_quota::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
 static STRATEGIES: &[Strategy] = &[
     Strategy {
         plural: "configmaps",
@@ -90,6 +103,13 @@ static STRATEGIES: &[Strategy] = &[
     },
     EVENT,
     Strategy { group: "events.k8s.io", ..EVENT },
+    Strategy {
+        plural: "limitranges",
+        default: limit_range::set_defaults,
+        validate_create: limit_range::validate,
+        validate_update: |new, _| limit_range::validate(new),
+        ..PLAIN
+    },
     Strategy {
         plural: "namespaces",
         name: names::dns_label,
@@ -149,6 +169,14 @@ static STRATEGIES: &[Strategy] = &[
         validate_update: pod::ephemeral::validate_update,
         ..POD
     },
+    RESOURCE_QUOTA,
+    Strategy {
+        subresource: "status",
+        prepare_update: resource_quota::prepare_status,
+        validate_update: resource_quota::validate_status,
+        resets: SPEC,
+        ..RESOURCE_QUOTA
+    },
     Strategy {
         plural: "secrets",
         default: config::default_secret,
@@ -176,7 +204,48 @@ static STRATEGIES: &[Strategy] = &[
         unconditional_update: false,
         ..PLAIN
     },
+    Strategy {
+        plural: "roles",
+        prepare_create: rbac::prepare_role,
+        prepare_update: |new, _, _| rbac::prepare_role(new),
+        validate_create: rbac::validate_role,
+        validate_update: |new, _| rbac::validate_role(new),
+        ..RBAC
+    },
+    Strategy {
+        plural: "clusterroles",
+        prepare_create: rbac::prepare_role,
+        prepare_update: |new, _, _| rbac::prepare_role(new),
+        validate_create: rbac::validate_cluster_role,
+        validate_update: |new, _| rbac::validate_cluster_role(new),
+        ..RBAC
+    },
+    Strategy {
+        plural: "rolebindings",
+        default: rbac::default_binding,
+        validate_create: rbac::validate_role_binding,
+        validate_update: rbac::validate_role_binding_update,
+        ..RBAC
+    },
+    Strategy {
+        plural: "clusterrolebindings",
+        default: rbac::default_binding,
+        validate_create: rbac::validate_cluster_role_binding,
+        validate_update: rbac::validate_cluster_role_binding_update,
+        ..RBAC
+    },
+    Strategy {
+        group: "scheduling.k8s.io",
+        plural: "priorityclasses",
+        default: priority_class::set_defaults,
+        validate_create: priority_class::validate,
+        validate_update: priority_class::validate_update,
+        ..PLAIN
+    },
 ];
+
+/// Names of roles and bindings are what a path can hold: `system:node` is one. A PUT may create them.
+const RBAC: Strategy = Strategy { group: RBAC_GROUP, name: names::path_segment, create_on_update: true, ..PLAIN };
 
 const EVENT: Strategy = Strategy {
     plural: "events",

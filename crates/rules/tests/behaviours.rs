@@ -28,6 +28,7 @@ fn stored(case: &Value) -> Value {
     let parsed = Parsed { value: body, duplicates: Vec::new() };
     let mut object = decode::body(pods, parsed, FieldValidation::Strict).unwrap().object;
     pod::admission::admit(&mut object, Some(&json!({})), "xxxxx").unwrap();
+    pod::priority::admit(&mut object, &[]).unwrap();
     let mut object = strategy(pods, "").unwrap().create(pods, object, &ctx()).unwrap();
     for container in case["ephemeralContainers"].as_array().unwrap() {
         let mut wanted = object.clone();

@@ -106,17 +106,21 @@ impl Inner {
         Ok((sandboxes, containers))
     }
 
-    /// What sandboxes of this boot have of the network: of an earlier one there is nothing any more.
+    /// What the sandboxes have of the network: those of an earlier boot, or whose namespaces are gone, have nothing any more.
     fn attachments(&self) -> BTreeMap<String, Attachment> {
         let attached = |sandbox: Arc<Sandbox>| {
-            let of_this_boot = sandbox.record().boot == self.host.boot && sandbox.is_attached();
-            Some((sandbox.id().to_owned(), sandbox.record().network.clone().filter(|_| of_this_boot)?))
+            let stands = sandbox.is_attached() && self.stands(sandbox.record());
+            Some((sandbox.id().to_owned(), sandbox.record().network.clone().filter(|_| stands)?))
         };
         self.table.sandboxes().into_iter().filter_map(attached).collect()
     }
 
+    fn stands(&self, record: &SandboxRecord) -> bool {
+        record.boot == self.host.boot && self.paths.sandbox(&record.id).is_pinned(record)
+    }
+
     fn adopt_sandbox(self: &Arc<Self>, record: SandboxRecord) -> Result<(), Error> {
-        let stands = record.boot == self.host.boot && self.paths.sandbox(&record.id).is_pinned(&record);
+        let stands = self.stands(&record);
         let state = match (record.stopped, stands) {
             (true, _) => SandboxState::Stopped,
             (false, true) => SandboxState::Ready,

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use remora_cri::{
     ContainerConfig, ContainerEventType, ContainerState, CreateContainerRequest, ListContainersRequest,
-    PodSandboxState, PodSandboxStatusRequest, RuntimeService, StartContainerRequest,
+    PodSandboxState, PodSandboxStatusRequest, RuntimeService, StartContainerRequest, StopPodSandboxRequest,
 };
 use remora_runtime::contract::event;
 use remora_shim_protocol::{seal, unseal};
@@ -260,6 +260,26 @@ fn an_exit_that_a_full_disk_could_not_take_is_known_afterwards() {
         let world = world.reopen_after(async move { fs::remove_file(lost).unwrap() }).await;
         assert_eq!(world.status(&id).await, before);
         assert!(record.exists(), "what the disk could not take then it has now");
+        world
+    });
+}
+
+#[test]
+fn a_stop_that_a_full_disk_could_not_take_gives_the_address_back_for_good() {
+    on_each("a stop on a full disk", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let record = world.folder.path().join("root/sandboxes").join(&sandbox).join("sandbox.json");
+        let unstopped = fs::read(&record).unwrap();
+        let request = || StopPodSandboxRequest { pod_sandbox_id: sandbox.clone() };
+        world.runtime.stop_pod_sandbox(request()).await.unwrap();
+        let stopped = fs::read(&record).unwrap();
+        let lost = record.clone();
+        let world = world.reopen_after(async move { fs::write(lost, unstopped).unwrap() }).await;
+        assert_eq!(world.attached(), [""; 0]);
+        assert_eq!(world.sandbox_state(&sandbox).await, PodSandboxState::Notready);
+        world.runtime.stop_pod_sandbox(request()).await.unwrap();
+        assert_eq!(fs::read(&record).unwrap(), stopped, "what the disk could not take then it has now");
+        world.remove_sandbox(&sandbox).await;
         world
     });
 }

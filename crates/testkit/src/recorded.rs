@@ -88,6 +88,11 @@ impl Case {
         Some((wait["path"].as_str()?, wait["at"].as_str()?, &wait["is"]))
     }
 
+    /// What is compared of the recorded answer, where that stands beside its request.
+    pub fn recorded(&self) -> &Value {
+        &self.value["answer"]
+    }
+
     /// What is compared of an answer.
     pub fn essence(&self, code: u16, warning: Option<&str>, body: &Value, namespace: &str) -> Value {
         match self.value["compare"].as_str() {

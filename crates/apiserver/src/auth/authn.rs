@@ -42,7 +42,7 @@ pub async fn authenticate(
         }
         (None, None) => return Ok(Authenticated { user: User::new(ANONYMOUS, [UNAUTHENTICATED]), known: false }),
     };
-    Ok(Authenticated { user: impersonate::impersonated(user, headers)?, known: true })
+    Ok(Authenticated { user: impersonate::impersonated(state.authorizer(), user, headers)?, known: true })
 }
 
 fn with_group(mut user: User, group: &str) -> User {

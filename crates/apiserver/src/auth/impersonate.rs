@@ -5,7 +5,7 @@ use http::HeaderMap;
 use remora_http::User;
 use remora_model::Status;
 
-use super::authz::{self, ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
+use super::authz::{self, ANONYMOUS, AUTHENTICATED, Attributes, Authorizer, UNAUTHENTICATED};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -16,10 +16,11 @@ const EXTRA: &str = "impersonate-extra-";
 ///
 /// # Errors
 /// 403 if `user` may not be that; 400 for headers that name no user.
-pub fn impersonated(user: User, headers: &HeaderMap) -> Result<User, Status> {
+pub fn impersonated(authorizer: &Authorizer, user: User, headers: &HeaderMap) -> Result<User, Status> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let groups: Vec<String> =
         headers.get_all(GROUP).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
+    let values = |key: &str| headers.get_all(format!("{EXTRA}{key}")).iter().filter_map(|v| v.to_str().ok());
     let extras = || headers.keys().filter_map(|k| k.as_str().strip_prefix(EXTRA));
     let Some(name) = text(USER).filter(|name| !name.is_empty()) else {
         if groups.is_empty() && text(UID).is_none() && extras().next().is_none() {
@@ -28,12 +29,11 @@ pub fn impersonated(user: User, headers: &HeaderMap) -> Result<User, Status> {
         let message = format!("requested {groups:?} without impersonating a user");
         return Err(Status::bad_request(message));
     };
-    check(&user, &name, &groups, extras())?;
     let mut wanted = User { uid: text(UID), ..User::new(&name, groups) };
     for key in extras() {
-        let values = headers.get_all(format!("{EXTRA}{key}")).iter().filter_map(|v| v.to_str().ok());
-        wanted.extra.insert(key.to_owned(), values.map(str::to_owned).collect());
+        wanted.extra.insert(key.to_owned(), values(key).map(str::to_owned).collect());
     }
+    check(authorizer, &user, &wanted)?;
     add_implied_groups(&mut wanted);
     Ok(wanted)
 }
@@ -55,25 +55,26 @@ pub fn service_account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
 
-fn check<'h>(user: &User, name: &str, groups: &[String], extras: impl Iterator<Item = &'h str>) -> Result<(), Status> {
-    let ask = |what: Attributes<'_>| match authz::decide(user, &what).allowed {
-        true => Ok(()),
-        false => Err(authz::forbidden(user, &what)),
+fn check(authorizer: &Authorizer, user: &User, wanted: &User) -> Result<(), Status> {
+    let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
+        let what = Attributes::Resource { verb: "impersonate", group, resource, subresource, namespace, name };
+        let decision = authorizer.decide(user, &what);
+        if decision.allowed { Ok(()) } else { Err(authz::forbidden(user, &what, &decision.reason)) }
     };
-    let one = |group: &'static str, resource: &'static str, namespace, name| {
-        ask(Attributes::Resource { verb: "impersonate", group, resource, subresource: "", namespace, name })
-    };
-    match service_account(name) {
-        Some((namespace, account)) => one("", "serviceaccounts", namespace, account)?,
-        None => one("", "users", "", name)?,
+    const ABOUT_USERS: &str = "authentication.k8s.io";
+    match service_account(&wanted.name) {
+        Some((namespace, account)) => may("", "serviceaccounts", "", namespace, account)?,
+        None => may("", "users", "", "", &wanted.name)?,
     }
-    for group in groups {
-        one("", "groups", "", group)?;
+    for group in &wanted.groups {
+        may("", "groups", "", "", group)?;
     }
-    for key in extras {
-        one("authentication.k8s.io", "userextras", "", key)?;
+    for (key, values) in &wanted.extra {
+        for value in values {
+            may(ABOUT_USERS, "userextras", key, "", value)?;
+        }
     }
-    Ok(())
+    wanted.uid.as_deref().map_or(Ok(()), |uid| may(ABOUT_USERS, "uids", "", "", uid))
 }
 
 #[cfg(test)]
@@ -91,17 +92,19 @@ mod tests {
 
     #[test]
     fn an_admin_may_be_anyone_and_others_only_themselves() {
+        let authorizer = Authorizer::default();
+        let as_user = |user: User, headers: &HeaderMap| impersonated(&authorizer, user, headers);
         let admin = User::new("a", [MASTERS, AUTHENTICATED]);
         let jane = User::new("jane", [AUTHENTICATED]);
         let as_dev = headers(&[("impersonate-user", "jane"), ("impersonate-group", "dev")]);
-        let wanted = impersonated(admin.clone(), &as_dev).unwrap();
+        let wanted = as_user(admin.clone(), &as_dev).unwrap();
         assert_eq!((wanted.name.as_str(), wanted.groups), ("jane", vec!["dev".to_owned(), AUTHENTICATED.to_owned()]));
-        assert_eq!(impersonated(jane.clone(), &as_dev).unwrap_err().code, 403);
-        assert_eq!(impersonated(jane.clone(), &HeaderMap::new()).unwrap(), jane);
+        assert_eq!(as_user(jane.clone(), &as_dev).unwrap_err().code, 403);
+        assert_eq!(as_user(jane.clone(), &HeaderMap::new()).unwrap(), jane);
         let nameless = headers(&[("impersonate-group", "dev")]);
-        assert_eq!(impersonated(admin.clone(), &nameless).unwrap_err().code, 400);
+        assert_eq!(as_user(admin.clone(), &nameless).unwrap_err().code, 400);
         let account = headers(&[("impersonate-user", "system:serviceaccount:a:b")]);
-        let groups = impersonated(admin, &account).unwrap().groups;
+        let groups = as_user(admin, &account).unwrap().groups;
         assert_eq!(groups, ["system:serviceaccounts", "system:serviceaccounts:a", AUTHENTICATED]);
     }
 }

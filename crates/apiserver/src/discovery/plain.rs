@@ -131,8 +131,15 @@ mod tests {
     fn every_group_is_listed_once() {
         let list = groups();
         let names: Vec<&str> = list["groups"].as_array().unwrap().iter().filter_map(|g| g["name"].as_str()).collect();
-        let expected =
-            ["authentication.k8s.io", "authorization.k8s.io", "coordination.k8s.io", "events.k8s.io", "node.k8s.io"];
+        let expected = [
+            "authentication.k8s.io",
+            "authorization.k8s.io",
+            "coordination.k8s.io",
+            "events.k8s.io",
+            "node.k8s.io",
+            "rbac.authorization.k8s.io",
+            "scheduling.k8s.io",
+        ];
         assert_eq!(names, expected);
         assert_eq!(group("events.k8s.io").unwrap()["preferredVersion"]["groupVersion"], "events.k8s.io/v1");
         assert!(group("none").is_none());

@@ -7,7 +7,10 @@ use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::api::node::v1 as node;
+use k8s_openapi::api::rbac::v1 as rbac;
+use k8s_openapi::api::scheduling::v1 as scheduling;
 use remora_model::Kind;
+use remora_model::kinds::RBAC_GROUP;
 use remora_model::schema::{Merge, Type, type_of};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -62,9 +65,11 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
     Some(match (kind.group, kind.kind) {
         ("", "ConfigMap") => generator.subschema_for::<core::ConfigMap>(),
         ("", "Event") => generator.subschema_for::<core::Event>(),
+        ("", "LimitRange") => generator.subschema_for::<core::LimitRange>(),
         ("", "Namespace") => generator.subschema_for::<core::Namespace>(),
         ("", "Node") => generator.subschema_for::<core::Node>(),
         ("", "Pod") => generator.subschema_for::<core::Pod>(),
+        ("", "ResourceQuota") => generator.subschema_for::<core::ResourceQuota>(),
         ("", "Secret") => generator.subschema_for::<core::Secret>(),
         ("", "ServiceAccount") => generator.subschema_for::<core::ServiceAccount>(),
         ("authentication.k8s.io", "SelfSubjectReview") => {
@@ -86,6 +91,11 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("coordination.k8s.io", "Lease") => generator.subschema_for::<coordination::Lease>(),
         ("events.k8s.io", "Event") => generator.subschema_for::<events::Event>(),
         ("node.k8s.io", "RuntimeClass") => generator.subschema_for::<node::RuntimeClass>(),
+        ("scheduling.k8s.io", "PriorityClass") => generator.subschema_for::<scheduling::PriorityClass>(),
+        (RBAC_GROUP, "ClusterRole") => generator.subschema_for::<rbac::ClusterRole>(),
+        (RBAC_GROUP, "ClusterRoleBinding") => generator.subschema_for::<rbac::ClusterRoleBinding>(),
+        (RBAC_GROUP, "Role") => generator.subschema_for::<rbac::Role>(),
+        (RBAC_GROUP, "RoleBinding") => generator.subschema_for::<rbac::RoleBinding>(),
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
-//! The subresources that only pods have: binding, log, exec, attach.
+//! The subresources that only pods have: binding, eviction, log, exec, attach.
 
 pub mod binding;
+pub mod eviction;
 pub mod exec;
 pub mod log;
 

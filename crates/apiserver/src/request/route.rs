@@ -47,6 +47,8 @@ pub enum ApiRequest {
     Delete(ObjectKey),
     /// POST to `pods/NAME/binding`.
     Bind(ObjectKey, WriteOptions),
+    /// POST to `pods/NAME/eviction`.
+    Evict(ObjectKey, WriteOptions),
     /// POST to `serviceaccounts/NAME/token`.
     CreateToken(ObjectKey, WriteOptions),
     /// GET of `pods/NAME/log`.
@@ -302,6 +304,7 @@ impl Route<'_> {
             "ephemeralcontainers" => Part::EphemeralContainers,
             "finalize" => Part::Finalize,
             "binding" => return Ok(ApiRequest::Bind(object, self.create_options()?)),
+            "eviction" => return Ok(ApiRequest::Evict(object, self.create_options()?)),
             "token" => return Ok(ApiRequest::CreateToken(object, self.create_options()?)),
             "log" => {
                 let options = LogOptions::from_query(&object.name, self.query.pairs())?;

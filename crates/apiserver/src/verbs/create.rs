@@ -1,19 +1,23 @@
 //! POST to a collection.
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use remora_http::Body;
 use remora_model::kinds::Storage;
 use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::decode::Decoded;
 use remora_rules::managed;
 use remora_rules::metadata::place;
+use remora_rules::object::text;
+use remora_rules::quota::Change;
+use serde_json::Value;
 
 use super::review;
 use super::write::{self, Written};
-use crate::objects::WriteError;
+use crate::auth::authz::{self, Attributes, Wanted};
+use crate::objects::{Beside, WriteError};
 use crate::request::{Collection, Part, WriteOptions};
 use crate::server::Call;
-use crate::{admission, body, encode};
+use crate::{admission, body, encode, quota};
 
 /// How often a generated name may be taken before the client is told (upstream: 8).
 const GENERATE_ATTEMPTS: usize = 8;
@@ -39,7 +43,7 @@ pub async fn answer(
 /// Admits, completes, checks and keeps a decoded object, whose fields have their managers.
 ///
 /// # Errors
-/// 403 and 404 of admission, 422 of validation, 409 if the name is taken.
+/// 403 and 404 of admission and of roles that give too much, 422 of validation, 409 if the name is taken.
 pub async fn keep(
     call: &Call,
     kind: &'static Kind,
@@ -49,35 +53,55 @@ pub async fn keep(
 ) -> Result<Written, Status> {
     let Decoded { mut object, mut warnings } = decoded;
     let within = admission::create(&call.state, kind, namespace, &mut object).await?;
+    check_rights(call, kind, namespace, &object)?;
     let rules = write::rules_for(kind, Part::Whole)?;
     let is_generated = object.pointer("/metadata/name").is_none();
-    let attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
-    for attempt in 1..=attempts {
+    let mut attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
+    loop {
         let new = rules.create(kind, object.clone(), &write::ctx(&call.state))?;
-        let judged = admission::judge_new(kind, within.as_ref(), &new)?;
+        let judged = admission::judge_new(&call.state, kind, within.as_ref(), &new).await?;
         let name = new.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
-        let bytes = encode::stored(kind, new);
-        match keep_bytes(call, &key, bytes, options.dry_run).await {
+        let beside = quota::charge(&call.state, &key, Change { kind, old: None, new: Some(&new) }).await?;
+        match keep_bytes(call, &key, encode::stored(kind, new), &beside, options.dry_run).await {
             Ok((bytes, revision)) => {
                 warnings.extend(judged);
                 return Ok(Written { bytes, revision, warnings });
             }
             Err(WriteError::Status(status)) => return Err(*status),
-            Err(WriteError::Raced(_)) if attempt < attempts => {}
-            Err(WriteError::Raced(_)) if is_generated => {
+            // A quota has changed meanwhile.
+            Err(WriteError::Raced(None)) => {}
+            Err(WriteError::Raced(Some(_))) if attempts > 1 => attempts -= 1,
+            Err(WriteError::Raced(Some(_))) if is_generated => {
                 return Err(Status::generate_name_conflict(kind.resource(), &key.name));
             }
-            Err(WriteError::Raced(_)) => return Err(Status::already_exists(kind.resource(), &key.name)),
+            Err(WriteError::Raced(Some(_))) => return Err(Status::already_exists(kind.resource(), &key.name)),
         }
     }
-    Err(Status::internal("no name could be generated"))
+}
+
+/// What an update or an apply creates must be allowed to be created; and nobody makes a role or binding that gives more than they have.
+fn check_rights(call: &Call, kind: &Kind, namespace: Option<&str>, new: &Value) -> Result<(), Status> {
+    // A POST names nothing in its path, and was asked for this right before.
+    let is_post = call.parts.method == Method::POST;
+    let name = if is_post { "" } else { text(new, &["metadata", "name"]) };
+    if !is_post {
+        let (group, resource) = (kind.group, kind.plural);
+        let namespace = namespace.unwrap_or_default();
+        let what = Attributes::Resource { verb: "create", group, resource, subresource: "", namespace, name };
+        let decision = call.state.authorizer().decide(&call.user, &what);
+        if !decision.allowed {
+            return Err(authz::forbidden(&call.user, &what, &decision.reason));
+        }
+    }
+    call.state.authorizer().check_escalation(&call.user, &Wanted { kind, namespace, name, new, old: None })
 }
 
 async fn keep_bytes(
     call: &Call,
     key: &ObjectKey,
     bytes: bytes::Bytes,
+    beside: &[Beside],
     dry_run: bool,
 ) -> Result<(bytes::Bytes, Option<remora_store::Revision>), WriteError> {
     let objects = call.state.objects();
@@ -87,7 +111,7 @@ async fn keep_bytes(
             None => Ok((bytes, None)),
         };
     }
-    let stored = objects.create(key, bytes).await?;
+    let stored = objects.create(key, bytes, beside).await?;
     let revision = stored.revision();
     Ok((stored.kv.value, Some(revision)))
 }

@@ -4,13 +4,14 @@ use http::{Response, StatusCode};
 use remora_http::Body;
 use remora_model::status::Details;
 use remora_model::{Kind, ObjectKey, Status};
+use remora_rules::quota::Change;
 use remora_store::Revision;
 use serde_json::Value;
 
 use crate::deletion::{self, DeleteOptions, Deletion};
 use crate::objects::{StoredObject, WriteError};
 use crate::server::Call;
-use crate::{admission, body, encode, forms, response};
+use crate::{admission, body, encode, forms, quota, response};
 
 /// Kinds whose deleted object is the answer, not a Status.
 const SHOWN_WHEN_DELETED: [&str; 3] = ["pods", "namespaces", "serviceaccounts"];
@@ -80,12 +81,14 @@ async fn try_delete(
         Deletion::Pending => Ok(Deleted { object: old, revision: version, is_gone: false }),
         Deletion::Now if options.dry_run => Ok(Deleted { object: old, revision: version, is_gone: true }),
         Deletion::Now => {
-            let revision = objects.remove(current, key).await?;
+            let gone = Change { kind: key.kind, old: Some(&old), new: None };
+            let beside = quota::charge(&call.state, key, gone).await?;
+            let revision = objects.remove(current, key, &beside).await?;
             Ok(Deleted { object: old, revision, is_gone: true })
         }
         Deletion::Mark(object) if options.dry_run => Ok(Deleted { object, revision: version, is_gone: false }),
         Deletion::Mark(object) => {
-            let stored = objects.replace(current, key, encode::stored(key.kind, object.clone())).await?;
+            let stored = objects.replace(current, key, encode::stored(key.kind, object.clone()), &[]).await?;
             Ok(Deleted { object, revision: stored.revision(), is_gone: false })
         }
     }

@@ -5,10 +5,12 @@ use http::{Response, StatusCode};
 use remora_http::{Body, User};
 use remora_model::{FieldError, Path, Status};
 use remora_rules::decode::Decoded;
+use remora_rules::rbac::access::{Rules, aggregated, resolution_error};
+use remora_rules::rbac::{Who, node, rule};
 use serde_json::{Value, json};
 
 use crate::auth::authn;
-use crate::auth::authz::{self, AUTHENTICATED, Attributes};
+use crate::auth::authz::Attributes;
 use crate::auth::token::ISSUER;
 use crate::request::Collection;
 use crate::response;
@@ -20,11 +22,11 @@ pub async fn answer(call: &Call, what: &Collection, decoded: Decoded) -> Result<
     let status = match what.kind.kind {
         "SelfSubjectReview" => json!({"userInfo": shown(&call.user)}),
         "TokenReview" => token_review(call, &review).await,
-        "SelfSubjectRulesReview" => rules_review(call),
-        "SelfSubjectAccessReview" => access(&review, what, &call.user)?,
+        "SelfSubjectRulesReview" => rules_review(call, &review)?,
+        "SelfSubjectAccessReview" => access(call, &review, what, &call.user)?,
         _ => {
             check_namespace(&review, what)?;
-            access(&review, what, &subject(&review, what)?)?
+            access(call, &review, what, &subject(&review, what)?)?
         }
     };
     review["status"] = status;
@@ -33,6 +35,9 @@ pub async fn answer(call: &Call, what: &Collection, decoded: Decoded) -> Result<
         metadata.retain(|_, value| !value.is_null());
     } else {
         review["metadata"] = json!({});
+    }
+    if let Some(namespace) = &what.namespace {
+        review["metadata"]["namespace"] = namespace.as_str().into();
     }
     let mut response = response::json(StatusCode::CREATED, &review);
     response::warn(&mut response, &warnings);
@@ -48,7 +53,7 @@ fn texts(value: &Value, path: &str) -> Vec<String> {
     list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn access(review: &Value, what: &Collection, user: &User) -> Result<Value, Status> {
+fn access(call: &Call, review: &Value, what: &Collection, user: &User) -> Result<Value, Status> {
     let resource = review.pointer("/spec/resourceAttributes");
     let path = review.pointer("/spec/nonResourceAttributes");
     let attributes = match (resource, path) {
@@ -68,7 +73,7 @@ fn access(review: &Value, what: &Collection, user: &User) -> Result<Value, Statu
             return Err(Status::invalid(what.kind.qualified(), "", &[error]));
         }
     };
-    let decision = authz::decide(user, &attributes);
+    let decision = call.state.authorizer().decide(user, &attributes);
     let mut status = json!({"allowed": decision.allowed});
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();
@@ -122,28 +127,33 @@ async fn token_review(call: &Call, review: &Value) -> Value {
     }
 }
 
-/// What the user may do, as a list.
-fn rules_review(call: &Call) -> Value {
-    let is_master = call.user.groups.iter().any(|g| g == authz::MASTERS);
-    let is_known = call.user.groups.iter().any(|g| g == AUTHENTICATED);
-    let mut resources = Vec::new();
-    let mut paths = Vec::new();
-    if is_master {
-        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
-        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+/// What the user may do in a namespace, as a list.
+fn rules_review(call: &Call, review: &Value) -> Result<Value, Status> {
+    let namespace = text(review, "/spec/namespace");
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
     }
-    if is_known {
-        let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
-        resources.push(json!({"verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": reviews}));
-        let own =
-            json!({"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]});
-        resources.push(own);
+    let Rules { rules, missing } = call.state.authorizer().rules_for(&call.user, namespace);
+    let is_node = node::node_of(Who { name: &call.user.name, groups: &call.user.groups }).is_some();
+    let resources = rules.iter().filter(|rule| !rule::resources(rule).is_empty()).map(|of| {
+        let mut shown = json!({"verbs": of.verbs, "apiGroups": rule::groups(of), "resources": rule::resources(of)});
+        if !rule::names(of).is_empty() {
+            shown["resourceNames"] = json!(rule::names(of));
+        }
+        shown
+    });
+    let paths = rules.iter().filter(|rule| !rule::paths(rule).is_empty());
+    let paths = paths.map(|of| json!({"verbs": of.verbs, "nonResourceURLs": rule::paths(of)}));
+    let mut status = json!({
+        "resourceRules": resources.collect::<Vec<Value>>(),
+        "nonResourceRules": paths.collect::<Vec<Value>>(),
+        "incomplete": is_node,
+    });
+    let by_node = is_node.then(|| "node authorizer does not support user rule resolution".to_owned());
+    let errors: Vec<String> = by_node.into_iter().chain([resolution_error(&missing)]).collect();
+    let errors = aggregated(errors.into_iter().filter(|error| !error.is_empty()).collect());
+    if !errors.is_empty() {
+        status["evaluationError"] = errors.into();
     }
-    for rule in authz::rules_of(&call.user) {
-        resources.push(json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources}));
-    }
-    let public =
-        ["/healthz", "/livez", "/readyz", "/version", "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"];
-    paths.push(json!({"verbs": ["get"], "nonResourceURLs": public}));
-    json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
+    Ok(status)
 }

@@ -9,15 +9,17 @@ use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::managed::{self, Writer};
 use remora_rules::metadata::place;
 use remora_rules::patch::manager_of_agent;
+use remora_rules::quota::Change;
 use remora_rules::strategy::{Ctx, SUFFIX_ALPHABET, Strategy, strategy};
 use remora_store::Revision;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::auth::authz::Wanted;
 use crate::objects::{StoredObject, WriteError};
 use crate::request::Part;
 use crate::server::{Call, State};
-use crate::{admission, deletion, encode, forms, response};
+use crate::{admission, deletion, encode, forms, quota, response};
 
 /// What an attempt would make of the object as it is stored now.
 pub struct Attempt {
@@ -112,21 +114,27 @@ async fn try_update(
     let rules = rules_for(key.kind, part)?;
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
     admission::update(&call.state, key.kind, part, &mut object, old).await?;
+    let namespace = key.namespace.as_deref();
+    let wanted = Wanted { kind: key.kind, namespace, name: &key.name, new: &object, old: Some(old) };
+    call.state.authorizer().check_escalation(&call.user, &wanted)?;
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
     warnings.extend(admission::judge_change(&call.state, key.kind, part, &new, old).await?);
     if new == *old || managed::differs_in_times_only(old, &new) {
         return Ok(Written { bytes: current.kv.value.clone(), revision: Some(current.revision()), warnings });
     }
+    let is_released = deletion::is_released(key.kind, &new);
+    let left = (!is_released).then_some(&new);
+    let beside = quota::charge(&call.state, key, Change { kind: key.kind, old: Some(old), new: left }).await?;
     let bytes = encode::stored(key.kind, new.clone());
     if dry_run {
         return Ok(Written { bytes, revision: Some(current.revision()), warnings });
     }
     let objects = call.state.objects();
-    if deletion::is_released(key.kind, &new) {
-        let revision = objects.remove(current, key).await?;
+    if is_released {
+        let revision = objects.remove(current, key, &beside).await?;
         return Ok(Written { bytes, revision: Some(revision), warnings });
     }
-    let stored = objects.replace(current, key, bytes).await?;
+    let stored = objects.replace(current, key, bytes, &beside).await?;
     Ok(Written { revision: Some(stored.revision()), bytes: stored.kv.value, warnings })
 }
 

@@ -171,9 +171,9 @@ impl Api {
                 state.set(&format!("{path}/{name}"), Some(made));
             }
             Method::PATCH => {
-                let path = path.strip_suffix("/status").unwrap();
+                let (path, field) = path.strip_suffix("/status").map_or((path, "rules"), |path| (path, "status"));
                 let mut object = state.objects[path].clone();
-                object["status"] = sent["status"].clone();
+                object[field] = sent[field].clone();
                 state.set(path, Some(object));
             }
             Method::PUT => state.set(path.strip_suffix("/finalize").unwrap_or(path), Some(sent.clone())),

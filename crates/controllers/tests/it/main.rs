@@ -7,7 +7,7 @@ mod api;
 use std::time::Duration;
 
 use api::Api;
-use remora_controllers::{namespace, root_ca, scheduler, service_account};
+use remora_controllers::{namespace, role_aggregation, root_ca, scheduler, service_account};
 use serde_json::{Value, json};
 
 fn pod(name: &str, spec: &Value) -> Value {
@@ -119,4 +119,43 @@ async fn a_namespace_that_nobody_deleted_is_left_alone() {
     api.put("namespaces/shop", json!({"metadata": {"name": "shop"}, "spec": {"finalizers": ["kubernetes"]}}));
     tokio::time::sleep(Duration::from_secs(1000)).await;
     assert_eq!(api.writes(), [""; 0]);
+}
+
+fn cluster_role(name: &str, labels: &Value, collects: Option<&str>, rules: &[&str]) -> Value {
+    let rules: Vec<Value> = rules.iter().map(|word| json!({"verbs": ["get"], "resources": [word]})).collect();
+    let mut role = json!({"metadata": {"name": name, "labels": labels}, "rules": rules});
+    if let Some(label) = collects {
+        role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]});
+    }
+    role
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_gets_the_rules_of_its_parts_and_of_theirs() {
+    let api = Api::default();
+    api.put("clusterroles/edit", cluster_role("edit", &json!({}), Some("to-edit"), &[]));
+    api.put("clusterroles/view", cluster_role("view", &json!({"to-edit": "true"}), Some("to-view"), &[]));
+    api.put("clusterroles/plain", cluster_role("plain", &json!({}), None, &["mine"]));
+    let _running = api.run(role_aggregation::run);
+    api.put("clusterroles/new", cluster_role("new", &json!({"to-view": "true"}), None, &["pods"]));
+    let sent = api.until("PATCH clusterroles/edit").await;
+    assert_eq!(sent["rules"], json!([{"verbs": ["get"], "resources": ["pods"]}]));
+    assert_eq!(api.writes(), ["PATCH clusterroles/view", "PATCH clusterroles/edit"]);
+    api.forget_writes();
+    api.remove("clusterroles/new");
+    assert_eq!(api.until("PATCH clusterroles/edit").await["rules"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_could_not_be_written_are_written_later() {
+    let api = Api::default();
+    api.fail("PATCH clusterroles/view", 3);
+    api.put("clusterroles/view", cluster_role("view", &json!({"to-edit": "true"}), Some("to-view"), &["old"]));
+    api.put("clusterroles/edit", cluster_role("edit", &json!({}), Some("to-edit"), &["old"]));
+    let _running = api.run(role_aggregation::run);
+    api.until("PATCH clusterroles/edit").await;
+    let mut expected = vec!["PATCH clusterroles/view"; 4];
+    expected.push("PATCH clusterroles/edit");
+    assert_eq!(api.writes(), expected);
+    assert_eq!(api.get("clusterroles/view").unwrap()["rules"], json!([]));
 }

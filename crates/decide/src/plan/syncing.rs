@@ -241,12 +241,15 @@ impl Planner<'_> {
         }
     }
 
-    /// A dead sandbox goes when nothing kept stands in it any more.
+    /// A dead sandbox goes when nothing kept stands in it any more. One may have to be stopped again before: its runtime could not write down that
+    /// it was, and was started anew.
     fn old_sandboxes(&mut self) {
         for old in self.observed.sandboxes.iter().skip(1) {
-            if self.observed.attempts().all(|(_, a)| a.sandbox != old.id) {
-                let id = old.id.clone();
-                self.act(if old.wants_stop() { Action::StopSandbox { id } } else { Action::RemoveSandbox { id } });
+            let id = old.id.clone();
+            if old.wants_stop() {
+                self.act(Action::StopSandbox { id });
+            } else if self.observed.attempts().all(|(_, a)| a.sandbox != old.id) {
+                self.act(Action::RemoveSandbox { id });
             }
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 type Story<'a> = &'a [(&'a str, &'a str)];
 
-/// Plays a story. What can happen: `a exits 1`, `10 s pass`, `the sandbox dies`, `a's image is missing`, `it is deleted`,
+/// Plays a story. What can happen: `a exits 1`, `10 s pass`, `the sandbox dies`, `the runtime forgets a stop`, `a's image is missing`, `it is deleted`,
 /// `it is deleted by force`, `add d`, `add d in a`, `add d on crashed a`, `the runtime loses a` (or
 /// `everything`), `a gets a new image`, `` (nothing).
 fn check(title: &str, spec: Value, story: Story<'_>) {
@@ -24,6 +24,9 @@ fn happen(world: &mut World, what: &str) {
         [name, "exits", code] => world.exit(name, code.parse().unwrap()),
         [seconds, "s", "pass"] => world.pass(seconds.parse().unwrap()),
         ["the", "sandbox", "dies"] => world.sandbox_dies(),
+        ["the", "runtime", "forgets", "a", "stop"] => {
+            world.seen.sandboxes.last_mut().unwrap().ips = vec!["10.1.0.2".into()];
+        }
         ["image", image, "is", "missing"] => world.missing_images.push((*image).into()),
         ["image", image, "appears"] => world.missing_images.retain(|i| i != image),
         ["it", "is", "deleted"] => world.delete(30),
@@ -286,7 +289,11 @@ fn a_sandbox_that_dies() {
     check(
         "Always: a new one, and its containers again",
         json!({"containers": ["a"]}),
-        &[("", STARTS), ("the sandbox dies", "stop sandbox | sandbox #1 | image of a | start a #1")],
+        &[
+            ("", STARTS),
+            ("the sandbox dies", "stop sandbox | sandbox #1 | image of a | start a #1"),
+            ("the runtime forgets a stop", "stop sandbox"),
+        ],
     );
     check(
         "init containers run again in the new one",

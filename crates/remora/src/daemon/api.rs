@@ -136,7 +136,9 @@ impl Prepared {
         let nodes: Arc<dyn Nodes> = node.clone();
         let control = Control { images, stop, vitals, store: Arc::clone(&self.store) };
         let api = ApiServer::new(Config { store: self.store, nodes, key: Arc::new(AccountKey(self.key)) });
-        api.prepare().await.map_err(|status| anyhow::anyhow!("making the system's namespaces: {}", status.message))?;
+        api.prepare()
+            .await
+            .map_err(|status| anyhow::anyhow!("making the system's namespaces and roles: {}", status.message))?;
         let address = self.listener.address();
         let server = Server::new(api.clone()).observer(api.observer()).tls(self.listener).memory(memory_listener);
         let closing = Stop::new();

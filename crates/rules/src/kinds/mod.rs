@@ -3,6 +3,10 @@
 pub mod config;
 pub mod event;
 pub mod lease;
+pub mod limit_range;
 pub mod namespace;
 pub mod node;
+pub mod priority_class;
+pub mod rbac;
+pub mod resource_quota;
 pub mod runtime_class;

@@ -3,12 +3,11 @@
 use k8s_openapi::api::core::v1::Toleration;
 use remora_model::field::FieldErrors;
 use remora_model::{FieldError, Path};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::metadata::names;
 use crate::metadata::validation::{invalid, validate_labels};
-use crate::object::{at, text};
+use crate::object::{at, text, typed};
 use crate::pod::validation::{resources, scheduling};
 
 const HANDLER: Path<'static> = Path::new("handler");
@@ -48,11 +47,6 @@ fn validate_tolerations(tolerations: &[Toleration], path: &Path<'_>) -> FieldErr
         }
     }
     errors
-}
-
-/// What is in canonical form has this type; nothing is its default.
-fn typed<T: DeserializeOwned + Default>(value: &Value) -> T {
-    T::deserialize(value).unwrap_or_default()
 }
 
 #[cfg(test)]

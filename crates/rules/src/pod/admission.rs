@@ -1,5 +1,5 @@
-//! What Kubernetes' default admission plugins add to a new pod: service account and its token volume, priority,
-//! tolerations for a node that is not ready (upstream: `plugin/pkg/admission/{serviceaccount,priority,defaulttolerationseconds}`).
+//! What Kubernetes' default admission plugins add to a new pod: service account and its token volume,
+//! tolerations for a node that is not ready (upstream: `plugin/pkg/admission/{serviceaccount,defaulttolerationseconds}`).
 //! The API server looks up the account and calls [`admit`] between decoding and the strategy; only for creates.
 
 use remora_model::Status;
@@ -7,7 +7,7 @@ use remora_model::status::Qualified;
 use remora_model::text::quoted;
 use serde_json::{Value, json};
 
-use crate::object::{at, field_mut, items_mut, list, set, set_default, text};
+use crate::object::{at, field_mut, items_mut, list, set, text};
 
 /// Where containers find the token.
 pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -27,9 +27,8 @@ pub fn service_account_name(pod: &Value) -> &str {
 /// Adds what admission adds. `account` is the pod's service account as stored, `suffix` five random characters.
 ///
 /// # Errors
-/// 403 if the account does not exist, or the priority class.
+/// 403 if the account does not exist.
 pub fn admit(pod: &mut Value, account: Option<&Value>, suffix: &str) -> Result<(), Status> {
-    set_priority(pod)?;
     set_tolerations(field_mut(pod, "spec"));
     if at(pod, &["metadata", "annotations", MIRROR_ANNOTATION]).is_null() {
         set_service_account(pod, account, suffix)?;
@@ -43,27 +42,6 @@ pub(super) fn forbidden(pod: &Value, why: &str) -> Status {
         name => name,
     };
     Status::forbidden(Qualified::core("pods"), name, why)
-}
-
-/// Only the classes that every cluster has are known.
-fn set_priority(pod: &mut Value) -> Result<(), Status> {
-    let priority = match text(pod, &["spec", "priorityClassName"]) {
-        "" => 0,
-        "system-cluster-critical" => 2_000_000_000,
-        "system-node-critical" => 2_000_001_000,
-        class => return Err(forbidden(pod, &format!("no PriorityClass with name {class} was found"))),
-    };
-    let given = at(pod, &["spec", "priority"]).as_i64();
-    if given.is_some_and(|given| given != priority) {
-        let why = "the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name";
-        let why =
-            why.replacen("%d", &given.unwrap_or_default().to_string(), 1).replacen("%d", &priority.to_string(), 1);
-        return Err(forbidden(pod, &why));
-    }
-    let spec = field_mut(pod, "spec");
-    set(spec, "priority", priority.into());
-    set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
-    Ok(())
 }
 
 /// A pod stays on a node that went away for five minutes, unless it says otherwise.
@@ -197,16 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn an_account_or_class_that_is_not_there_is_forbidden() {
+    fn an_account_that_is_not_there_is_forbidden() {
         let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {}});
         assert_eq!(
             admit(&mut pod, None, "x").unwrap_err().message,
             "pods \"p\" is forbidden: error looking up service account n/default: serviceaccount \"default\" not found"
-        );
-        pod["spec"]["priorityClassName"] = "gold".into();
-        assert_eq!(
-            admit(&mut pod, None, "x").unwrap_err().message,
-            "pods \"p\" is forbidden: no PriorityClass with name gold was found"
         );
     }
 }

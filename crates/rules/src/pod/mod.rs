@@ -2,6 +2,7 @@
 //! [`ephemeral`]; everything else treats them as one more list of containers.
 
 pub mod admission;
+pub mod amounts;
 pub mod binding;
 pub mod columns;
 pub mod containers;
@@ -10,8 +11,11 @@ pub mod defaults;
 pub mod deletion;
 mod diff;
 pub mod ephemeral;
+pub mod eviction;
 pub mod gates;
+pub mod limits;
 pub mod log;
+pub mod priority;
 pub mod runtime_class;
 pub mod status;
 pub mod update;

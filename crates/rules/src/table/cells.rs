@@ -54,6 +54,44 @@ pub(super) fn runtime_class(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), text(object, &["handler"]).into(), age(object, now)]
 }
 
+pub(super) fn priority_class(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![
+        name(object),
+        integer(object, &["value"]).unwrap_or_default().into(),
+        flag(object, &["globalDefault"]).into(),
+        age(object, now),
+        text(object, &["preemptionPolicy"]).into(),
+    ]
+}
+
+pub(super) fn resource_quota(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (mut requests, mut limits) = (Vec::new(), Vec::new());
+    for (resource, hard) in at(object, &["status", "hard"]).as_object().into_iter().flatten() {
+        let used = or(text(object, &["status", "used", resource]), "0");
+        let told = format!("{resource}: {used}/{}", hard.as_str().unwrap_or_default());
+        if resource.starts_with("limits.") { limits.push(told) } else { requests.push(told) }
+    }
+    vec![name(object), requests.join(", ").into(), limits.join(", ").into(), age(object, now)]
+}
+
+pub(super) fn binding(object: &Value, now: Timestamp) -> Vec<Value> {
+    let role = format!("{}/{}", text(object, &["roleRef", "kind"]), text(object, &["roleRef", "name"]));
+    let subjects = |kind: &str, shown: fn(&Value) -> String| {
+        let of_kind = list(object, &["subjects"]).iter().filter(|subject| text(subject, &["kind"]) == kind);
+        of_kind.map(shown).collect::<Vec<String>>().join(", ").into()
+    };
+    let plain = |subject: &Value| text(subject, &["name"]).to_owned();
+    let account = |subject: &Value| format!("{}/{}", text(subject, &["namespace"]), text(subject, &["name"]));
+    vec![
+        name(object),
+        role.into(),
+        age(object, now),
+        subjects("User", plain),
+        subjects("Group", plain),
+        subjects("ServiceAccount", account),
+    ]
+}
+
 pub(super) fn node(object: &Value, now: Timestamp) -> Vec<Value> {
     let info = |field: &str| or(text(object, &["status", "nodeInfo", field]), "<unknown>").into();
     let address = |kind: &str| {
@@ -160,6 +198,18 @@ mod tests {
         assert_eq!(node_status(&node), "Ready,SchedulingDisabled");
         assert_eq!(node_roles(&node), "control-plane,worker");
         assert_eq!(node_status(&json!({})), "Unknown");
+    }
+
+    #[test]
+    fn bindings_show_their_role_and_subjects() {
+        let subjects = json!([
+            {"kind": "User", "name": "jane"}, {"kind": "User", "name": "joe"}, {"kind": "Group", "name": "dev"},
+            {"kind": "ServiceAccount", "name": "bot", "namespace": "ci"},
+        ]);
+        let role = json!({"kind": "ClusterRole", "name": "view"});
+        let cells =
+            binding(&json!({"metadata": {"name": "b"}, "roleRef": role, "subjects": subjects}), Timestamp::UNIX_EPOCH);
+        assert_eq!(cells, ["b", "ClusterRole/view", "<unknown>", "jane, joe", "dev", "ci/bot"]);
     }
 
     #[test]

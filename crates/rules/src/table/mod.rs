@@ -7,6 +7,7 @@ pub mod duration;
 
 use jiff::Timestamp;
 use remora_model::Kind;
+use remora_model::kinds::RBAC_GROUP;
 use serde_json::{Value, json};
 
 use crate::object::{at, text};
@@ -103,6 +104,17 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
     ("", "configmaps", &[NAME, column("Data", "Number of entries."), AGE], cells::config_map),
     (
         "",
+        "resourcequotas",
+        &[
+            NAME,
+            column("Request", "How much is used, and may be, of what is requested or counted."),
+            column("Limit", "How much is used, and may be, of limits."),
+            AGE,
+        ],
+        cells::resource_quota,
+    ),
+    (
+        "",
         "secrets",
         &[NAME, column("Type", "What the secret is for."), column("Data", "Number of entries."), AGE],
         cells::secret,
@@ -115,6 +127,29 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
         &[NAME, column("Handler", "The runtime's configuration that runs the pods of this class."), AGE],
         cells::runtime_class,
     ),
+    (
+        "scheduling.k8s.io",
+        "priorityclasses",
+        &[
+            NAME,
+            column("Value", "The priority of pods of this class; the higher comes first."),
+            Column { r#type: "boolean", ..column("Global-Default", "Whether it is the class of pods that name none.") },
+            AGE,
+            column("PreemptionPolicy", "Whether its pods may push out those of lower priority."),
+        ],
+        cells::priority_class,
+    ),
+    (RBAC_GROUP, "rolebindings", BINDING_COLUMNS, cells::binding),
+    (RBAC_GROUP, "clusterrolebindings", BINDING_COLUMNS, cells::binding),
+];
+
+const BINDING_COLUMNS: &[Column] = &[
+    NAME,
+    column("Role", "The role that is given, and of which kind it is."),
+    AGE,
+    wide("Users", "Users who have it."),
+    wide("Groups", "Groups that have it."),
+    wide("ServiceAccounts", "Service accounts that have it, each after its namespace."),
 ];
 
 const EVENT_COLUMNS: &[Column] = &[
@@ -129,7 +164,8 @@ const EVENT_COLUMNS: &[Column] = &[
     wide("Count", "How often it happened."),
     Column { format: "name", ..wide("Name", "Name of the event.") },
 ];
-const DEFAULT_COLUMNS: &[Column] = &[NAME, column("Created At", "When the object was created.")];
+const DEFAULT_COLUMNS: &[Column] =
+    &[NAME, Column { r#type: "date", ..column("Created At", "When the object was created.") }];
 
 fn table_of(kind: &Kind) -> (&'static [Column], Cells) {
     let found = TABLES.iter().find(|(group, plural, ..)| (*group, *plural) == (kind.group, kind.plural));

@@ -301,6 +301,11 @@ impl World {
         found.unwrap_or_else(|| panic!("none of {names:?} is in {folders:?}")).trim().to_owned()
     }
 
+    /// Sandboxes that the network knows.
+    pub(crate) fn attached(&self) -> Vec<String> {
+        self.network.attached()
+    }
+
     /// Mount points below this runtime's folders.
     pub(crate) fn mounts(&self) -> Vec<PathBuf> {
         remora_sys::mount::mounts_below(self.folder.path()).unwrap().into_iter().map(|mount| mount.target).collect()
@@ -318,7 +323,7 @@ impl World {
         if driver() == CgroupDriver::Systemd {
             assert!(self.units().is_empty(), "units are left: {:?}", self.units());
         }
-        let attached = self.network.attached();
+        let attached = self.attached();
         assert!(attached.is_empty(), "sandboxes are left in the network: {attached:?}");
         for folder in ["run", "root/sandboxes", "root/containers"] {
             let path = self.folder.path().join(folder);

@@ -1,0 +1,86 @@
+//! What a node may do, by what it is, without any binding (upstream: `plugin/pkg/auth/authorizer/node`): the rules of `system:node`, and of nodes
+//! and node leases its own only. Upstream leaves it to the admission plugin NodeRestriction which nodes a node writes; here it is one place.
+//!
+//! Deliberately absent: upstream's graph of which pod on which node names which secret, config map or service account.
+
+use std::sync::LazyLock;
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+
+use super::{Attributes, Decision, Who, defaults, rule};
+
+const GROUP: &str = "system:nodes";
+const PREFIX: &str = "system:node:";
+const LEASES: &str = "kube-node-lease";
+
+static RULES: LazyLock<Vec<PolicyRule>> = LazyLock::new(defaults::node_rules);
+
+/// The name of the node that a user is.
+pub fn node_of<'a>(who: Who<'a>) -> Option<&'a str> {
+    who.name.strip_prefix(PREFIX).filter(|_| who.is_in(GROUP))
+}
+
+/// Whether `who` is a node that may do `what`.
+pub fn decide(who: Who<'_>, what: &Attributes<'_>) -> Decision {
+    let Some(node) = node_of(who) else { return Decision::default() };
+    if node.is_empty() {
+        return Decision::no(format!("unknown node for user {:?}", who.name));
+    }
+    if let Some(why) = refusal(node, what) {
+        return Decision::no(why);
+    }
+    if RULES.iter().any(|of| rule::allows(of, what)) { Decision::yes("") } else { Decision::default() }
+}
+
+/// Why a node may not touch what is not its own.
+fn refusal(node: &str, what: &Attributes<'_>) -> Option<String> {
+    let Attributes::Resource { verb, group, resource, namespace, name, .. } = *what else { return None };
+    match (group, resource) {
+        ("", "nodes") if matches!(verb, "update" | "patch") && name != node => {
+            Some(format!("node '{node}' cannot change '{name}', only its own Node object"))
+        }
+        ("coordination.k8s.io", "leases") if namespace != LEASES => {
+            Some(format!("can only access leases in the {LEASES:?} system namespace"))
+        }
+        // The name of what is created is not known yet.
+        ("coordination.k8s.io", "leases") if verb != "create" && name != node => {
+            Some("can only access node lease with the same name as the requesting node".to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_does_its_work_and_leaves_others_alone() {
+        let nodes = [GROUP.to_owned()];
+        let node = Who { name: "system:node:n", groups: &nodes };
+        let liar = Who { name: "system:node:n", groups: &[] };
+        for (who, verb, path, expected) in [
+            (node, "patch", "pods/status a/p", true),
+            (node, "patch", "pods a/p", false),
+            (node, "patch", "pods/ephemeralcontainers a/p", false),
+            (node, "patch", "nodes/status /n", true),
+            (node, "patch", "nodes/status /other", false),
+            (node, "update", "nodes /other", false),
+            (node, "create", "nodes /", true),
+            (node, "delete", "nodes /n", false),
+            (node, "create", "events.k8s.io:events a/", true),
+            (node, "update", "coordination.k8s.io:leases kube-node-lease/n", true),
+            (node, "create", "coordination.k8s.io:leases kube-node-lease/", true),
+            (node, "update", "coordination.k8s.io:leases kube-node-lease/other", false),
+            (node, "update", "coordination.k8s.io:leases kube-system/n", false),
+            (liar, "patch", "pods/status a/p", false),
+        ] {
+            let (resource, place) = path.split_once(' ').unwrap();
+            let (namespace, name) = place.split_once('/').unwrap();
+            let (group, resource) = resource.rsplit_once(':').unwrap_or(("", resource));
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            let what = Attributes::Resource { verb, group, resource, subresource, namespace, name };
+            assert_eq!(decide(who, &what).allowed, expected, "{verb} {path}");
+        }
+    }
+}
