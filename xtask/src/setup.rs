@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::host;
 
 /// What each is for.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("gcc", "links, and compiles SQLite and zstd"),
     ("libc6-dev", "links static binaries"),
     ("pkg-config", "finds libseccomp"),
@@ -16,6 +16,8 @@ const PACKAGES: [(&str, &str); 11] = [
     ("busybox-static", "the demo's tool image"),
     ("docker-registry", "the registry that the demo and the tests pull from"),
     ("e2fsprogs", "the small disk of the chaos run"),
+    ("etcd-client", "etcdctl, with which tests set etcd up"),
+    ("etcd-server", "the second engine of the store"),
     ("iproute2", "makes network namespaces"),
     ("nftables", "the pods' NAT"),
     ("runc", "the second low-level runtime of the root tests"),
@@ -44,7 +46,7 @@ pub(crate) fn install(packages: &[(&str, &str)]) -> Result<()> {
     host::read(Command::new("apt-get").args(["update", "-q"]))?;
     let mut install = Command::new("apt-get");
     install.args(["install", "-yq", "--no-install-recommends"]).args(missing);
-    // A registry of ours is started when needed, on a port of its own; the package's own service is not wanted.
+    // A registry and an etcd of ours are started when needed, on ports of their own; the packages' own services are not wanted.
     install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     host::read(&mut install).map(drop)
 }

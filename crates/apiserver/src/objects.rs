@@ -177,6 +177,8 @@ pub fn store_status(error: &Error) -> Status {
         Error::FutureRevision { requested, current } => Status::too_large_resource_version(requested.0, current.0),
         Error::TooLarge { limit, .. } => Status::too_large(*limit),
         Error::Closed => Status::service_unavailable("the store is closed"),
+        Error::Unavailable { .. } => Status::service_unavailable(error.to_string()),
+        Error::TimedOut { .. } => Status::timeout(&error.to_string(), 1),
         other => {
             tracing::error!(error = other as &dyn std::error::Error, "the store failed");
             Status::internal(other)

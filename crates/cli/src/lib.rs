@@ -1,7 +1,7 @@
 //! Remora's command line: one file per command, parsing and printing only.
 //!
-//! [`Cli`] is parsed by the binary. Commands that run a node (`up`, `down`) are only parsed here and carried out by the
-//! binary, which alone knows the services; all others are carried out by [`run`], against any kubeconfig or, for images and
+//! [`Cli`] is parsed by the binary. Commands that run a node (`up`, `down`) or open its store are only parsed here and carried out by
+//! the binary, which alone knows the services; all others are carried out by [`run`], against any kubeconfig or, for images and
 //! status, against the control socket of a node on this machine ([`control`]).
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use commands::down::DownArgs;
+pub use commands::store::{StoreArgs, StoreCommand, StoreCommandArgs, WhichStore};
 pub use commands::up::{CgroupDriverArg, MirrorArg, UpArgs};
 pub use error::{CommandError, Kind};
 pub use output::{print_error, print_line};
@@ -69,13 +70,15 @@ pub struct NodeDirs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a node on this machine (needs root).
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// End the node, its pods, and everything that it made on this machine; its data stays.
     Down(DownArgs),
     /// Show whether a node runs on this machine, and how it is.
     Status(commands::status::StatusArgs),
     /// Print the node's kubeconfig, or add it to ~/.kube/config.
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
+    /// Back up and restore the objects of a node.
+    Store(Box<StoreCommandArgs>),
     /// Import, pull, list and remove images of the node on this machine.
     Image(commands::image::ImageArgs),
     /// Run an image as a pod.
@@ -98,14 +101,16 @@ pub enum Command {
     Completion(commands::completion::CompletionArgs),
 }
 
-/// Carries out a command other than `up` and `down`.
+/// Carries out a command other than `up`, `down` and `store`.
 ///
 /// # Errors
-/// [`CommandError`] with a sentence and, where there is one, a remedy; `up` and `down` are refused, the binary's work.
+/// [`CommandError`] with a sentence and, where there is one, a remedy; `up`, `down` and `store` are refused, the binary's work.
 pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let cluster = &cli.cluster;
     match cli.command {
-        Command::Up(_) | Command::Down(_) => Err(CommandError::usage("up and down are carried out by the binary")),
+        Command::Up(_) | Command::Down(_) | Command::Store(_) => {
+            Err(CommandError::usage("up, down and store are carried out by the binary"))
+        }
         Command::Status(args) => commands::status::run(args).await,
         Command::Kubeconfig(args) => commands::kubeconfig::run(&args),
         Command::Image(args) => commands::image::run(args).await,

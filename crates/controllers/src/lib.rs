@@ -13,9 +13,12 @@
 //! | [`role_aggregation`] | cluster roles | a role that is made of others has their rules |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
+//! Where several nodes share a store, [`election`] says whose controllers work.
+//!
 //! All are level-triggered: an event says "look again", and each look may be repeated with no harm.
 #![forbid(unsafe_code)]
 
+pub mod election;
 pub mod namespace;
 mod per_namespace;
 pub mod resource_quota;

@@ -1,4 +1,4 @@
-//! The control socket's server end: images, status and stop, for root on this machine. The words are `remora_cli::control`'s.
+//! The control socket's server end: images, snapshots, status and stop, for root on this machine. The words are `remora_cli::control`'s.
 //!
 //! The one HTTP server serves it: each connection of the Unix socket is passed on to an in-memory one.
 
@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use remora_cli::control::{ImageEntry, NodeStatus, Progress, PullRequest, Refusal};
 use remora_http::{Body, Connection, Handler, MemoryConnector, body, read_body};
 use remora_images::{Image, ImageStore, ImportSource};
+use remora_store::{Store, snapshot};
 use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -30,6 +31,7 @@ pub(crate) struct Control {
     pub(crate) images: Arc<ImageStore>,
     pub(crate) stop: Stop,
     pub(crate) vitals: Vitals,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 /// Passes each connection of the socket on until the server is gone. Ends when dropped.
@@ -56,6 +58,7 @@ impl Handler for Control {
                 self.stop.ask();
                 Ok(json(StatusCode::ACCEPTED, &serde_json::json!({})))
             }
+            (&Method::GET, "/v1/store/snapshot") => Ok(self.snapshot()),
             (&Method::GET, "/v1/images") => Ok(json(StatusCode::OK, &self.list())),
             (&Method::POST, "/v1/images/pull") => self.pull(request).await,
             (&Method::POST, "/v1/images/import") => Ok(self.import(request.into_body())),
@@ -74,6 +77,17 @@ impl Control {
             .await
             .map_err(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, format_args!("{error:#}")))?;
         Ok(json(StatusCode::OK, &status))
+    }
+
+    /// The bytes as they are read; one that fails on the way breaks the connection off.
+    fn snapshot(&self) -> Response<Body> {
+        let bytes = snapshot::take(Arc::clone(&self.store)).inspect_err(|error| {
+            tracing::warn!(error = error as &dyn std::error::Error, "a snapshot of the store is broken off");
+        });
+        let mut response = Response::new(body::stream(Box::pin(bytes.map_err(io::Error::other))));
+        let kind = header::HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
     }
 
     fn list(&self) -> Vec<ImageEntry> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `remora up` | [`up`], which starts a [`daemon`] here or in the background |
 //! | `remora down` | [`down`] |
+//! | `remora store` | [`store`] |
 //! | everything else | `remora_cli` |
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod down;
 mod place;
 mod preflight;
 mod report;
+mod store;
 mod up;
 
 use std::process::ExitCode;
@@ -35,8 +37,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     match cli.command {
         Command::Up(args) if args.detach => up::in_background(&args),
-        Command::Up(args) => up::in_foreground(args),
+        Command::Up(args) => up::in_foreground(*args),
         Command::Down(args) => down::run(&args),
+        Command::Store(args) => on_one_thread(store::run(&args)),
         _ => on_one_thread(remora_cli::run(cli)),
     }
 }

@@ -1,5 +1,5 @@
 //! The seam between the watch cache and a place that keeps revisions. Engines do log and range only; watchers live in
-//! [`crate::watched`]. Implemented by `sqlite` and `memory`; held to `contract`.
+//! [`crate::watched`]. Implemented by `sqlite`, `memory` and crate `store-etcd`; held to `contract`.
 
 use std::sync::Arc;
 
@@ -49,6 +49,9 @@ pub trait Follower: Send + Sync {
     fn committed(&self, events: &[Arc<Event>]);
     /// History before `revision` is gone.
     fn compacted(&self, revision: Revision);
+    /// What happened up to and with `revision` was missed and cannot be had any more: whoever has followed must read again. Only an engine whose
+    /// news come over a network ever says so.
+    fn missed(&self, revision: Revision);
     /// There will be no more.
     fn closed(&self);
 }
@@ -71,6 +74,7 @@ pub struct LogPage {
     pub events: Vec<Arc<Event>>,
     /// Nothing else happened to the interval up to and with this revision. The next page is after it.
     pub through: Revision,
-    /// The newest revision when this page was read; `through == current` means that there is no next page.
+    /// The newest revision of the log when this page was read; `through == current` means that there is no next page. Where others write to
+    /// the same place, [`Engine::revision`] may be ahead of it: what they wrote last is told to followers when it arrives.
     pub current: Revision,
 }

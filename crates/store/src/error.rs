@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Revision;
 
@@ -66,6 +67,33 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        detail: String,
+        /// The remedy.
+        hint: String,
+    },
+    /// The store's server cannot be reached or has no leader. It is tried again without being asked; whether a write that was under way has
+    /// happened is open.
+    #[error("{server} is unavailable: {detail}")]
+    Unavailable {
+        /// Which server.
+        server: String,
+        /// What was found.
+        detail: String,
+    },
+    /// The store's server did not answer in time. Whether a write has happened is open.
+    #[error("{server} did not answer within {} s", after.as_secs())]
+    TimedOut {
+        /// Which server.
+        server: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The store's server refused an operation, for a reason that does not pass by itself. Nothing was done.
+    #[error("{server} refused: {detail}. {hint}")]
+    Refused {
+        /// Which server.
+        server: String,
+        /// Its words.
         detail: String,
         /// The remedy.
         hint: String,

@@ -5,6 +5,7 @@
 //! - [`watched`] makes a `Store` of any [`Engine`] by putting the one watch cache in front of it.
 //! - [`Engine`] is what a place to keep bytes has to offer: log and range, no watchers. [`sqlite`] is the durable one,
 //!   [`memory`] the fake.
+//! - [`snapshot`]: backups of one engine, with which any other can be filled.
 //! - `contract` (feature `contract`) is the list of checks that every engine has to pass.
 //!
 //! **Invariant:** nothing here knows a Kubernetes word. Keys and values are bytes, and only revisions are compared.
@@ -24,6 +25,7 @@ mod watched;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod memory;
+pub mod snapshot;
 pub mod sqlite;
 
 pub use engine::{Engine, Follower, LogPage, LogRequest};

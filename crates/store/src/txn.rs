@@ -132,7 +132,8 @@ impl Txn {
     }
 
     /// Bytes of keys and values that it writes.
-    pub(crate) fn weight(&self) -> usize {
+    #[must_use]
+    pub fn weight(&self) -> usize {
         self.ops.iter().map(|op| op.key().len() + op.value_len()).sum()
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 
 use crate::Result;
 use crate::error::failed;
@@ -17,27 +17,83 @@ use crate::error::failed;
 /// # Errors
 /// Any of the steps; the temporary file is removed and the old content untouched.
 pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let temporary = beside(path);
-    let written = write_synced(&temporary, content, mode)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))));
-    if written.is_err() {
-        // The write's own failure is the one to report; a leftover is overwritten by the next attempt.
-        let _ = fs::remove_file(&temporary);
+    let mut file = DurableFile::create(path, mode)?;
+    file.write_all(content).map_err(failed("write", path.display()))?;
+    file.keep()
+}
+
+/// A file that is written piece by piece and is there under its name only when it is whole and on disk: see [`write_durably`]. What is dropped
+/// before [`DurableFile::keep`] leaves nothing.
+#[derive(Debug)]
+pub struct DurableFile {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl DurableFile {
+    /// Makes the temporary file beside `path`.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create(path: &Path, mode: u32) -> Result<DurableFile> {
+        let temporary = beside(path);
+        let file = File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary);
+        let file = file.map_err(failed("write", path.display()))?;
+        Ok(DurableFile { file, temporary, path: path.to_owned(), kept: false })
     }
-    written.map_err(failed("write", path.display()))
+
+    /// Where what was written is for now, to be read again before it is kept.
+    #[must_use]
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Syncs it, gives it its name, and syncs its folder.
+    ///
+    /// # Errors
+    /// Any of these; what had the name before is untouched.
+    pub fn keep(mut self) -> Result<()> {
+        let kept = self.file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path));
+        self.kept = kept.is_ok();
+        kept.and_then(|()| sync_folder(self.path.parent().unwrap_or(Path::new("."))))
+            .map_err(failed("write", self.path.display()))
+    }
+}
+
+impl Write for DurableFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for DurableFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What went wrong is told already; a leftover is overwritten by the next attempt.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Lets two names in one folder change places, so that at no moment either is missing.
+///
+/// # Errors
+/// One of them is not there, or the file system cannot do it.
+pub fn exchange(one: &Path, other: &Path) -> Result<()> {
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(failed("exchange", one.display()))?;
+    sync_folder(one.parent().unwrap_or(Path::new("."))).map_err(failed("exchange", one.display()))
 }
 
 /// The temporary file's name: hidden, and the same for each attempt of one process, so that attempts do not pile up.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
-}
-
-fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 /// Makes names in a folder durable.
@@ -113,6 +169,31 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_not_kept_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshot");
+        fs::write(&path, "before").unwrap();
+        let mut file = DurableFile::create(&path, 0o600).unwrap();
+        file.write_all(b"half").unwrap();
+        assert_eq!(fs::read(file.temporary()).unwrap(), b"half");
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_folders_change_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        fs::create_dir(&one).unwrap();
+        assert_eq!(exchange(&one, &other).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::create_dir(&other).unwrap();
+        fs::write(one.join("file"), "").unwrap();
+        exchange(&one, &other).unwrap();
+        assert!(other.join("file").exists() && !one.join("file").exists());
     }
 
     #[test]

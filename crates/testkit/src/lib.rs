@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod etcd;
 mod pod;
 mod program;
 pub mod recorded;
@@ -12,6 +13,7 @@ mod runtime;
 mod streams;
 
 pub use clock::paused_clock;
+pub use etcd::{Etcd, EtcdTls, free_port};
 pub use pod::{container, ephemeral_patch, pod};
 pub use program::{End, Program, Start};
 pub use runtime::FakeRuntime;

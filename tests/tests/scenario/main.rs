@@ -2,4 +2,5 @@
 
 mod behaviours;
 mod cluster;
+mod election;
 mod node;

@@ -12,6 +12,7 @@ pub(crate) mod logs;
 pub(crate) mod play;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod up;
 pub(crate) mod version;
 

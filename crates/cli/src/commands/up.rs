@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use remora_model::quantity::Quantity;
 
 use crate::NodeDirs;
+use crate::commands::store::StoreArgs;
 
 /// Arguments of `remora up`.
 #[derive(Clone, Debug, Args)]
@@ -60,6 +61,9 @@ pub struct UpArgs {
     /// What to log, as in RUST_LOG.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "REMORA_LOG")]
     pub log: String,
+    /// Where the node keeps its objects. The last, since its heading in the help goes on.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Who makes cgroups.

@@ -90,6 +90,18 @@ impl ControlClient {
         Ok(lines(self.send(Method::POST, "/v1/images/import", body).await?))
     }
 
+    /// A snapshot of the node's store; a stream that breaks off ends with an error.
+    ///
+    /// # Errors
+    /// `Unreachable` if no node runs.
+    pub async fn snapshot(
+        &self,
+    ) -> Result<impl Stream<Item = Result<Bytes, CommandError>> + Unpin + use<>, CommandError> {
+        let answer = self.send(Method::GET, "/v1/store/snapshot", empty()).await?;
+        let data = answer.into_body().into_data_stream();
+        Ok(data.map_err(|error| CommandError::caused("reading the node's answer", &error)))
+    }
+
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, CommandError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.nobody(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))

@@ -11,8 +11,7 @@ use remora_cli::kubeconfig::NodeAccess;
 use remora_controllers::{Account, Clients};
 use remora_http::pki::{ClientIdentity, ServerNames};
 use remora_http::{MemoryConnectors, Pki, Server, TlsListener, User, memory};
-use remora_store::sqlite::SqliteEngine;
-use remora_store::{Store, watched};
+use remora_store::Store;
 use remora_streaming::PodStreams;
 use tokio::task::JoinHandle;
 
@@ -46,15 +45,18 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Opens keys and store and takes the port; fails early, before anything else is touched.
-    pub(crate) async fn prepare(place: &Place, node: &str, listen: SocketAddr) -> Result<Prepared> {
+    /// Opens the keys and takes the port, to serve what is in `store`; fails early, before anything else is touched.
+    pub(crate) async fn prepare(
+        place: &Place,
+        node: &str,
+        listen: SocketAddr,
+        store: Arc<dyn Store>,
+    ) -> Result<Prepared> {
         let listen_ip = listen.ip().to_string();
         let names = ServerNames::api_server(node, [listen_ip.as_str()]);
         let pki = Pki::open_or_create(&place.pki(), &names, SystemTime::now())?;
         let admin = pki.client("admin", "kubernetes-admin", "system:masters", SystemTime::now())?;
         let listener = TlsListener::bind(listen, pki.tls()?).await?;
-        let engine = SqliteEngine::open(place.store()).await?;
-        let store: Arc<dyn Store> = Arc::new(watched(Arc::new(engine)).await?);
         let authority_pem = pki.authority_pem().to_owned();
         Ok(Prepared { admin, authority_pem, key: pki, listener, store })
     }
@@ -132,6 +134,7 @@ impl Prepared {
         let (memory_listener, connectors) = memory::listener();
         let node = Arc::new(OneNode::default());
         let nodes: Arc<dyn Nodes> = node.clone();
+        let control = Control { images, stop, vitals, store: Arc::clone(&self.store) };
         let api = ApiServer::new(Config { store: self.store, nodes, key: Arc::new(AccountKey(self.key)) });
         api.prepare()
             .await
@@ -139,7 +142,6 @@ impl Prepared {
         let address = self.listener.address();
         let server = Server::new(api.clone()).observer(api.observer()).tls(self.listener).memory(memory_listener);
         let closing = Stop::new();
-        let control = Control { images, stop, vitals };
         let mut tasks = serve_control(place, control, &closing)?;
         let asked = closing.clone();
         tasks.push(tokio::spawn(async move {

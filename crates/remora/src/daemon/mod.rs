@@ -2,7 +2,7 @@
 //! each other, and takes them apart again.
 //!
 //! ```text
-//!  lock ─ keys ─ store ─ TLS port ─ images ─ network ─ runtime ─ API server ─ namespaces ─ node agent ─ controllers ─ Ready
+//!  lock ─ store ─ keys ─ TLS port ─ images ─ network ─ runtime ─ API server ─ namespaces ─ node agent ─ controllers ─ Ready
 //! ```
 //! **Invariant:** what is started here leaves containers alone when it ends: only `remora down` ends them.
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use remora_cli::kubeconfig::NodeAccess;
 use remora_cli::{CommandError, UpArgs};
-use remora_controllers::Settings;
+use remora_controllers::{Settings, election};
 use remora_node::{DebugLimits, Dns, Node};
 use remora_sys::file::{FolderLock, lock_folder};
 use tokio::task::JoinHandle;
@@ -32,6 +32,7 @@ pub(crate) use self::vitals::Vitals;
 use self::api::{Api, PORTS_HINT};
 use crate::access;
 use crate::place::Place;
+use crate::store;
 use crate::up::plain;
 
 /// A node that is ready.
@@ -52,7 +53,9 @@ impl Daemon {
     pub(crate) async fn start(args: &UpArgs, place: Place, libexec: &Path, stop: Stop) -> Result<Daemon, CommandError> {
         let lock = take_lock(&place)?;
         let name = node_name(args).map_err(plain)?;
-        let api = Api::prepare(&place, &name, args.listen).await.map_err(|error| bind_hint(error, args.listen))?;
+        let store = store::open(&place, &args.store).await?;
+        let api = Api::prepare(&place, &name, args.listen, store);
+        let api = api.await.map_err(|error| bind_hint(error, args.listen))?;
         let machine = Machine::open(args, &place, libexec).await.map_err(plain)?;
         let joined = Joined { args, place: &place, name: &name };
         let api =
@@ -114,12 +117,22 @@ impl Joined<'_> {
     async fn start_agents(&self, api: &Api, machine: &Machine) -> Result<(Node, JoinHandle<()>)> {
         runtime_classes::offer(api.loopback_client(), machine.handlers()).await?;
         let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned() };
-        let clients = api.controller_clients();
-        let controllers = tokio::spawn(async move { match remora_controllers::run(clients, settings).await {} });
+        let controllers = self.start_controllers(api, settings)?;
         let node = Node::start(self.node_config(api, machine)).await.context("starting the node agent")?;
         api.set_node(self.name, node.streams());
         ready::wait(api.loopback_client(), self.name).await?;
         Ok((node, controllers))
+    }
+
+    /// With an etcd other nodes may share the store: then one of them runs the controllers.
+    fn start_controllers(&self, api: &Api, settings: Settings) -> Result<JoinHandle<()>> {
+        let clients = api.controller_clients();
+        let work = move || remora_controllers::run(clients.clone(), settings.clone());
+        if self.args.store.store.is_none() {
+            return Ok(tokio::spawn(async move { match work().await {} }));
+        }
+        let (client, me) = (api.loopback_client(), format!("{}_{}", self.name, self.place.id()?));
+        Ok(tokio::spawn(async move { match election::run(client, me, work).await {} }))
     }
 
     fn node_config(&self, api: &Api, machine: &Machine) -> remora_node::Config {

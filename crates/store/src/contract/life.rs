@@ -12,10 +12,11 @@ contract_checks! {
 
 async fn reopening_keeps_everything(place: Place) {
     let engine = place.engine().await;
-    for number in 0..100 {
+    for number in 0..99 {
         put(&*engine, &format!("k/{}", number % 30), &number.to_string()).await;
     }
     delete(&*engine, "k/7").await;
+    put(&*engine, "k/8", "last").await;
     let (range, log) = everything(&*engine).await;
     engine.close().await.expect("close");
     for _ in 0..2 {

@@ -1,10 +1,10 @@
-//! One transaction after the other within one group: what each finds, decides and writes. Called by the writer only.
+//! One transaction after the other within one group: what each finds, decides and writes. Called by the writer; `restore` writes rows, too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::rows::{Position, Row, View};
 use super::schema::sql_error;
@@ -63,16 +63,15 @@ impl<'a> Batch<'a> {
             version: kv.map_or(0, |kv| kv.version as i64),
             value: kv.map(|kv| kv.value.clone()),
         };
-        let (key, value) = (&row.key[..], row.value.as_deref());
-        let values =
-            params![row.position, key, row.create_revision, row.version, value.is_none(), value, row.checksum()];
-        self.view
-            .conn
-            .prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
-            .and_then(|mut insert| insert.execute(values))
-            .map_err(|source| sql_error("write", self.view.path, source))?;
-        Ok(())
+        insert(self.view.conn, &row).map_err(|source| sql_error("write", self.view.path, source))
     }
+}
+
+/// Writes a row at its position, where there is none.
+pub(super) fn insert(conn: &Connection, row: &Row) -> rusqlite::Result<()> {
+    let (key, value) = (&row.key[..], row.value.as_deref());
+    let values = params![row.position, key, row.create_revision, row.version, value.is_none(), value, row.checksum()];
+    conn.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(values).map(drop)
 }
 
 /// What `op` changes at `revision`; nothing if it deletes what is not there.

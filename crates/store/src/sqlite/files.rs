@@ -51,19 +51,19 @@ impl Files {
     }
 
     /// Makes `store.db` by `fill`, so that after a crash it is there as a whole or not at all.
-    pub(super) fn create(&self, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn create<E: From<Error>>(&self, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
         self.remove_unborn()?;
         let made = private(&self.unborn, OpenOptions::new().create_new(true).write(true))
+            .map_err(E::from)
             .and_then(|file| fill(&self.unborn).map(|()| file))
-            .and_then(|file| file.sync_all().map_err(|source| Error::io("sync", &self.unborn, source)));
+            .and_then(|file| Ok(file.sync_all().map_err(|source| Error::io("sync", &self.unborn, source))?));
         if let Err(error) = made {
             self.remove_unborn()?;
             return Err(error);
         }
         fs::rename(&self.unborn, &self.db).map_err(|source| Error::io("create", &self.db, source))?;
-        File::open(&self.folder)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|source| Error::io("sync", &self.folder, source))
+        let synced = File::open(&self.folder).and_then(|dir| dir.sync_all());
+        Ok(synced.map_err(|source| Error::io("sync", &self.folder, source))?)
     }
 
     fn remove_unborn(&self) -> Result<(), Error> {

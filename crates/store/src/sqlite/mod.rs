@@ -2,7 +2,8 @@
 //!
 //! - `files`, `schema`, `rows`: what is on the disk;
 //! - `wal`, `check`: what is looked at before a store is opened;
-//! - `writer` with `apply` and `sweep`, `readers`: the threads of an open store.
+//! - `writer` with `apply` and `sweep`, `readers`: the threads of an open store;
+//! - `restore`: a store made from a snapshot.
 //!
 //! **Invariants:** a write is acknowledged only when it is synced; a damaged store is refused and not touched; a
 //! folder is open once.
@@ -11,6 +12,7 @@ mod apply;
 mod check;
 mod files;
 mod readers;
+mod restore;
 mod rows;
 mod schema;
 mod sweep;
@@ -20,6 +22,8 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+
+pub use restore::restore;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};

@@ -92,20 +92,29 @@ impl Db {
 
 /// Fills an empty file with an empty store.
 pub(super) fn fill(path: &Path) -> Result<(), Error> {
+    fill_with(path, |_| Ok(()))
+}
+
+/// Fills an empty file with a store that holds what `rows` writes.
+pub(super) fn fill_with<E: From<Error>>(path: &Path, rows: impl FnOnce(&Connection) -> Result<(), E>) -> Result<(), E> {
+    let failed = |source| E::from(sql_error("create", path, source));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|source| sql_error("create", path, source))?;
+    let conn = Connection::open_with_flags(path, flags).map_err(failed)?;
     let zero = |name| format!("INSERT INTO meta VALUES ('{name}', 0, {})", meta_checksum(name, 0));
     // The caller syncs the file before it gets its name, so that SQLite need not. WAL comes last: it is the only mode
     // that stays written in the file.
     let sql = format!(
         "PRAGMA page_size={PAGE_SIZE}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=MEMORY; \
          PRAGMA synchronous=OFF; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT}; \
-         BEGIN; {LOG_TABLE}; {KEY_INDEX}; {META_TABLE}; {}; {}; COMMIT; PRAGMA journal_mode=WAL",
+         BEGIN; {LOG_TABLE}; {KEY_INDEX}; {META_TABLE}; {}; {}",
         zero(COMPACTED),
         zero(SWEPT),
     );
-    conn.execute_batch(&sql).map_err(|source| sql_error("create", path, source))?;
-    conn.close().map_err(|(_, source)| sql_error("create", path, source))
+    conn.execute_batch(&sql).map_err(failed)?;
+    rows(&conn)?;
+    conn.execute_batch("COMMIT; PRAGMA journal_mode=WAL").map_err(failed)?;
+    conn.flush_prepared_statement_cache();
+    conn.close().map_err(|(_, source)| failed(source))
 }
 
 /// Says of a failed statement what it means for the store.

@@ -1,7 +1,7 @@
 //! Deletes what a compaction made superfluous, a little at a time, so that writers hardly wait. Stepped by the writer
 //! when it is idle, and once after each group when it is not. What a crash leaves undone is resumed at the next start.
 
-use rusqlite::{Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::rows::{Position, meta_checksum};
 use super::schema::{Db, SWEPT};
@@ -80,9 +80,9 @@ impl Sweep {
 }
 
 /// Writes a number of `meta`.
-pub(super) fn set_meta(tx: &Transaction<'_>, name: &str, revision: Revision) -> rusqlite::Result<()> {
+pub(super) fn set_meta(conn: &Connection, name: &str, revision: Revision) -> rusqlite::Result<()> {
     let value = revision.0 as i64;
-    tx.prepare_cached("UPDATE meta SET value = ?2, checksum = ?3 WHERE name = ?1")?.execute(params![
+    conn.prepare_cached("UPDATE meta SET value = ?2, checksum = ?3 WHERE name = ?1")?.execute(params![
         name,
         value,
         meta_checksum(name, value)

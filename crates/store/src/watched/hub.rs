@@ -128,6 +128,16 @@ impl Follower for Hub {
         self.state().ring.forget(revision);
     }
 
+    fn missed(&self, revision: Revision) {
+        let mut state = self.state();
+        let requested = state.ring.head();
+        let end = WatchError::Compacted { requested, compacted: revision, current: revision };
+        for subscriber in state.live.drain().flat_map(|(_, subscribers)| subscribers) {
+            subscriber.end.get_or_init(|| end.clone());
+        }
+        state.ring.starts_at(revision);
+    }
+
     fn closed(&self) {
         let mut state = self.state();
         state.closed = true;

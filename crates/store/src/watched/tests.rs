@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::{WatchLimits, Watched, watched_within};
 use crate::memory::MemoryEngine;
-use crate::{Error, Interval, Revision, Store, Txn, Watch, WatchError, WatchItem, WatchRequest};
+use crate::{Error, Follower, Interval, Revision, Store, Txn, Watch, WatchError, WatchItem, WatchRequest};
 
 async fn store(limits: WatchLimits) -> Watched {
     watched_within(Arc::new(MemoryEngine::new()), limits).await.unwrap()
@@ -101,4 +101,17 @@ async fn a_dropped_watch_leaves_nothing_in_the_hub() {
     let store = store(WatchLimits::default()).await;
     drop(watch(&store, 1).await);
     assert_eq!(store.hub.watches(), 0);
+}
+
+#[tokio::test]
+async fn what_an_engine_has_missed_ends_watches_and_later_ones_begin_behind_it() {
+    let store = store(WatchLimits::default()).await;
+    write(&store, 2).await;
+    let mut watch = watch(&store, 2).await;
+    store.hub.missed(Revision(9));
+    let seen = ready(&mut watch);
+    assert_eq!(seen, ["3", "the watch is at revision 3, which was compacted away: history starts at 9"]);
+    assert_eq!(store.hub.watches(), 0);
+    assert_eq!(store.hub.head(), Revision(9));
+    assert!(store.hub.subscribe(&Interval::all(), Revision(8)).is_none(), "the ring does not reach back behind it");
 }
