@@ -179,6 +179,7 @@ pub static KINDS: &[Kind] = &[
             part("ephemeralcontainers", "Pod", READ_WRITE),
             part("exec", "PodExecOptions", &[Create, Get]),
             part("log", "Pod", &[Get]),
+            part("portforward", "PodPortForwardOptions", &[Create, Get]),
             part("status", "Pod", READ_WRITE),
         ],
         storage: Storage::Stored("pods"),

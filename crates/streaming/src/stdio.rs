@@ -99,6 +99,6 @@ impl AsyncWrite for OutputWriter {
     }
 }
 
-fn broken_pipe(text: &'static str) -> io::Error {
+pub(crate) fn broken_pipe(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, text)
 }

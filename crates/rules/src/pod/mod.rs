@@ -12,6 +12,7 @@ mod diff;
 pub mod ephemeral;
 pub mod gates;
 pub mod log;
+pub mod port_forward;
 pub mod runtime_class;
 pub mod status;
 pub mod update;
