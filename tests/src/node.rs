@@ -1,9 +1,11 @@
 //! The node under test and the clients that talk to it, inside its network namespace.
 
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use remora_sys::namespace::{self, Kind};
 use rexpect::session::PtySession;
 
 /// How long a terminal may stay silent before a test counts as hung, in milliseconds.
@@ -60,6 +62,18 @@ impl TestNode {
         Ok(command)
     }
 
+    /// A connection to a port of the loopback inside this node's network namespace.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub fn connect(&self, port: u16) -> Result<TcpStream> {
+        let record = std::fs::read(self.dir.join("node.json")).context("reading the node's record")?;
+        let record: serde_json::Value = serde_json::from_slice(&record)?;
+        let name = record["netns"].as_str().context("the node has no network namespace")?;
+        let inside = Path::new("/run/netns").join(name);
+        Ok(namespace::run_in(Kind::Net, &inside, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)))??)
+    }
+
     /// A program inside the network namespace of the node in another folder, on a terminal of its own.
     ///
     /// # Errors
@@ -100,7 +114,7 @@ impl TestNode {
         std::env::split_paths(&list).map(|program| Client { node: self, program, namespace: None }).collect()
     }
 
-    /// The same, and the older ones that are installed beside them, which have no WebSocket: for what needs no stream.
+    /// The same, and the older ones that are installed beside them, which stream over SPDY.
     pub fn kubectls_of_every_version(&self) -> Vec<Client<'_>> {
         let mut all = self.kubectls();
         let folder = all.first().and_then(|newest| newest.program.parent().map(PathBuf::from)).unwrap_or_default();

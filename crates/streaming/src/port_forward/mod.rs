@@ -13,10 +13,14 @@ mod over_spdy;
 mod pairs;
 mod tunnel;
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Duplex, ForwardProtocol, PodName, PodStreams, StreamError, spdy};
 
@@ -54,6 +58,28 @@ impl Forwards {
     fn words(&self, port: u16, error: &StreamError) -> String {
         let PodName { pod, uid, .. } = &self.pod;
         format!("error forwarding port {port} to pod {pod}, uid {uid}: {error}")
+    }
+}
+
+/// What the client gets; tells when the pod's side has ended.
+struct Ending<W> {
+    writer: W,
+    ended: CancellationToken,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Ending<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = ready!(Pin::new(&mut self.writer).poll_shutdown(cx));
+        self.ended.cancel();
+        Poll::Ready(shut)
     }
 }
 

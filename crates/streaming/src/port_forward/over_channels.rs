@@ -4,10 +4,7 @@
 //!
 //! A channel has no end: a connection ends when the pod's side does.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::stream::SplitStream;
@@ -18,7 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
 
-use super::{Forwards, one_ended};
+use super::{Ending, Forwards, one_ended};
 use crate::session::{carry, next_message, socket};
 use crate::stdio::{Input, Output, OutputWriter, StdinReader};
 use crate::{Duplex, protocol};
@@ -100,26 +97,5 @@ async fn one(forwards: Arc<Forwards>, port: u16, reader: StdinReader, writer: Ou
     if let Err(words) = end {
         // A client that is gone needs no words.
         let _said_or_gone = error.write_all(words.as_bytes()).await;
-    }
-}
-
-/// Tells when it is shut down: the pod's side has ended, and the client's cannot.
-struct Ending {
-    writer: OutputWriter,
-    ended: CancellationToken,
-}
-
-impl AsyncWrite for Ending {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.writer).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.ended.cancel();
-        Pin::new(&mut self.writer).poll_shutdown(cx)
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::pairs::{Kind, Pair, Pairs, Purpose};
-use super::{Forwards, one_ended};
+use super::{Ending, Forwards, one_ended};
 use crate::Duplex;
 use crate::spdy::{Connection, Offer, Stream};
 
@@ -42,19 +43,31 @@ async fn take(pairs: &mut Pairs<Stream>, offer: Offer) -> Option<Pair<Stream>> {
     pairs.add(purpose, stream, Instant::now())
 }
 
-/// Carries one connection until it ends or the client wants no more of it. Then both its streams have an end, whatever has happened:
-/// clients wait for that. One that has broken is reset.
+/// Carries one connection until both directions have ended, or the client wants no more of it. One that has broken is reset.
+///
+/// The stream of errors ends as soon as the pod's side does: kubectl waits for that, and only then ends its own side.
 async fn carry(forwards: Arc<Forwards>, pair: Pair<Stream>) {
     let Pair { port, data, error } = pair;
     let Stream { reader, writer, reset, .. } = data;
     let mut whole = writer.clone();
+    let ended = CancellationToken::new();
+    let writer = Ending { writer, ended: ended.clone() };
     let duplex = Duplex { reader: Box::new(reader), writer: Box::new(writer) };
-    let ended = tokio::select! {
-        // What is cut here is the connection itself.
-        ended = forwards.connect(port, duplex) => ended,
-        () = reset.cancelled() => Ok(()),
+    let mut connection = std::pin::pin!(forwards.connect(port, duplex));
+    // No arm is resumed after another has completed, except `connection`, which is only borrowed.
+    let refused = tokio::select! {
+        outcome = connection.as_mut() => outcome.err(),
+        () = reset.cancelled() => None,
+        () = ended.cancelled() => {
+            end(error, None).await;
+            tokio::select! {
+                // What goes wrong now has nobody to be told.
+                _outcome = connection => {}
+                () = reset.cancelled() => {}
+            }
+            return;
+        }
     };
-    let refused = ended.err();
     if refused.is_some() {
         // A client that is gone needs no end.
         let _ended_or_gone = whole.shutdown().await;
