@@ -40,7 +40,7 @@ impl TestNode {
     }
 
     /// Where the node keeps everything.
-    pub fn dir(&self) -> &std::path::Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -78,7 +78,7 @@ impl TestNode {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn terminal_in(&self, dir: &std::path::Path, words: &[&str]) -> Result<PtySession> {
+    pub fn terminal_in(&self, dir: &Path, words: &[&str]) -> Result<PtySession> {
         let mut command = Command::new(&self.xtask);
         command.args(["node", "in", "--dir"]).arg(dir).arg("--").args(words);
         Ok(rexpect::session::spawn_command(command, Some(SILENCE))?)
@@ -88,7 +88,7 @@ impl TestNode {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn xtask(&self, words: &[&str], dir: &std::path::Path, rest: &[&str]) -> Result<Done> {
+    pub fn xtask(&self, words: &[&str], dir: &Path, rest: &[&str]) -> Result<Done> {
         let mut command = Command::new(&self.xtask);
         command.args(words).arg(dir);
         if !rest.is_empty() {
@@ -161,7 +161,7 @@ impl<'a> Client<'a> {
     }
 
     /// Where the program is.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.program
     }
 

@@ -103,11 +103,13 @@ impl Deflater {
     }
 
     pub(super) fn write(&mut self, headers: &HeaderMap) -> Result<Vec<u8>, flate2::CompressError> {
+        self.fold(&encode(headers))
+    }
+
+    pub(super) fn fold(&mut self, mut rest: &[u8]) -> Result<Vec<u8>, flate2::CompressError> {
         if std::mem::take(&mut self.is_new) {
             self.zlib.set_dictionary(DICTIONARY)?;
         }
-        let plain = encode(headers);
-        let mut rest = plain.as_slice();
         let mut folded = Vec::with_capacity(STEP);
         loop {
             let before = self.zlib.total_in();
