@@ -215,9 +215,10 @@ impl Drop for Forward<'_> {
 const WEB: &str = "web --image=registry.example/httpd:1 --restart=Never";
 const ECHO: &str = "echo --image=busybox --restart=Never -- nc -ll -p 7000 -e cat";
 /// Listens on IPv6 alone.
-const ECHO_6: &str = "echo6 --image=busybox --restart=Never -- nc -ll -s ::1 -p 7000 -e cat";
+const WEB_6: &str = "web6 --image=busybox --restart=Never -- httpd -f -h /etc -p [::1]:7000";
 /// In the node's network, on a port of its own.
-const ECHO_HOST: &str = r#"host --image=busybox --restart=Never --overrides={"spec":{"hostNetwork":true}} -- nc -ll -s 127.0.0.1 -p 7117 -e cat"#;
+const ECHO_HOST: &str =
+    r#"host --image=busybox --restart=Never --overrides={"spec":{"hostNetwork":true}} -- nc -ll -p 7117 -e cat"#;
 
 #[test]
 fn a_forwarded_port_answers_twenty_at_once() {
@@ -258,16 +259,16 @@ fn each_direction_of_a_forwarded_connection_has_its_own_end() {
 
 #[test]
 fn a_port_is_found_on_either_loopback_and_in_the_nodes_network() {
-    with_every_kubectl("loopback", &[ECHO_6, ECHO_HOST], |node, kubectl| {
-        for (pod, port) in [("pod/echo6", 7000), ("pod/host", 7117)] {
-            let forward = Forward::start(node, kubectl, pod, &[port])?;
-            let mut connection = forward.connect(0)?;
-            connection.write_all(b"hello")?;
-            connection.shutdown(Shutdown::Write)?;
-            let mut came = String::new();
-            connection.read_to_string(&mut came)?;
-            ensure!(came == "hello", "{pod}: {came:?}");
-        }
+    with_every_kubectl("loopback", &[WEB_6, ECHO_HOST], |node, kubectl| {
+        let answer = Forward::start(node, kubectl, "pod/web6", &[7000])?.get()?;
+        ensure!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        let forward = Forward::start(node, kubectl, "pod/host", &[7117])?;
+        let mut connection = forward.connect(0)?;
+        connection.write_all(b"hello")?;
+        connection.shutdown(Shutdown::Write)?;
+        let mut came = String::new();
+        connection.read_to_string(&mut came)?;
+        ensure!(came == "hello", "{came:?}");
         Ok(())
     });
 }
