@@ -21,23 +21,31 @@ const PROMPT: &str = "/ # ";
 /// An answer that takes longer counts as none.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// Runs a check with every kubectl on pods that all of them share: each a line for `kubectl run`.
-fn with_every_kubectl(test: &str, pods: &[&str], check: impl Fn(&TestNode, &Client<'_>) -> Result<()>) {
+/// Runs a check with the newest kubectl, in a namespace with pods: each a line for `kubectl run`.
+fn with_pods(test: &str, pods: &[&str], check: impl Fn(&TestNode, &Client<'_>) -> Result<()>) {
     let Some(node) = TestNode::from_environment() else { return };
     let Some(newest) = node.kubectls().pop() else { return };
     let namespace = format!("streams-{test}");
     newest.ok(&format!("create namespace {namespace}")).unwrap();
     newest.ok(&format!("wait --for=create serviceaccount/default -n {namespace} --timeout=30s")).unwrap();
+    let kubectl = newest.in_namespace(&namespace);
     for pod in pods {
-        newest.in_namespace(&namespace).ok(&format!("run {pod}")).unwrap();
+        kubectl.ok(&format!("run {pod}")).unwrap();
     }
-    newest.ok(&format!("wait --for=condition=Ready pod --all -n {namespace} --timeout=60s")).unwrap();
-    let failed = node.kubectls_of_every_version().into_iter().find_map(|kubectl| {
-        let failure = check(&node, &kubectl.in_namespace(&namespace)).err()?;
-        Some(format!("{}: {failure:?}", kubectl.name()))
-    });
+    kubectl.ok("wait --for=condition=Ready pod --all --timeout=60s").unwrap();
+    let checked = check(&node, &kubectl);
     newest.ok(&format!("delete namespace {namespace} --wait=false")).unwrap();
-    assert_eq!(failed, None);
+    checked.unwrap_or_else(|error| panic!("{error:?}"));
+}
+
+/// Runs a check with every kubectl, on pods that all of them share.
+fn with_every_kubectl(test: &str, pods: &[&str], check: impl Fn(&TestNode, &Client<'_>) -> Result<()>) {
+    with_pods(test, pods, |node, newest| {
+        let all = node.kubectls_of_every_version();
+        ensure!(!all.is_empty(), "no kubectl");
+        all.iter()
+            .try_for_each(|kubectl| check(node, &kubectl.in_namespace(newest.namespace())).context(kubectl.name()))
+    });
 }
 
 /// Does not repeat within any buffer's length.
@@ -285,5 +293,39 @@ fn a_port_where_nobody_listens_is_told() {
         ensure!(said.contains("IPv4: dial tcp4 127.0.0.1:9999: connect: connection refused"), "{said}");
         ensure!(said.contains("IPv6 dial tcp6 [::1]:9999: connect: connection refused"), "{said}");
         Ok(())
+    });
+}
+
+#[test]
+fn remora_port_forward_outlives_a_refused_connection_and_the_pod() {
+    with_pods("own", &[ECHO], |node, kubectl| {
+        let remora = node.remora().in_namespace(kubectl.namespace());
+        let forward = Forward::start(node, &remora, "pod/echo", &[7000, 9999])?;
+        let echo = || -> Result<()> {
+            let mut connection = forward.connect(0)?;
+            connection.write_all(b"hello")?;
+            // The API's channels cannot tell that this side has ended; the answer comes all the same.
+            connection.shutdown(Shutdown::Write)?;
+            let mut came = [0; 5];
+            connection.read_exact(&mut came)?;
+            ensure!(&came == b"hello", "{came:?}");
+            Ok(())
+        };
+        echo()?;
+        ensure!(forward.connect(1)?.read_to_end(&mut Vec::new())? == 0);
+        let sent = megabytes(3);
+        let mut connection = forward.connect(0)?;
+        let mut writer = connection.try_clone()?;
+        let mut came = vec![0; sent.len()];
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| writer.write_all(&sent));
+            connection.read_exact(&mut came)?;
+            writing.join().unwrap()
+        })?;
+        ensure!(came == sent);
+        kubectl.ok("delete pod echo --now")?;
+        kubectl.ok(&format!("run {ECHO}"))?;
+        kubectl.ok("wait --for=condition=Ready pod/echo --timeout=60s")?;
+        echo()
     });
 }
