@@ -71,11 +71,11 @@ pub struct ClientGone;
 /// A session that goes on. Dropped, it cuts the connection.
 pub struct Session {
     protocol: Protocol,
-    carrier: Carrier,
+    carried: Carried,
 }
 
-/// What carries a session.
-enum Carrier {
+/// A session's connection.
+enum Carried {
     WebSocket { outputs: mpsc::Sender<Output>, task: AbortOnDropHandle<Result<(), ClientGone>> },
     Spdy(Box<RemoteCommand>),
 }
@@ -103,19 +103,19 @@ where
         (false, false) => protocol::ERROR,
     };
     let task = tokio::spawn(run(io, protocol, first, Ends { inputs, sizes, outputs: send }));
-    (stdio, Session { protocol, carrier: Carrier::WebSocket { outputs, task: AbortOnDropHandle::new(task) } })
+    (stdio, Session { protocol, carried: Carried::WebSocket { outputs, task: AbortOnDropHandle::new(task) } })
 }
 
 impl Session {
     pub(crate) fn over_spdy(protocol: Protocol, command: RemoteCommand) -> Self {
-        Self { protocol, carrier: Carrier::Spdy(Box::new(command)) }
+        Self { protocol, carried: Carried::Spdy(Box::new(command)) }
     }
 
     /// Completes when the client is gone: then nobody waits for what the session does.
     pub async fn client_gone(&self) {
-        match &self.carrier {
-            Carrier::WebSocket { outputs, .. } => outputs.closed().await,
-            Carrier::Spdy(command) => command.client_gone().await,
+        match &self.carried {
+            Carried::WebSocket { outputs, .. } => outputs.closed().await,
+            Carried::Spdy(command) => command.client_gone().await,
         }
     }
 
@@ -125,9 +125,9 @@ impl Session {
     /// If the client goes before it has been told.
     pub async fn finish(self, end: Result<SessionEnd, StreamError>) -> Result<(), ClientGone> {
         let last = last_words(self.protocol, &end);
-        match self.carrier {
-            Carrier::Spdy(command) => command.finish(last).await,
-            Carrier::WebSocket { outputs, task } => {
+        match self.carried {
+            Carried::Spdy(command) => command.finish(last).await,
+            Carried::WebSocket { outputs, task } => {
                 let last = last.map(|words| protocol::encode(protocol::ERROR, words.as_bytes()));
                 outputs.send(Output::Last(last)).await.map_err(|_| ClientGone)?;
                 // The task is neither aborted nor panics; if the runtime ends, so does the connection.

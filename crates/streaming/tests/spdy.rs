@@ -245,6 +245,18 @@ async fn questions_of_the_client_are_answered() {
     assert_eq!(pings, [7, 9]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_quiet_connection_is_asked_for_a_sign_of_life() {
+    let (mut client, _stdio, _session) = all_streams().await;
+    let mut pings = Vec::new();
+    while pings.len() < 3 {
+        if let Some(Frame::Ping(id)) = client.next().await {
+            pings.push(id);
+        }
+    }
+    assert_eq!(pings, [2, 4, 6]);
+}
+
 #[tokio::test]
 async fn who_breaks_the_rules_is_told_and_cut() {
     let check = async |bytes: &[u8]| {

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -33,6 +33,9 @@ const PIECE: usize = 16 * 1024;
 const OUTPUTS: usize = 8;
 /// Streams that wait for the service to take them.
 const OFFERS: usize = 8;
+/// How often a client is asked for a sign of life, so that no proxy on the way takes a quiet connection for dead, and one that has
+/// broken is noticed. Answers are not awaited: a client that has paused its own output does not read. (See `session`.)
+const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long a client has for its part of closing.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -171,7 +174,7 @@ impl Reading {
             Frame::Headers { stream, fin: true, .. } => self.data(stream, true, Bytes::new()).await,
             Frame::Reset { stream, .. } => self.table.reset(stream),
             Frame::Ping(id) if !id.is_multiple_of(2) => self.table.send(Frame::Ping(id)),
-            // We ask for no streams and for no pings; a client that goes away does so by itself.
+            // Answers to our pings are not awaited, and we ask for no streams; a client that goes away does so by itself.
             Frame::Ping(_) | Frame::SynReply { .. } | Frame::Headers { .. } | Frame::GoAway { .. } => {}
         }
         Ok(())
@@ -219,6 +222,10 @@ struct Out<IO> {
 impl<IO: AsyncRead + AsyncWrite> Out<IO> {
     /// Sends until the connection is to be closed.
     async fn run(&mut self, table: &Table, mut outputs: mpsc::Receiver<Outgoing>) -> io::Result<()> {
+        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Ours are even.
+        let mut ping: u32 = 2;
         let mut next = None;
         loop {
             // All that waits goes out together; whoever waits for more waits after a flush.
@@ -233,13 +240,17 @@ impl<IO: AsyncRead + AsyncWrite> Out<IO> {
                 next = outputs.try_recv().ok();
             }
             self.flush().await?;
-            // Both arms are cancel-safe by tokio's documentation.
+            // All arms are cancel-safe by tokio's documentation.
             tokio::select! {
                 outgoing = outputs.recv() => match outgoing {
                     None => return Err(io::ErrorKind::BrokenPipe.into()),
                     some => next = some,
                 },
                 () = table.has_controls() => next = None,
+                _ = pings.tick() => {
+                    next = Some(Outgoing::Frame(Frame::Ping(ping)));
+                    ping = ping.wrapping_add(2);
+                }
             }
         }
     }

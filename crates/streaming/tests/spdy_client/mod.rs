@@ -103,6 +103,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Client<IO> {
                     seen.data.extend(data);
                     seen.ended = fin;
                 }
+                Some(Frame::Ping(_)) => {}
                 Some(Frame::GoAway { .. }) | None => break,
                 Some(other) => panic!("{other:?}"),
             }
