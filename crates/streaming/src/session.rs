@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::ending::last_words;
 use crate::protocol::{self, Protocol, Received};
 use crate::spdy::RemoteCommand;
-use crate::stdio::{CHUNK, Input, Output, OutputWriter, StdinReader};
+use crate::stdio::{CHUNK, Input, InputReader, Output, OutputWriter};
 use crate::{Reader, SessionEnd, Stdio, StreamError, TerminalSize, Writer};
 
 /// The longest message that a client may send, in bytes. kubectl's are 32 KiB; scripts send a file as one.
@@ -91,7 +91,7 @@ where
     let writer = |channel| Box::new(OutputWriter::new(channel, outputs.clone())) as Writer;
     let wants_stderr = wanted.wants_stderr();
     let stdio = Stdio {
-        stdin: wanted.stdin.then(|| Box::new(StdinReader::new(stdin)) as Reader),
+        stdin: wanted.stdin.then(|| Box::new(InputReader::new(stdin)) as Reader),
         stdout: wanted.stdout.then(|| writer(protocol::STDOUT)),
         stderr: wants_stderr.then(|| writer(protocol::STDERR)),
         resize: wanted.tty.then_some(resize),

@@ -98,13 +98,14 @@ async fn a_connection_has_both_directions_each_with_its_own_end() {
     serving.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_errors_end_with_the_pods_side_and_what_the_client_still_sends_is_taken() {
     let (theirs, _serving) = serve(ForwardProtocol::Spdy, &[]);
     let mut client = Client::new(theirs);
     let (error, data) = connect(&mut client, 0, SHORT).await;
-    // kubectl waits for this before it ends its own side.
-    let seen = client.until(|seen| seen.get(&error).is_some_and(|error| error.ended)).await;
+    // kubectl waits for this before it ends its own side. Time is paused: the timeout means that nothing else can go on.
+    let both = client.until(|seen| seen.get(&error).is_some_and(|error| error.ended));
+    let seen = timeout(Duration::from_secs(1), both).await.unwrap();
     assert!(seen[&data].text() == "short" && seen[&data].ended, "{seen:?}");
     client.data(data, &[0; 100_000]).await;
     client.end(data).await;

@@ -175,6 +175,19 @@ async fn streams_that_nobody_asked_for_are_refused() {
     assert!(seen[&9].replied && seen[&13].replied);
 }
 
+#[tokio::test(start_paused = true)]
+async fn streams_that_come_late_are_refused_and_the_session_goes_on() {
+    let (mut client, mut stdio, _session) = all_streams().await;
+    for _ in 0..50 {
+        let late = client.open_kind("stdin").await;
+        let refused = client.until(|seen| seen.get(&late).is_some_and(|seen| seen.reset.is_some()));
+        // Time is paused: the timeout means that nothing else can go on.
+        assert!(!timeout(Duration::from_secs(1), refused).await.unwrap()[&late].replied);
+    }
+    client.data(STDIN, b"x").await;
+    assert_eq!(stdio.stdin.as_mut().unwrap().read_u8().await.unwrap(), b'x');
+}
+
 #[tokio::test]
 async fn a_client_that_vanishes_breaks_every_stream() {
     let (mut client, mut stdio, session) = all_streams().await;

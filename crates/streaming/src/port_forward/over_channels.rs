@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ending, Forwards, one_ended};
 use crate::session::{carry, next_message, socket};
-use crate::stdio::{Input, Output, OutputWriter, StdinReader};
+use crate::stdio::{Input, InputReader, Output, OutputWriter};
 use crate::{Duplex, protocol};
 
 /// Messages of a port that wait for the pod to read.
@@ -38,7 +38,7 @@ where
         let (input, reader) = mpsc::channel(INPUTS);
         inputs.push(Some(input));
         let writer = |channel| OutputWriter::new(channel, outputs.clone());
-        running.spawn(one(Arc::clone(forwards), *port, StdinReader::new(reader), writer(data), writer(error)));
+        running.spawn(one(Arc::clone(forwards), *port, InputReader::new(reader), writer(data), writer(error)));
     }
     let ending = async {
         while !running.is_empty() {
@@ -85,7 +85,7 @@ where
     }
 }
 
-async fn one(forwards: Arc<Forwards>, port: u16, reader: StdinReader, writer: OutputWriter, mut error: OutputWriter) {
+async fn one(forwards: Arc<Forwards>, port: u16, reader: InputReader, writer: OutputWriter, mut error: OutputWriter) {
     let ended = CancellationToken::new();
     let writer = Ending { writer, ended: ended.clone() };
     let duplex = Duplex { reader: Box::new(reader), writer: Box::new(writer) };

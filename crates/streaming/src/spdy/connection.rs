@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::frame::{Frame, FrameDecoder, FrameEncoder, FrameError, GOAWAY_OK, GOAWAY_PROTOCOL_ERROR};
 use super::stream::{Offer, Stream, StreamWriter};
 use super::table::{Opened, Table};
-use crate::stdio::{CHUNK, Input, StdinReader};
+use crate::stdio::{CHUNK, Input, InputReader};
 
 /// Pieces of a stream that wait for the service to read.
 const INPUTS: usize = 4;
@@ -76,6 +76,12 @@ impl Connection {
     /// The next stream that the client asks for; none once the connection is over. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Offer> {
         self.offers.recv().await
+    }
+
+    /// Takes no more streams: those that still come are refused.
+    pub(crate) fn refuse_more(&mut self) {
+        self.offers.close();
+        while self.offers.try_recv().is_ok() {}
     }
 
     /// Completes when the connection is over.
@@ -189,7 +195,7 @@ impl Reading {
             Opened::Broken => return Err(Broken::Stream(id)),
         }
         let writer = StreamWriter::new(id, self.outputs.clone(), Arc::clone(&self.table), reset.clone());
-        let stream = Stream { id, headers, reader: StdinReader::new(input), writer, reset };
+        let stream = Stream { id, headers, reader: InputReader::new(input), writer, reset };
         if fin {
             self.data(id, true, Bytes::new()).await;
         }

@@ -13,7 +13,7 @@ use super::connection::{Connection, serve};
 use super::stream::{Stream, StreamWriter};
 use crate::protocol::Sizes;
 use crate::session::{Wanted, forward};
-use crate::stdio::StdinReader;
+use crate::stdio::InputReader;
 use crate::{ClientGone, Protocol, Reader, Session, Stdio, Writer};
 
 /// How long a client has to open its streams: upstream's `DefaultStreamCreationTimeout`.
@@ -44,13 +44,14 @@ where
     let opened = timeout(OPEN_WITHIN, Streams::open(&mut connection, protocol, wanted)).await;
     let Streams { error, stdin, stdout, stderr, resize } = opened.map_err(|_| NoStreams::Late)??;
     let error = error.ok_or(NoStreams::Gone)?;
+    connection.refuse_more();
     let mut to_end = Vec::new();
     let mut split = |stream: Stream| {
         to_end.push(stream.writer.clone());
         (stream.reader, stream.writer)
     };
-    let input = |(reader, _): (StdinReader, StreamWriter)| Box::new(reader) as Reader;
-    let output = |(_, writer): (StdinReader, StreamWriter)| Box::new(writer) as Writer;
+    let input = |(reader, _): (InputReader, StreamWriter)| Box::new(reader) as Reader;
+    let output = |(_, writer): (InputReader, StreamWriter)| Box::new(writer) as Writer;
     let stdout = stdout.map(&mut split).map(output);
     let stderr = stderr.map(&mut split).map(output);
     let stdin = stdin.map(&mut split).map(input);
@@ -111,7 +112,7 @@ fn has_sizes(protocol: Protocol, wanted: Wanted) -> bool {
 }
 
 /// The newest size is handed on whenever the service takes one.
-fn listen(mut reader: StdinReader) -> (mpsc::Receiver<crate::TerminalSize>, AbortOnDropHandle<()>) {
+fn listen(mut reader: InputReader) -> (mpsc::Receiver<crate::TerminalSize>, AbortOnDropHandle<()>) {
     let (sender, receiver) = mpsc::channel(1);
     let (newest, sizes) = watch::channel(None);
     let reading = async move {

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, PollSender};
 use super::connection::{ConnectionOver, Outgoing};
 use super::frame::Frame;
 use super::table::Table;
-use crate::stdio::{CHUNK, StdinReader, broken_pipe};
+use crate::stdio::{CHUNK, InputReader, broken_pipe};
 
 /// A stream that the client asks for. Dropped, it is refused.
 pub(crate) struct Offer {
@@ -52,7 +52,7 @@ pub(crate) struct Stream {
     /// What the client has said of it.
     pub(crate) headers: HeaderMap,
     /// What the client sends. Dropped, what still comes is thrown away.
-    pub(crate) reader: StdinReader,
+    pub(crate) reader: InputReader,
     /// What is sent to the client.
     pub(crate) writer: StreamWriter,
     /// Cancelled when the client resets the stream, or the connection is over.
