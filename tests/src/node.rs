@@ -1,9 +1,11 @@
 //! The node under test and the clients that talk to it, inside its network namespace.
 
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use remora_sys::namespace::{self, Kind};
 use rexpect::session::PtySession;
 
 /// How long a terminal may stay silent before a test counts as hung, in milliseconds.
@@ -38,7 +40,7 @@ impl TestNode {
     }
 
     /// Where the node keeps everything.
-    pub fn dir(&self) -> &std::path::Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -60,11 +62,23 @@ impl TestNode {
         Ok(command)
     }
 
+    /// A connection to a port of the loopback inside this node's network namespace.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub fn connect(&self, port: u16) -> Result<TcpStream> {
+        let record = std::fs::read(self.dir.join("node.json")).context("reading the node's record")?;
+        let record: serde_json::Value = serde_json::from_slice(&record)?;
+        let name = record["netns"].as_str().context("the node has no network namespace")?;
+        let inside = Path::new("/run/netns").join(name);
+        Ok(namespace::run_in(Kind::Net, &inside, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)))??)
+    }
+
     /// A program inside the network namespace of the node in another folder, on a terminal of its own.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn terminal_in(&self, dir: &std::path::Path, words: &[&str]) -> Result<PtySession> {
+    pub fn terminal_in(&self, dir: &Path, words: &[&str]) -> Result<PtySession> {
         let mut command = Command::new(&self.xtask);
         command.args(["node", "in", "--dir"]).arg(dir).arg("--").args(words);
         Ok(rexpect::session::spawn_command(command, Some(SILENCE))?)
@@ -74,7 +88,7 @@ impl TestNode {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn xtask(&self, words: &[&str], dir: &std::path::Path, rest: &[&str]) -> Result<Done> {
+    pub fn xtask(&self, words: &[&str], dir: &Path, rest: &[&str]) -> Result<Done> {
         let mut command = Command::new(&self.xtask);
         command.args(words).arg(dir);
         if !rest.is_empty() {
@@ -100,7 +114,7 @@ impl TestNode {
         std::env::split_paths(&list).map(|program| Client { node: self, program, namespace: None }).collect()
     }
 
-    /// The same, and the older ones that are installed beside them, which have no WebSocket: for what needs no stream.
+    /// The same, and the older ones that are installed beside them, which stream over SPDY.
     pub fn kubectls_of_every_version(&self) -> Vec<Client<'_>> {
         let mut all = self.kubectls();
         let folder = all.first().and_then(|newest| newest.program.parent().map(PathBuf::from)).unwrap_or_default();
@@ -147,7 +161,7 @@ impl<'a> Client<'a> {
     }
 
     /// Where the program is.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.program
     }
 

@@ -15,7 +15,9 @@ use remora_apiserver::{ApiServer, Config, FixedNodes};
 use remora_http::pki::ServerNames;
 use remora_http::{Pki, Server, TlsListener};
 use remora_store::memory::MemoryEngine;
-use remora_streaming::{ExecOptions, LogChunks, LogOptions, PodContainer, PodStreams, SessionEnd, Stdio, StreamError};
+use remora_streaming::{
+    Duplex, ExecOptions, LogChunks, LogOptions, PodContainer, PodName, PodStreams, SessionEnd, Stdio, StreamError,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type AnyError = Box<dyn std::error::Error>;
@@ -77,5 +79,13 @@ impl PodStreams for Echo {
     async fn logs(&self, at: &PodContainer, _: LogOptions) -> Result<LogChunks, StreamError> {
         let line = format!("log of {}/{}\n", at.pod, at.container);
         Ok(futures::stream::iter([Ok(Bytes::from(line))]).boxed())
+    }
+
+    async fn port_forward(&self, _: &PodName, port: u16, duplex: Duplex) -> Result<(), StreamError> {
+        let broken = |error: std::io::Error| StreamError::Internal(error.to_string());
+        let Duplex { mut reader, mut writer } = duplex;
+        writer.write_all(format!("port {port}\n").as_bytes()).await.map_err(broken)?;
+        tokio::io::copy(&mut reader, &mut writer).await.map_err(broken)?;
+        writer.shutdown().await.map_err(broken)
     }
 }

@@ -200,7 +200,7 @@ fn all_values(headers: &HeaderMap, name: http::HeaderName) -> String {
 
 /// Logs and sessions are no objects: any Accept will do.
 fn is_stream(request: &ApiRequest) -> bool {
-    matches!(request, ApiRequest::Log(..) | ApiRequest::Session(..))
+    matches!(request, ApiRequest::Log(..) | ApiRequest::Session(..) | ApiRequest::PortForward(..))
 }
 
 fn counted(info: RequestInfo) -> Counted {
@@ -239,5 +239,6 @@ async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Resu
         ApiRequest::Log(key, options) => pods::log::answer(call, &key, &options).await,
         ApiRequest::Session(key, SessionKind::Exec, options) => pods::exec::exec(call, &key, options).await,
         ApiRequest::Session(key, SessionKind::Attach, options) => pods::exec::attach(call, &key, options).await,
+        ApiRequest::PortForward(key, ports) => pods::port_forward::answer(call, &key, ports).await,
     }
 }

@@ -155,6 +155,46 @@ async fn an_exec_is_checked_before_it_is_upgraded() {
 }
 
 #[tokio::test]
+async fn a_port_forward_is_checked_before_it_is_upgraded() {
+    let (server, _) = with_pod().await;
+    server
+        .post(PODS, json!({"metadata": {"name": "nowhere"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}))
+        .await;
+    let over_websocket = |path: &str| {
+        let ask = server.ask("GET", &format!("{PODS}/{path}"));
+        let ask = ask.header("connection", "Upgrade").header("upgrade", "websocket");
+        let ask = ask.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        ask.header("sec-websocket-protocol", "v4.channel.k8s.io")
+    };
+    let over_spdy = |protocol: &str| {
+        let ask = server.ask("POST", &format!("{PODS}/web/portforward"));
+        ask.header("connection", "Upgrade").header("upgrade", "SPDY/3.1").header("x-stream-protocol-version", protocol)
+    };
+    let many = format!("web/portforward?ports={}", vec!["80"; 128].join(","));
+    for (path, expected) in [
+        ("none/portforward?ports=80", "pods \"none\" not found"),
+        ("nowhere/portforward?ports=80", "pod nowhere does not have a host assigned"),
+        ("web/portforward", "query parameter \"port\" is required"),
+        ("web/portforward?ports=0", "port \"0\" must be > 0"),
+        (&many, "128 ports are more than the 127 of one request"),
+    ] {
+        assert_eq!(over_websocket(path).send().await.refused().1, expected, "{path}");
+    }
+    let accepted = over_websocket("web/portforward?ports=80").raw().await;
+    assert_eq!(accepted.status().as_u16(), 101);
+    assert_eq!(accepted.headers()["sec-websocket-protocol"], "v4.channel.k8s.io");
+    let accepted = over_spdy("portforward.k8s.io").raw().await;
+    assert_eq!(accepted.status().as_u16(), 101);
+    assert_eq!(accepted.headers()["upgrade"], "SPDY/3.1");
+    assert_eq!(accepted.headers()["x-stream-protocol-version"], "portforward.k8s.io");
+    let refused = over_spdy("v4.channel.k8s.io").raw().await;
+    assert_eq!(refused.status().as_u16(), 403);
+    assert_eq!(refused.headers()["x-accepted-stream-protocol-versions"], "portforward.k8s.io");
+    let plain = server.ask("POST", &format!("{PODS}/web/portforward")).send().await.refused();
+    assert_eq!(plain, (400, "Upgrade request required".to_owned()));
+}
+
+#[tokio::test]
 async fn metrics_tell_what_is_stored() {
     let (server, _) = with_pod().await;
     let text = server.ask("GET", "/metrics").send().await.text;

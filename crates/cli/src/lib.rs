@@ -91,6 +91,8 @@ pub enum Command {
     Debug(Box<commands::debug::DebugArgs>),
     /// Play what `debug --record` has written.
     Play(commands::play::PlayArgs),
+    /// Listen on local ports and carry connections to a pod's.
+    PortForward(commands::port_forward::PortForwardArgs),
     /// Print a container's log.
     Logs(commands::logs::LogsArgs),
     /// Delete objects.
@@ -119,6 +121,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Exec(args) => commands::exec::run(cluster, args).await,
         Command::Debug(args) => commands::debug::run(cluster, *args).await,
         Command::Play(args) => commands::play::run(args).await,
+        Command::PortForward(args) => commands::port_forward::run(cluster, args).await,
         Command::Logs(args) => commands::logs::run(cluster, args).await,
         Command::Delete(args) => commands::delete::run(cluster, args).await,
         Command::Version(args) => commands::version::run(cluster, &args).await,

@@ -195,6 +195,7 @@ pub static KINDS: &[Kind] = &[
             Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &[Create] },
             part("exec", "PodExecOptions", &[Create, Get]),
             part("log", "Pod", &[Get]),
+            part("portforward", "PodPortForwardOptions", &[Create, Get]),
             part("status", "Pod", READ_WRITE),
         ],
         storage: Storage::Stored("pods"),

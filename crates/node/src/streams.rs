@@ -1,10 +1,12 @@
-//! Exec, attach and logs by pod and container: names become the runtime's ids and files.
+//! Exec, attach and logs by pod and container, and connections to pods: names become the runtime's ids and files.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use remora_decide::{Attempt, AttemptState};
-use remora_streaming::{ExecOptions, LogChunks, LogOptions, PodContainer, PodStreams, SessionEnd, Stdio, StreamError};
+use remora_streaming::{
+    Duplex, ExecOptions, LogChunks, LogOptions, PodContainer, PodName, PodStreams, SessionEnd, Stdio, StreamError,
+};
 use tokio::sync::watch;
 
 use crate::actor::{Handle, View};
@@ -24,13 +26,13 @@ impl Streams {
         Self { context, pods }
     }
 
-    fn pod(&self, at: &PodContainer) -> Result<Handle, StreamError> {
-        self.pods.get(&at.uid).ok_or_else(|| StreamError::NotFound(format!("pod \"{}\" not found", at.pod)))
+    fn pod(&self, uid: &str, name: &str) -> Result<Handle, StreamError> {
+        self.pods.get(uid).ok_or_else(|| StreamError::NotFound(format!("pod \"{name}\" not found")))
     }
 
     /// The id of the container if it runs.
     fn running(&self, at: &PodContainer, missing: String) -> Result<String, StreamError> {
-        let view = self.pod(at)?.view();
+        let view = self.pod(&at.uid, &at.pod)?.view();
         let last = view.observed.track(&at.container).and_then(|t| t.last());
         match last {
             Some(Attempt { id, state: AttemptState::Running { .. }, .. }) => Ok(id.clone()),
@@ -53,13 +55,20 @@ impl PodStreams for Streams {
     }
 
     async fn logs(&self, at: &PodContainer, options: LogOptions) -> Result<LogChunks, StreamError> {
-        let handle = self.pod(at)?;
+        let handle = self.pod(&at.uid, &at.pod)?;
         let view = handle.view();
         let attempt = which_attempt(&view, at, options.previous)?;
         let folder = self.context.log_folder(&view.pod);
         let path = folder.join(log_path(&at.container, attempt.restart_count));
         let ending = ending(&handle, &at.container, &attempt.id);
         Ok(logs::read(LogFile { path }, options, ending))
+    }
+
+    async fn port_forward(&self, pod: &PodName, port: u16, duplex: Duplex) -> Result<(), StreamError> {
+        let view = self.pod(&pod.uid, &pod.pod)?.view();
+        let sandbox = view.observed.ready_sandbox().map(|sandbox| sandbox.id.clone());
+        let missing = || StreamError::NotRunning(format!("sandbox of pod {}_{} is not ready", pod.pod, pod.namespace));
+        self.context.config.streams.port_forward(&sandbox.ok_or_else(missing)?, port, duplex).await
     }
 }
 

@@ -29,6 +29,7 @@ mod host;
 mod identity;
 mod images;
 mod low_level;
+mod port_forward;
 mod record;
 mod recovery;
 mod runtime;

@@ -1,10 +1,10 @@
-//! Exec and attach sessions for clients: `streaming::ContainerStreams`.
+//! Exec and attach sessions and forwarded connections for clients: `streaming::ContainerStreams`.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use remora_shim_protocol::{AttachRequest, Failure, Reply, Request, TerminalSize};
-use remora_streaming::{ContainerStreams, ExecOptions, SessionEnd, Stdio, StreamError};
+use remora_streaming::{ContainerStreams, Duplex, ExecOptions, SessionEnd, Stdio, StreamError};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
@@ -12,7 +12,7 @@ use crate::container::Container;
 use crate::error::chain;
 use crate::exec::{CANNOT_EXECUTE, Command, Exec, not_running};
 use crate::shim::{Connection, relay};
-use crate::{Error, Runtime};
+use crate::{Error, Runtime, port_forward};
 
 #[async_trait]
 impl ContainerStreams for Runtime {
@@ -59,6 +59,12 @@ impl ContainerStreams for Runtime {
             other => Err(StreamError::Internal(format!("the shim answered an attach with {other:?}"))),
         }
     }
+
+    async fn port_forward(&self, sandbox_id: &str, port: u16, duplex: Duplex) -> Result<(), StreamError> {
+        let sandbox = self.inner.table.sandbox(sandbox_id).map_err(worded)?;
+        sandbox.require_ready().map_err(worded)?;
+        port_forward::forward(&sandbox, port, duplex).await
+    }
 }
 
 impl Runtime {
@@ -95,7 +101,8 @@ async fn tell(stdio: Stdio, tty: bool, failure: &Failure) {
 fn worded(error: Error) -> StreamError {
     match &error {
         Error::NotFound { .. } => StreamError::NotFound(error.to_string()),
-        Error::State { id, .. } => StreamError::NotRunning(format!("container not running ({id})")),
+        Error::State { what: "container", id, .. } => StreamError::NotRunning(format!("container not running ({id})")),
+        Error::State { .. } => StreamError::NotRunning(error.to_string()),
         _ => StreamError::Internal(chain(&error)),
     }
 }

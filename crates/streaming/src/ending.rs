@@ -1,4 +1,4 @@
-//! How a session's end is told to its client, on the error channel. Pure; called by [`session`](crate::session).
+//! How a session's end is told to its client, on the error channel. Pure; called by [`session`](crate::session), for both carriers.
 //! Source of the rules: upstream's `remotecommand` servers (`v4WriteStatusFunc`, `v1WriteStatusFunc`, `ServeExec`).
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ pub(crate) fn last_words(protocol: Protocol, end: &Result<SessionEnd, StreamErro
     let status = status(end);
     match protocol {
         Protocol::V5 | Protocol::V4 => Some(status.to_string()),
-        Protocol::V1 => status["message"].as_str().map(str::to_owned),
+        Protocol::V3 | Protocol::V2 | Protocol::V1 => status["message"].as_str().map(str::to_owned),
     }
 }
 
@@ -50,7 +50,9 @@ mod tests {
                 let told: Value = serde_json::from_str(&last_words(protocol, &end).unwrap()).unwrap();
                 assert_eq!(told, status);
             }
-            assert_eq!(last_words(Protocol::V1, &end).as_deref(), text);
+            for protocol in [Protocol::V1, Protocol::V2, Protocol::V3] {
+                assert_eq!(last_words(protocol, &end).as_deref(), text);
+            }
         };
         let success = json!({"metadata": {}, "status": "Success"});
         check(Ok(SessionEnd::Exited(0)), success.clone(), None);

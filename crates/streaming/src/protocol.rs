@@ -1,5 +1,6 @@
-//! The messages of Kubernetes' remote command protocols over WebSocket: the first byte is a channel, the rest is its data.
-//! Pure; [`session`](crate::session) carries them. Source of the rules: k8s.io/apimachinery `pkg/util/remotecommand` and KEP-4006.
+//! Kubernetes' remote command protocols. Over WebSocket a message's first byte is a channel, the rest is its data; over SPDY each
+//! channel is a stream. Pure; [`session`](crate::session) and [`spdy`](crate::spdy) carry them. Source of the rules: k8s.io/apimachinery
+//! `pkg/util/remotecommand` and KEP-4006.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
@@ -25,10 +26,14 @@ const LONGEST_SIZE: usize = 256;
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// `v5.channel.k8s.io`: as v4, and standard input can end before the session does.
+    /// `v5.channel.k8s.io`: as v4, and standard input can end before the session does, which over SPDY it always can.
     V5,
     /// `v4.channel.k8s.io`: the end is a `metav1.Status`.
     V4,
+    /// `v3.channel.k8s.io`, over SPDY only: as v2, and a terminal has a size.
+    V3,
+    /// `v2.channel.k8s.io`, over SPDY only: as v1, without its faults on the client's side.
+    V2,
     /// `channel.k8s.io`, or none named: the end is a text, and silence is success.
     V1,
 }
@@ -80,6 +85,26 @@ pub fn encode(channel: u8, data: &[u8]) -> Bytes {
     message.freeze()
 }
 
+/// Sizes that come one after the other, as Go's JSON encoder writes them, cut anywhere.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes {
+    rest: Vec<u8>,
+}
+
+impl Sizes {
+    /// The newest size that is whole now. What is none makes all that follows meaningless: there will be no other.
+    pub(crate) fn push(&mut self, data: &[u8]) -> Option<TerminalSize> {
+        if self.rest.len() > LONGEST_SIZE {
+            return None;
+        }
+        self.rest.extend_from_slice(data);
+        let mut sizes = serde_json::Deserializer::from_slice(&self.rest).into_iter::<Size>();
+        let newest = sizes.by_ref().map_while(Result::ok).last();
+        self.rest.drain(..sizes.byte_offset());
+        newest.map(|Size { width, height }| TerminalSize { width, height })
+    }
+}
+
 fn decode_size(data: &[u8]) -> Option<TerminalSize> {
     let short = data.len() <= LONGEST_SIZE;
     let Size { width, height } = short.then(|| serde_json::from_slice(data).ok()).flatten()?;
@@ -120,6 +145,25 @@ mod tests {
         check(V5, b"\xff\0\0", Received::Nothing);
         check(V4, b"\xff\0", Received::Nothing);
         check(V1, b"\xff\0", Received::Nothing);
+    }
+
+    #[test]
+    fn sizes_come_one_after_the_other_however_they_are_cut() {
+        let text = "{\"Width\":80,\"Height\":24}\n{\"Width\":100,\"Height\":30}\n{\"Width\":120,\"Height\":40}\n";
+        for cut in 1..text.len() {
+            let mut sizes = Sizes::default();
+            let newest = text.as_bytes().chunks(cut).filter_map(|piece| sizes.push(piece)).last();
+            assert_eq!(newest, Some(TerminalSize { width: 120, height: 40 }), "in pieces of {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_not_kept_without_end() {
+        let mut sizes = Sizes::default();
+        for _ in 0..1000 {
+            assert_eq!(sizes.push(&[b'['; 100]), None);
+            assert!(sizes.rest.len() < 2 * LONGEST_SIZE);
+        }
     }
 
     proptest! {

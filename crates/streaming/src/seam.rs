@@ -85,6 +85,25 @@ pub struct PodContainer {
     pub container: String,
 }
 
+/// A pod, by the names that the API has for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodName {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's UID, so that a pod of the same name that came later is not meant.
+    pub uid: String,
+}
+
+/// The client's ends of a forwarded connection. Each direction has its own end.
+pub struct Duplex {
+    /// What the client sends. Its end of file is passed on; a client that vanishes gives an error, which is none.
+    pub reader: Reader,
+    /// What the client gets.
+    pub writer: Writer,
+}
+
 /// What `kubectl logs` may ask for (core/v1 PodLogOptions).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
@@ -116,7 +135,7 @@ pub enum LogStream {
 /// Chunks of a log. Each is whole lines unless a byte limit cut the last.
 pub type LogChunks = Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>;
 
-/// What a node offers the API server: sessions with the containers of its pods.
+/// What a node offers the API server: sessions with the containers of its pods, and connections to their ports.
 #[async_trait]
 pub trait PodStreams: Send + Sync + 'static {
     /// Runs a command until it ends. A program that cannot be started is no error but exit code 126 (not found, not
@@ -126,13 +145,21 @@ pub trait PodStreams: Send + Sync + 'static {
     async fn attach(&self, at: &PodContainer, stdio: Stdio) -> Result<SessionEnd, StreamError>;
     /// The container's log.
     async fn logs(&self, at: &PodContainer, options: LogOptions) -> Result<LogChunks, StreamError>;
+    /// Carries a connection to a port of the pod's loopback until both directions have ended. Dropped, it is cut. One that breaks once
+    /// it stands is no error: the client's writer is dropped without being shut down.
+    ///
+    /// # Errors
+    /// If the pod does not run, or nobody listens. Other connections are not concerned.
+    async fn port_forward(&self, pod: &PodName, port: u16, duplex: Duplex) -> Result<(), StreamError>;
 }
 
-/// What a runtime in the same process offers the node: CRI's Exec and Attach without the way round by a URL.
+/// What a runtime in the same process offers the node: CRI's Exec, Attach and PortForward without the way round by a URL.
 #[async_trait]
 pub trait ContainerStreams: Send + Sync + 'static {
     /// As [`PodStreams::exec`], by container id.
     async fn exec(&self, container_id: &str, options: ExecOptions, stdio: Stdio) -> Result<SessionEnd, StreamError>;
     /// As [`PodStreams::attach`], by container id.
     async fn attach(&self, container_id: &str, stdio: Stdio) -> Result<SessionEnd, StreamError>;
+    /// As [`PodStreams::port_forward`], by sandbox id.
+    async fn port_forward(&self, sandbox_id: &str, port: u16, duplex: Duplex) -> Result<(), StreamError>;
 }

@@ -1,4 +1,5 @@
-//! One session over one WebSocket connection: a task that moves messages between the connection and a [`Stdio`].
+//! Sessions, whatever carries them; and those over one WebSocket connection: a task that moves messages between the connection and
+//! a [`Stdio`].
 //!
 //! tokio-tungstenite does the framing: kube brings it into the tree anyway, it bounds messages and frames, and it has no
 //! `unsafe`. Nothing here is unbounded: a client that does not read stops the writers, a process that does not read stops
@@ -26,7 +27,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::ending::last_words;
 use crate::protocol::{self, Protocol, Received};
-use crate::stdio::{CHUNK, Input, Output, OutputWriter, StdinReader};
+use crate::spdy::RemoteCommand;
+use crate::stdio::{CHUNK, Input, InputReader, Output, OutputWriter};
 use crate::{Reader, SessionEnd, Stdio, StreamError, TerminalSize, Writer};
 
 /// The longest message that a client may send, in bytes. kubectl's are 32 KiB; scripts send a file as one.
@@ -54,17 +56,28 @@ pub struct Wanted {
     pub tty: bool,
 }
 
+impl Wanted {
+    /// A terminal has no standard error of its own.
+    pub(crate) fn wants_stderr(self) -> bool {
+        self.stderr && !self.tty
+    }
+}
+
 /// The client went away before it was told how the session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client is gone")]
 pub struct ClientGone;
 
 /// A session that goes on. Dropped, it cuts the connection.
-#[derive(Debug)]
 pub struct Session {
     protocol: Protocol,
-    outputs: mpsc::Sender<Output>,
-    task: AbortOnDropHandle<Result<(), ClientGone>>,
+    carried: Carried,
+}
+
+/// A session's connection.
+enum Carried {
+    WebSocket { outputs: mpsc::Sender<Output>, task: AbortOnDropHandle<Result<(), ClientGone>> },
+    Spdy(Box<RemoteCommand>),
 }
 
 /// Starts a session on the bytes behind a 101, and gives the service's ends of it.
@@ -76,9 +89,9 @@ where
     let (inputs, stdin) = mpsc::channel(INPUTS);
     let (sizes, resize) = mpsc::channel(1);
     let writer = |channel| Box::new(OutputWriter::new(channel, outputs.clone())) as Writer;
-    let wants_stderr = wanted.stderr && !wanted.tty;
+    let wants_stderr = wanted.wants_stderr();
     let stdio = Stdio {
-        stdin: wanted.stdin.then(|| Box::new(StdinReader::new(stdin)) as Reader),
+        stdin: wanted.stdin.then(|| Box::new(InputReader::new(stdin)) as Reader),
         stdout: wanted.stdout.then(|| writer(protocol::STDOUT)),
         stderr: wants_stderr.then(|| writer(protocol::STDERR)),
         resize: wanted.tty.then_some(resize),
@@ -90,13 +103,20 @@ where
         (false, false) => protocol::ERROR,
     };
     let task = tokio::spawn(run(io, protocol, first, Ends { inputs, sizes, outputs: send }));
-    (stdio, Session { protocol, outputs, task: AbortOnDropHandle::new(task) })
+    (stdio, Session { protocol, carried: Carried::WebSocket { outputs, task: AbortOnDropHandle::new(task) } })
 }
 
 impl Session {
+    pub(crate) fn over_spdy(protocol: Protocol, command: RemoteCommand) -> Self {
+        Self { protocol, carried: Carried::Spdy(Box::new(command)) }
+    }
+
     /// Completes when the client is gone: then nobody waits for what the session does.
     pub async fn client_gone(&self) {
-        self.outputs.closed().await;
+        match &self.carried {
+            Carried::WebSocket { outputs, .. } => outputs.closed().await,
+            Carried::Spdy(command) => command.client_gone().await,
+        }
     }
 
     /// Tells the client how the session ended, after all that the writers have accepted, and closes the connection.
@@ -104,10 +124,16 @@ impl Session {
     /// # Errors
     /// If the client goes before it has been told.
     pub async fn finish(self, end: Result<SessionEnd, StreamError>) -> Result<(), ClientGone> {
-        let last = last_words(self.protocol, &end).map(|words| protocol::encode(protocol::ERROR, words.as_bytes()));
-        self.outputs.send(Output::Last(last)).await.map_err(|_| ClientGone)?;
-        // The task is neither aborted nor panics; if the runtime ends, so does the connection.
-        self.task.await.unwrap_or(Err(ClientGone))
+        let last = last_words(self.protocol, &end);
+        match self.carried {
+            Carried::Spdy(command) => command.finish(last).await,
+            Carried::WebSocket { outputs, task } => {
+                let last = last.map(|words| protocol::encode(protocol::ERROR, words.as_bytes()));
+                outputs.send(Output::Last(last)).await.map_err(|_| ClientGone)?;
+                // The task is neither aborted nor panics; if the runtime ends, so does the connection.
+                task.await.unwrap_or(Err(ClientGone))
+            }
+        }
     }
 }
 
@@ -122,24 +148,54 @@ async fn run<IO>(io: IO, protocol: Protocol, first: u8, ends: Ends) -> Result<()
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await;
+    let Ends { inputs, sizes, outputs } = ends;
+    let first = vec![protocol::encode(first, &[])];
+    carry(socket(io).await, first, outputs, |stream| async move {
+        let (newest, changes) = watch::channel(None);
+        let forwarding = async {
+            forward(changes, sizes).await;
+            std::future::pending().await
+        };
+        // Neither arm is resumed after the other has completed.
+        tokio::select! {
+            broken = read(stream, protocol, inputs, newest) => broken,
+            () = forwarding => None,
+        }
+    })
+    .await
+}
+
+/// A WebSocket connection on the bytes behind a 101.
+pub(crate) async fn socket<IO>(io: IO) -> WebSocketStream<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await
+}
+
+/// Carries messages both ways until the last words are sent and the client has closed, or it is gone. `read` completes when it is, with
+/// what it must be told if it broke the rules.
+pub(crate) async fn carry<IO, R>(
+    socket: WebSocketStream<IO>,
+    first: Vec<Bytes>,
+    outputs: mpsc::Receiver<Output>,
+    read: impl FnOnce(SplitStream<WebSocketStream<IO>>) -> R,
+) -> Result<(), ClientGone>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    R: Future<Output = Option<CloseCode>>,
+{
     let (mut sink, stream) = socket.split();
-    let (newest, sizes) = watch::channel(None);
-    let mut reading = std::pin::pin!(read(stream, protocol, ends.inputs, newest));
-    let forwarding = async {
-        forward(sizes, ends.sizes).await;
-        std::future::pending().await
-    };
+    let mut reading = std::pin::pin!(read(stream));
     // No arm is resumed after another has completed, except `reading`, which is only borrowed.
     let broken = tokio::select! {
         broken = reading.as_mut() => broken,
-        written = write(&mut sink, first, ends.outputs) => {
+        written = write(&mut sink, first, outputs) => {
             // Closing with unread input would make the kernel reset the connection, and the client could lose the end. And a
             // client that went away may have sent something before.
             let _quiet_or_late = timeout(CLOSE_WITHIN, reading).await;
             return written;
         }
-        () = forwarding => None,
     };
     if let Some(code) = broken {
         let close = Message::Close(Some(CloseFrame { code, reason: Default::default() }));
@@ -169,13 +225,11 @@ where
 {
     let mut inputs = Some(inputs);
     loop {
-        let message = match stream.next().await? {
+        let message = match next_message(&mut stream).await? {
             Ok(message) => message,
-            Err(Error::Capacity(_)) => return Some(CloseCode::Size),
-            Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt) => return Some(CloseCode::Protocol),
-            Err(_) => return None,
+            Err(code) => return Some(code),
         };
-        let input = match protocol.decode(data_of(message)) {
+        let input = match protocol.decode(message) {
             Received::Stdin(data) => Input::Data(data),
             Received::StdinEnd => Input::End,
             Received::Resize(size) => {
@@ -196,6 +250,19 @@ where
     }
 }
 
+/// The next message; none if the client is gone. An error is what it must be told of how it broke the rules.
+pub(crate) async fn next_message<IO>(stream: &mut SplitStream<WebSocketStream<IO>>) -> Option<Result<Bytes, CloseCode>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    match stream.next().await? {
+        Ok(message) => Some(Ok(data_of(message))),
+        Err(Error::Capacity(_)) => Some(Err(CloseCode::Size)),
+        Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt) => Some(Err(CloseCode::Protocol)),
+        Err(_) => None,
+    }
+}
+
 /// Some clients send text; control messages are tungstenite's.
 fn data_of(message: Message) -> Bytes {
     match message {
@@ -206,7 +273,7 @@ fn data_of(message: Message) -> Bytes {
 }
 
 /// Hands the newest size on whenever the service takes one. In between, older ones are dropped.
-async fn forward(mut newest: watch::Receiver<Option<TerminalSize>>, sizes: mpsc::Sender<TerminalSize>) {
+pub(crate) async fn forward(mut newest: watch::Receiver<Option<TerminalSize>>, sizes: mpsc::Sender<TerminalSize>) {
     while let Ok(place) = sizes.reserve().await {
         if newest.changed().await.is_err() {
             return;
@@ -220,7 +287,7 @@ async fn forward(mut newest: watch::Receiver<Option<TerminalSize>>, sizes: mpsc:
 /// Sends until the session's last words are sent and closing has begun.
 async fn write<IO>(
     sink: &mut SplitSink<WebSocketStream<IO>, Message>,
-    first: u8,
+    first: Vec<Bytes>,
     mut outputs: mpsc::Receiver<Output>,
 ) -> Result<(), ClientGone>
 where
@@ -228,7 +295,10 @@ where
 {
     let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next = Some(Output::Message(protocol::encode(first, &[])));
+    for message in first {
+        feed(sink, Message::Binary(message)).await?;
+    }
+    let mut next = None;
     loop {
         // All that waits goes out together; whoever waits for more waits after a flush.
         while let Some(output) = next {

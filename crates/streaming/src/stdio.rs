@@ -14,7 +14,7 @@ use crate::protocol;
 /// Most data of one message to a client, in bytes.
 pub(crate) const CHUNK: usize = 32 * 1024;
 
-/// What the session's task has for standard input.
+/// What a connection's task has for one reader.
 #[derive(Debug)]
 pub(crate) enum Input {
     Data(Bytes),
@@ -30,20 +30,20 @@ pub(crate) enum Output {
     Last(Option<Bytes>),
 }
 
-/// Standard input. Its end is told by [`Input::End`] alone: if the task just goes, so has the client.
-pub(crate) struct StdinReader {
+/// What a client sends on one stream. Its end is told by [`Input::End`] alone: if the task just goes, so has the client.
+pub(crate) struct InputReader {
     inputs: mpsc::Receiver<Input>,
     rest: Bytes,
     ended: bool,
 }
 
-impl StdinReader {
+impl InputReader {
     pub(crate) fn new(inputs: mpsc::Receiver<Input>) -> Self {
         Self { inputs, rest: Bytes::new(), ended: false }
     }
 }
 
-impl AsyncRead for StdinReader {
+impl AsyncRead for InputReader {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.rest.is_empty() && !self.ended {
             match ready!(self.inputs.poll_recv(cx)) {
@@ -99,6 +99,6 @@ impl AsyncWrite for OutputWriter {
     }
 }
 
-fn broken_pipe(text: &'static str) -> io::Error {
+pub(crate) fn broken_pipe(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, text)
 }

@@ -1,7 +1,7 @@
-//! The fake's exec and attach: an echo.
+//! The fake's exec, attach and port-forward: an echo.
 
 use async_trait::async_trait;
-use remora_streaming::{ContainerStreams, ExecOptions, SessionEnd, Stdio, StreamError};
+use remora_streaming::{ContainerStreams, Duplex, ExecOptions, SessionEnd, Stdio, StreamError};
 use tokio::io::AsyncWriteExt;
 
 use crate::FakeRuntime;
@@ -30,6 +30,18 @@ impl ContainerStreams for FakeRuntime {
             output.shutdown().await.map_err(internal)?;
         }
         Ok(SessionEnd::Exited(0))
+    }
+
+    /// Says the port, then gives back what it gets; nobody listens on port 1.
+    async fn port_forward(&self, sandbox: &str, port: u16, duplex: Duplex) -> Result<(), StreamError> {
+        self.require_ready(sandbox)?;
+        if port == 1 {
+            return Err(StreamError::Internal(format!("failed to connect to localhost:{port}: connection refused")));
+        }
+        let Duplex { mut reader, mut writer } = duplex;
+        writer.write_all(format!("port {port}\n").as_bytes()).await.map_err(internal)?;
+        tokio::io::copy(&mut reader, &mut writer).await.map_err(internal)?;
+        writer.shutdown().await.map_err(internal)
     }
 }
 

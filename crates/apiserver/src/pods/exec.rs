@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 
-use http::header::SEC_WEBSOCKET_VERSION;
-use http::{HeaderValue, Request, Response};
+use http::Response;
 use remora_http::{Body, Connection, body, upgrade};
 use remora_model::{ObjectKey, Status};
 use remora_rules::pod::log::StreamOptions;
 use remora_streaming::{
-    ExecOptions, PodContainer, PodStreams, Protocol, Refusal, SessionEnd, Stdio, StreamError, Wanted, accept, negotiate,
+    Carrier, ExecOptions, PodContainer, PodStreams, Session, SessionEnd, Stdio, StreamError, Upgrade, Wanted, accept,
+    negotiate, spdy,
 };
 
-use super::{container, streams_of};
-use crate::response;
+use super::{container, refused, streams_of};
 use crate::server::Call;
 
 /// What is to be joined.
@@ -47,16 +46,9 @@ async fn start(call: &Call, key: &ObjectKey, options: &StreamOptions, work: Work
     let node = pod.pointer("/spec/nodeName").and_then(|n| n.as_str()).unwrap_or_default();
     let streams = streams_of(&call.state, node).await?;
     let wanted = Wanted { stdin: options.stdin, stdout: options.stdout, stderr: options.stderr, tty: options.tty };
-    let session = Joined { streams, at: container(&pod, name), work, wanted, protocol: accepted.protocol() };
-    session.spawn(call);
-    Ok(accepted.response(body::empty()))
-}
-
-/// No session, and which WebSocket one could have (RFC 6455, section 4.4).
-fn refused(refusal: &Refusal) -> Response<Body> {
-    let mut response = response::status(&Status::bad_request(refusal.to_string()));
-    response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    response
+    let response = accepted.response(body::empty());
+    Joined { streams, at: container(&pod, name), work, wanted, accepted }.spawn(call);
+    Ok(response)
 }
 
 /// A session that waits for its upgrade.
@@ -65,24 +57,17 @@ struct Joined {
     at: PodContainer,
     work: Work,
     wanted: Wanted,
-    protocol: Protocol,
+    accepted: Upgrade,
 }
 
 impl Joined {
     /// Goes on once the 101 is sent, on a task that outlives the request.
     fn spawn(self, call: &Call) {
-        let mut request = Request::new(());
-        *request.extensions_mut() = call.parts.extensions.clone();
+        let upgraded = super::upgraded(call);
         let connection: &Arc<Connection> = &call.connection;
         connection.spawn(async move {
-            let io = match upgrade::on(request).await {
-                Ok(io) => io,
-                Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a session's upgrade failed");
-                    return;
-                }
-            };
-            let (stdio, session) = accept(io, self.protocol, self.wanted);
+            let Some(io) = upgraded.await else { return };
+            let Some((stdio, session)) = begin(io, &self.accepted, self.wanted).await else { return };
             // A client that is gone needs no answer; the node notices by the streams that have ended.
             let end = tokio::select! {
                 end = run(self.streams.as_ref(), &self.at, self.work, stdio) => end,
@@ -92,6 +77,20 @@ impl Joined {
                 tracing::debug!(pod = self.at.pod, container = self.at.container, "a session's client went away");
             }
         });
+    }
+}
+
+/// The service's ends of the session; none if the client goes before it stands.
+async fn begin(io: upgrade::Upgraded, accepted: &Upgrade, wanted: Wanted) -> Option<(Stdio, Session)> {
+    match accepted.carrier() {
+        Carrier::WebSocket => Some(accept(io, accepted.protocol(), wanted)),
+        Carrier::Spdy => match spdy::accept(io, accepted.protocol(), wanted).await {
+            Ok(begun) => Some(begun),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a session has not begun");
+                None
+            }
+        },
     }
 }
 

@@ -1,17 +1,21 @@
-//! The subresources that only pods have: binding, eviction, log, exec, attach.
+//! The subresources that only pods have: binding, eviction, log, exec, attach, portforward.
 
 pub mod binding;
 pub mod eviction;
 pub mod exec;
 pub mod log;
+pub mod port_forward;
 
 use std::sync::Arc;
 
+use http::{Request, Response, StatusCode};
+use remora_http::{Body, upgrade};
 use remora_model::{ObjectKey, Status, kinds};
-use remora_streaming::{PodContainer, PodStreams, StreamError};
+use remora_streaming::{PodContainer, PodStreams, Refusal, StreamError};
 use serde_json::Value;
 
-use crate::server::State;
+use crate::response;
+use crate::server::{Call, State};
 
 /// The node that runs a pod.
 ///
@@ -23,6 +27,32 @@ async fn streams_of(state: &State, node: &str) -> Result<Arc<dyn PodStreams>, St
     }
     state.objects().require(&ObjectKey::new(kinds::core("nodes"), None, node)).await?;
     Err(Status::internal(format!("error dialing backend: node {node} cannot be reached from this API server")))
+}
+
+/// No session, and which one the client could have.
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let mut response = match refusal.status() {
+        StatusCode::BAD_REQUEST => response::status(&Status::bad_request(refusal.to_string())),
+        // Clients of SPDY show what they cannot read as a Status.
+        other => response::text(other, refusal.to_string()),
+    };
+    response.headers_mut().extend(refusal.headers());
+    response
+}
+
+/// The bytes behind the 101 that this request is about to be answered; none if it does not come to that.
+fn upgraded(call: &Call) -> impl Future<Output = Option<upgrade::Upgraded>> + Send + use<> {
+    let mut request = Request::new(());
+    *request.extensions_mut() = call.parts.extensions.clone();
+    async move {
+        match upgrade::on(request).await {
+            Ok(io) => Some(io),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a session's upgrade failed");
+                None
+            }
+        }
+    }
 }
 
 /// The container as nodes know it.

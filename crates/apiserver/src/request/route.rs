@@ -6,6 +6,7 @@ use remora_model::kinds::{self, Verb};
 use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::patch::PatchType;
 use remora_rules::pod::log::{LogOptions, StreamOptions};
+use remora_rules::pod::port_forward;
 
 use super::info::{RequestInfo, ResourceInfo};
 use super::options::{self, ListOptions, PatchOptions, WatchOptions, WriteOptions};
@@ -55,6 +56,8 @@ pub enum ApiRequest {
     Log(ObjectKey, LogOptions),
     /// `pods/NAME/exec` and `pods/NAME/attach`.
     Session(ObjectKey, SessionKind, StreamOptions),
+    /// `pods/NAME/portforward`, with the ports that a client over channels wants.
+    PortForward(ObjectKey, Vec<u16>),
 }
 
 /// What an update or patch may change.
@@ -311,6 +314,9 @@ impl Route<'_> {
                 return Ok(ApiRequest::Log(object, options));
             }
             "exec" => return Ok(ApiRequest::Session(object, SessionKind::Exec, self.streams())),
+            "portforward" => {
+                return Ok(ApiRequest::PortForward(object, port_forward::ports_from_query(self.query.pairs())?));
+            }
             "attach" => return Ok(ApiRequest::Session(object, SessionKind::Attach, self.streams())),
             _ => return Err(Status::no_such_resource().into()),
         };
@@ -369,6 +375,7 @@ mod tests {
             ApiRequest::CreateToken(o, _) => format!("token {o}"),
             ApiRequest::Log(o, _) => format!("log {o}"),
             ApiRequest::Session(o, kind, _) => format!("{kind:?} {o}"),
+            ApiRequest::PortForward(o, ports) => format!("port-forward {o} {ports:?}"),
             other => format!("{other:?}"),
         }
     }
@@ -423,6 +430,14 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods/web/log", "log pods a/web"),
             ("GET", "/api/v1/namespaces/a/pods/web/exec", "Exec pods a/web"),
             ("POST", "/api/v1/namespaces/a/pods/web/attach", "Attach pods a/web"),
+            ("POST", "/api/v1/namespaces/a/pods/web/portforward", "port-forward pods a/web []"),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/web/portforward?ports=80,81&ports=82",
+                "port-forward pods a/web [80, 81, 82]",
+            ),
+            ("GET", "/api/v1/namespaces/a/pods/web/portforward?ports=http", "400"),
+            ("PUT", "/api/v1/namespaces/a/pods/web/portforward", "405"),
             ("GET", "/api/v1/namespaces/a/pods/web/wibble", "404"),
             ("GET", "/api/v1/namespaces/a/pods/web/log/x", "404"),
             ("GET", "/api/v1/nodes/n", "get nodes n"),

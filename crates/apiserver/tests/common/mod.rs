@@ -15,8 +15,11 @@ use remora_http::pki::ServerNames;
 use remora_http::{Body, Connection, Handler, Peer, Pki, User, body};
 use remora_store::Store;
 use remora_store::memory::MemoryEngine;
-use remora_streaming::{ExecOptions, LogChunks, LogOptions, PodContainer, PodStreams, SessionEnd, Stdio, StreamError};
+use remora_streaming::{
+    Duplex, ExecOptions, LogChunks, LogOptions, PodContainer, PodName, PodStreams, SessionEnd, Stdio, StreamError,
+};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 /// The node of the tests.
 pub const NODE: &str = "anchor";
@@ -219,5 +222,13 @@ impl PodStreams for FakeNode {
     async fn logs(&self, at: &PodContainer, _: LogOptions) -> Result<LogChunks, StreamError> {
         let line = format!("log of {}/{}\n", at.pod, at.container);
         Ok(futures::stream::iter([Ok(Bytes::from(line))]).boxed())
+    }
+
+    async fn port_forward(&self, _: &PodName, port: u16, duplex: Duplex) -> Result<(), StreamError> {
+        let broken = |error: std::io::Error| StreamError::Internal(error.to_string());
+        let Duplex { mut reader, mut writer } = duplex;
+        writer.write_all(format!("port {port}\n").as_bytes()).await.map_err(broken)?;
+        tokio::io::copy(&mut reader, &mut writer).await.map_err(broken)?;
+        writer.shutdown().await.map_err(broken)
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod kubeconfig;
 pub(crate) mod logs;
 pub(crate) mod play;
+pub(crate) mod port_forward;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod store;

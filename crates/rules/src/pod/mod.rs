@@ -15,6 +15,7 @@ pub mod eviction;
 pub mod gates;
 pub mod limits;
 pub mod log;
+pub mod port_forward;
 pub mod priority;
 pub mod runtime_class;
 pub mod status;

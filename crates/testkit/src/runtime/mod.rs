@@ -153,6 +153,14 @@ impl FakeRuntime {
         }
     }
 
+    /// The error for forwarding ports of a sandbox that is not ready.
+    pub(crate) fn require_ready(&self, id: &str) -> Result<(), remora_streaming::StreamError> {
+        match self.lock().sandboxes.get(id).is_some_and(|sandbox| sandbox.ready) {
+            true => Ok(()),
+            false => Err(remora_streaming::StreamError::NotRunning(format!("sandbox \"{id}\" is not ready"))),
+        }
+    }
+
     fn end(&self, id: &str, code: i32, reason: &str) {
         let now = self.nanoseconds();
         let mut state = self.lock();

@@ -61,19 +61,24 @@ async fn similar(cluster: &Cluster, name: &str) -> Option<String> {
 
 /// Whatever selects pods: deployments, replica sets, stateful sets, daemon sets, jobs, services, and kinds that we have never heard of.
 async fn of_owner(cluster: &Cluster, kind: &str, name: &str) -> Result<Box<Pod>, CommandError> {
-    let resource = resource::find(cluster, kind).await?;
-    let path = format!("{}/{name}", resource.path(Some(&cluster.namespace)));
-    let request = Request::get(path).body(Vec::new());
-    let request = request.map_err(|error| CommandError::usage(format_args!("{name} is no name: {error}")))?;
-    let object: Value = cluster.client.request(request).await?;
+    let object = owner(cluster, kind, name).await?;
     let selector = selector(&object).ok_or_else(|| {
         CommandError::usage(format_args!("{kind}/{name} selects no pods")).hint("name a pod, or give labels with -l")
     })?;
     one_of(cluster, &selector, &format!("{kind}/{name}")).await
 }
 
+/// An object of any kind, which may select pods.
+pub(crate) async fn owner(cluster: &Cluster, kind: &str, name: &str) -> Result<Value, CommandError> {
+    let resource = resource::find(cluster, kind).await?;
+    let path = format!("{}/{name}", resource.path(Some(&cluster.namespace)));
+    let request = Request::get(path).body(Vec::new());
+    let request = request.map_err(|error| CommandError::usage(format_args!("{name} is no name: {error}")))?;
+    Ok(cluster.client.request(request).await?)
+}
+
 /// A label selector in one line, from `spec.selector` in either of its two shapes.
-fn selector(object: &Value) -> Option<String> {
+pub(crate) fn selector(object: &Value) -> Option<String> {
     let selector = object["spec"]["selector"].as_object()?;
     let equals = |labels: &serde_json::Map<String, Value>| -> Vec<String> {
         labels.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?))).collect()
@@ -132,7 +137,7 @@ async fn one_of(cluster: &Cluster, selector: &str, place: &str) -> Result<Box<Po
 }
 
 /// Those that run; if none does, those that have not ended.
-fn fitting(pods: Vec<Pod>) -> Vec<Pod> {
+pub(crate) fn fitting(pods: Vec<Pod>) -> Vec<Pod> {
     let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
     let alive =
         |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod).as_str(), "Succeeded" | "Failed");

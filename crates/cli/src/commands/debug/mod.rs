@@ -4,7 +4,7 @@
 
 mod args;
 mod facts;
-mod find;
+pub(crate) mod find;
 mod many;
 mod own_pod;
 mod plan;
