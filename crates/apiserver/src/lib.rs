@@ -13,6 +13,7 @@
 //! | [`auth`] | who asks, and may they; tokens | but for `authn` |
 //! | [`admission`], [`quota`] | what must hold around an object that is written | |
 //! | [`objects`] | the store, by objects: read, create, replace, remove | |
+//! | [`compaction`] | forgets old history | |
 //! | [`encode`], [`forms`], [`events`] | objects as bytes: stored, alone, in lists, tables and watches | ✔ |
 //! | [`selection`], [`deletion`] | what a collection's selectors mean; what a DELETE does | ✔ |
 //! | [`verbs`], [`pods`] | one file for each verb and each subresource of pods | |
@@ -26,6 +27,7 @@ pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod bootstrap;
+pub mod compaction;
 pub mod deletion;
 pub mod discovery;
 pub mod encode;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use remora_apiserver::{ApiServer, Config, Nodes, TokenKey};
+use remora_apiserver::{ApiServer, Config, Nodes, TokenKey, compaction};
 use remora_cli::control::SOCKET;
 use remora_cli::kubeconfig::NodeAccess;
 use remora_controllers::{Account, Clients};
@@ -135,6 +135,7 @@ impl Prepared {
         let node = Arc::new(OneNode::default());
         let nodes: Arc<dyn Nodes> = node.clone();
         let control = Control { images, stop, vitals, store: Arc::clone(&self.store) };
+        let store = Arc::clone(&self.store);
         let api = ApiServer::new(Config { store: self.store, nodes, key: Arc::new(AccountKey(self.key)) });
         api.prepare()
             .await
@@ -143,7 +144,14 @@ impl Prepared {
         let server = Server::new(api.clone()).observer(api.observer()).tls(self.listener).memory(memory_listener);
         let closing = Stop::new();
         let mut tasks = serve_control(place, control, &closing)?;
-        let asked = closing.clone();
+        let (asked, also_asked) = (closing.clone(), closing.clone());
+        tasks.push(tokio::spawn(async move {
+            // A compaction is whole or has not happened.
+            tokio::select! {
+                () = compaction::run(store) => {}
+                () = also_asked.asked() => {}
+            }
+        }));
         tasks.push(tokio::spawn(async move {
             let ending = server.serve(async move { asked.asked().await }, GRACE).await;
             tracing::debug!(?ending, "the API server has ended");
