@@ -41,7 +41,7 @@ impl Change<'_> {
     }
 }
 
-/// What `quota` is after the change; `None` if it stays as it is.
+/// What `quota` is to be written as with the change; `None` if it need not be.
 ///
 /// # Errors
 /// Why the change may not be, in upstream's words: a quota would be exceeded, a container does not say what it needs, or the quota has not been
@@ -63,7 +63,8 @@ pub fn charge(quota: &Value, change: &Change<'_>) -> Result<Option<Value>, Strin
     let of = |amounts: &Amounts, name: &str| amounts.get(name).copied().unwrap_or(Quantity::ZERO);
     let changed: Vec<_> = names.into_iter().filter(|name| of(&before, name) != of(&after, name)).collect();
     if changed.is_empty() {
-        return Ok(None);
+        // One that is just being counted is written all the same, so that the count knows that it has missed something.
+        return Ok((needs_count(quota) && counts(quota, change.kind)).then(|| quota.clone()));
     }
     let mut later = used.clone();
     for name in &changed {
@@ -100,6 +101,13 @@ pub fn recount<'v>(quota: &Value, objects: impl Iterator<Item = (&'static Kind, 
 pub fn counts(quota: &Value, kind: &Kind) -> bool {
     let hard = at(quota, &["spec", "hard"]).as_object().into_iter().flatten();
     hard.map(|(name, _)| name).any(|name| concerns(name, kind))
+}
+
+/// Whether a quota's status is not about what it asks for, or lacks a count.
+pub fn needs_count(quota: &Value) -> bool {
+    let hard = at(quota, &["spec", "hard"]).as_object().into_iter().flatten();
+    amounts::read(at(quota, &["spec", "hard"])) != amounts::read(at(quota, &["status", "hard"]))
+        || hard.map(|(name, _)| name).any(|name| is_counted(name) && at(quota, &["status", "used", name]).is_null())
 }
 
 /// The kinds that must be listed to recount a quota.
@@ -311,11 +319,9 @@ mod tests {
         assert_eq!(create(&limited, &pod(json!({}))).unwrap_err(), "failed quota: q: must specify requests.cpu for: c");
         let uncounted = quota(json!({"pods": "2"}), json!({}));
         assert_eq!(create(&uncounted, &pod(json!({}))).unwrap_err(), "status unknown for quota: q, resources: pods");
-        assert_eq!(
-            create(&json!({"spec": {"hard": {"pods": "0"}}}), &pod(json!({}))),
-            Ok(None),
-            "before it is counted"
-        );
+        let new = json!({"spec": {"hard": {"pods": "0"}}});
+        let change = Change { kind: core("pods"), old: None, new: Some(&pod(json!({}))) };
+        assert_eq!(charge(&new, &change), Ok(Some(new)), "before it is counted it is written as it is");
     }
 
     #[test]
@@ -356,6 +362,20 @@ mod tests {
         check(classes("In"), gold.clone(), true);
         check(classes("NotIn"), gold, false);
         check(classes("In"), burstable(), false);
+    }
+
+    #[test]
+    fn a_quota_is_counted_when_its_status_is_about_something_else() {
+        let check = |quota: Value, expected: bool| assert_eq!(needs_count(&quota), expected, "{quota}");
+        check(json!({"spec": {"hard": {"pods": "1"}}, "status": {}}), true);
+        check(json!({"spec": {"hard": {"pods": "1"}}, "status": {"hard": {"pods": "2"}, "used": {"pods": "0"}}}), true);
+        check(
+            json!({"spec": {"hard": {"pods": "1"}}, "status": {"hard": {"pods": "1"}, "used": {"pods": "0"}}}),
+            false,
+        );
+        // What nothing counts yet may be counted by a later version.
+        check(json!({"spec": {"hard": {"gold": "1"}}, "status": {"hard": {"gold": "1"}}}), false);
+        check(json!({"spec": {"hard": {"pods": "1"}}, "status": {"hard": {"pods": "1"}}}), true);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::stdio::{CHUNK, Input, InputReader, Output, OutputWriter};
 use crate::{Reader, SessionEnd, Stdio, StreamError, TerminalSize, Writer};
 
 /// The longest message that a client may send, in bytes. kubectl's are 32 KiB; scripts send a file as one.
-const LONGEST_MESSAGE: usize = 4 * 1024 * 1024;
+pub(crate) const LONGEST_MESSAGE: usize = 4 * 1024 * 1024;
 /// Messages that wait for the process to read its standard input.
 const INPUTS: usize = 2;
 /// Messages that wait for the client to read.
@@ -150,7 +150,7 @@ where
 {
     let Ends { inputs, sizes, outputs } = ends;
     let first = vec![protocol::encode(first, &[])];
-    carry(socket(io).await, first, outputs, |stream| async move {
+    carry(socket(io, LONGEST_MESSAGE).await, first, outputs, |stream| async move {
         let (newest, changes) = watch::channel(None);
         let forwarding = async {
             forward(changes, sizes).await;
@@ -165,12 +165,12 @@ where
     .await
 }
 
-/// A WebSocket connection on the bytes behind a 101.
-pub(crate) async fn socket<IO>(io: IO) -> WebSocketStream<IO>
+/// A WebSocket connection on the bytes behind a 101, with no message longer than so many bytes.
+pub(crate) async fn socket<IO>(io: IO, longest: usize) -> WebSocketStream<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(limits(longest))).await
 }
 
 /// Carries messages both ways until the last words are sent and the client has closed, or it is gone. `read` completes when it is, with
@@ -204,13 +204,13 @@ where
     Err(ClientGone)
 }
 
-fn limits() -> WebSocketConfig {
+fn limits(longest: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(16 * 1024)
         .write_buffer_size(2 * CHUNK)
         .max_write_buffer_size(8 * CHUNK)
-        .max_message_size(Some(LONGEST_MESSAGE))
-        .max_frame_size(Some(LONGEST_MESSAGE))
+        .max_message_size(Some(longest))
+        .max_frame_size(Some(longest))
 }
 
 /// Takes the client's messages until it is gone. What it must be told if it broke the rules.

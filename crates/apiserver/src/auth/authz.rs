@@ -94,6 +94,11 @@ impl Authorizer {
     }
 }
 
+/// The name of the node that a user is.
+pub fn node_of(user: &User) -> Option<&str> {
+    rbac::node::node_of(who(user))
+}
+
 fn who(user: &User) -> Who<'_> {
     Who { name: &user.name, groups: &user.groups }
 }

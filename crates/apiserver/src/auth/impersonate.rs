@@ -17,25 +17,30 @@ const EXTRA: &str = "impersonate-extra-";
 /// # Errors
 /// 403 if `user` may not be that; 400 for headers that name no user.
 pub fn impersonated(authorizer: &Authorizer, user: User, headers: &HeaderMap) -> Result<User, Status> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let groups: Vec<String> =
-        headers.get_all(GROUP).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
-    let values = |key: &str| headers.get_all(format!("{EXTRA}{key}")).iter().filter_map(|v| v.to_str().ok());
+    let first = |name: &str| texts(headers, name).map(|values| values.into_iter().next());
+    let (name, uid, groups) = (first(USER)?, first(UID)?, texts(headers, GROUP)?);
     let extras = || headers.keys().filter_map(|k| k.as_str().strip_prefix(EXTRA));
-    let Some(name) = text(USER).filter(|name| !name.is_empty()) else {
-        if groups.is_empty() && text(UID).is_none() && extras().next().is_none() {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        if groups.is_empty() && uid.is_none() && extras().next().is_none() {
             return Ok(user);
         }
         let message = format!("requested {groups:?} without impersonating a user");
         return Err(Status::bad_request(message));
     };
-    let mut wanted = User { uid: text(UID), ..User::new(&name, groups) };
+    let mut wanted = User { uid, ..User::new(&name, groups) };
     for key in extras() {
-        wanted.extra.insert(key.to_owned(), values(key).map(str::to_owned).collect());
+        wanted.extra.insert(key.to_owned(), texts(headers, &format!("{EXTRA}{key}"))?);
     }
     check(authorizer, &user, &wanted)?;
     add_implied_groups(&mut wanted);
     Ok(wanted)
+}
+
+/// All values of a header. One that cannot be read must not count as none: the request would be its sender's own.
+fn texts(headers: &HeaderMap, name: &str) -> Result<Vec<String>, Status> {
+    let read = |value: &http::HeaderValue| std::str::from_utf8(value.as_bytes()).map(str::to_owned);
+    let values: Result<Vec<String>, _> = headers.get_all(name).iter().map(read).collect();
+    values.map_err(|_| Status::bad_request(format!("the header {name} is not UTF-8")))
 }
 
 /// A service account's groups, and that it is authenticated.
@@ -52,7 +57,7 @@ fn add_implied_groups(user: &mut User) {
 
 /// Namespace and name of a service account's user name.
 pub fn service_account(user: &str) -> Option<(&str, &str)> {
-    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+    user.strip_prefix("system:serviceaccount:")?.split_once(':').filter(|(_, name)| !name.contains(':'))
 }
 
 fn check(authorizer: &Authorizer, user: &User, wanted: &User) -> Result<(), Status> {
@@ -88,6 +93,22 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         map
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_and_never_passed_over() {
+        let (authorizer, admin) = (Authorizer::default(), User::new("a", [MASTERS, AUTHENTICATED]));
+        for name in [USER, GROUP, UID, "impersonate-extra-x"] {
+            let with = |bytes: &[u8]| {
+                let mut map = headers(&[("impersonate-user", "jane")]);
+                map.insert(name, http::HeaderValue::from_bytes(bytes).unwrap());
+                impersonated(&authorizer, admin.clone(), &map)
+            };
+            assert_eq!(with(b"j\xfcrgen").unwrap_err().code, 400, "{name}");
+            assert!(with("jürgen".as_bytes()).is_ok(), "{name}");
+        }
+        let named = headers(&[("impersonate-user", "system:serviceaccount:a:b:c")]);
+        assert_eq!(impersonated(&authorizer, admin, &named).unwrap().groups, [AUTHENTICATED], "that is a user");
     }
 
     #[test]

@@ -237,12 +237,16 @@ impl Route<'_> {
         }
     }
 
-    /// A cluster-wide kind below a namespace, or an object of a namespaced kind outside of any.
+    /// A cluster-wide kind below a namespace, or an object of a namespaced kind outside of any. A namespace counts as being in itself, so that who
+    /// has rights there may look at it; but not other namespaces, nor all of them.
     fn is_in_wrong_scope(&self, kind: &Kind) -> bool {
         let in_namespace = !self.resource.namespace.is_empty();
         match kind.namespaced {
             true => !in_namespace && self.names_object(),
-            false => in_namespace && kind.plural != "namespaces",
+            false => {
+                let is_its_own = kind.plural == "namespaces" && self.resource.name == self.resource.namespace;
+                in_namespace && !(is_its_own && self.names_object())
+            }
         }
     }
 
@@ -442,6 +446,11 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods/web/log/x", "404"),
             ("GET", "/api/v1/nodes/n", "get nodes n"),
             ("GET", "/api/v1/namespaces/a/nodes/n", "404"),
+            ("GET", "/api/v1/namespaces/a/namespaces", "404"),
+            ("GET", "/api/v1/namespaces/a/namespaces?fieldSelector=metadata.name%3Da", "404"),
+            ("GET", "/api/v1/namespaces/a/namespaces/b", "404"),
+            ("DELETE", "/api/v1/namespaces/a/namespaces/b", "404"),
+            ("PUT", "/api/v1/namespaces/a/namespaces/b/finalize", "404"),
             ("GET", "/api/v1/namespaces/a", "get namespaces a"),
             ("DELETE", "/api/v1/namespaces/a", "delete namespaces a"),
             ("PUT", "/api/v1/namespaces/a/finalize", "update namespaces a Finalize"),

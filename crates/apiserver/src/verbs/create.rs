@@ -9,6 +9,7 @@ use remora_rules::managed;
 use remora_rules::metadata::place;
 use remora_rules::object::text;
 use remora_rules::quota::Change;
+use remora_rules::rbac::node;
 use serde_json::Value;
 
 use super::review;
@@ -80,7 +81,8 @@ pub async fn keep(
     }
 }
 
-/// What an update or an apply creates must be allowed to be created; and nobody makes a role or binding that gives more than they have.
+/// What an update or an apply creates must be allowed to be created; nobody makes a role or binding that gives more than they have, and
+/// nodes make no pods but mirrors of their own.
 fn check_rights(call: &Call, kind: &Kind, namespace: Option<&str>, new: &Value) -> Result<(), Status> {
     // A POST names nothing in its path, and was asked for this right before.
     let is_post = call.parts.method == Method::POST;
@@ -93,6 +95,10 @@ fn check_rights(call: &Call, kind: &Kind, namespace: Option<&str>, new: &Value) 
         if !decision.allowed {
             return Err(authz::forbidden(&call.user, &what, &decision.reason));
         }
+    }
+    if let Some(node) = authz::node_of(&call.user).filter(|_| kind.group.is_empty() && kind.plural == "pods") {
+        let name = text(new, &["metadata", "name"]);
+        node::check_pod(node, new).map_err(|why| Status::forbidden(kind.resource(), name, &why))?;
     }
     call.state.authorizer().check_escalation(&call.user, &Wanted { kind, namespace, name, new, old: None })
 }

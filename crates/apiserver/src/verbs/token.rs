@@ -6,10 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use remora_http::Body;
 use remora_model::status::Qualified;
 use remora_model::{FieldError, ObjectKey, Path, Status, kinds};
+use remora_rules::rbac::node;
 use remora_rules::time;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::auth::authz;
 use crate::auth::token::{Bound, Claims, ISSUER, Reference, issue};
 use crate::request::WriteOptions;
 use crate::server::{Call, State};
@@ -35,6 +37,10 @@ pub async fn answer(
     let life = life(&request)?;
     let account = state.objects().require(key).await?.decoded();
     let bound = bound(state, key, &account, &request).await?;
+    if let Some(own) = authz::node_of(&call.user) {
+        let other = bound.pod.as_ref().map(|_| bound.node.as_ref().map_or("", |node| node.name.as_str()));
+        node::check_token(own, other).map_err(|why| Status::forbidden(key.kind.resource(), &key.name, why))?;
+    }
     let now = state.now();
     let claims = claims(key, &request, bound, now, life);
     let token = match options.dry_run {
@@ -132,12 +138,12 @@ async fn bound(state: &State, key: &ObjectKey, account: &Value, request: &Value)
         );
         return Err(Status::bad_request(message));
     }
-    bound.node = node(state, text(&object, "/spec/nodeName")).await?;
+    bound.node = node_named(state, text(&object, "/spec/nodeName")).await?;
     bound.pod = Some(reference(&object));
     Ok(bound)
 }
 
-async fn node(state: &State, name: &str) -> Result<Option<Reference>, Status> {
+async fn node_named(state: &State, name: &str) -> Result<Option<Reference>, Status> {
     if name.is_empty() {
         return Ok(None);
     }

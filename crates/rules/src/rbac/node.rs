@@ -6,8 +6,11 @@
 use std::sync::LazyLock;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
+use serde_json::Value;
 
 use super::{Attributes, Decision, Who, defaults, rule};
+use crate::object::{at, text};
+use crate::pod::admission::MIRROR_ANNOTATION;
 
 const GROUP: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
@@ -50,9 +53,49 @@ fn refusal(node: &str, what: &Attributes<'_>) -> Option<String> {
     }
 }
 
+/// Whether a node may create this pod: a mirror of a static pod of its own (upstream: `plugin/pkg/admission/noderestriction`).
+///
+/// # Errors
+/// Why not.
+pub fn check_pod(node: &str, pod: &Value) -> Result<(), String> {
+    if at(pod, &["metadata", "annotations", MIRROR_ANNOTATION]).is_null() {
+        return Err(format!(
+            "pod does not have {MIRROR_ANNOTATION:?} annotation, node {node:?} can only create mirror pods"
+        ));
+    }
+    if text(pod, &["spec", "nodeName"]) != node {
+        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+    }
+    Ok(())
+}
+
+/// Whether a node may have a token that is bound to a pod on this other node; none if it is bound to no pod.
+///
+/// # Errors
+/// Why not.
+pub fn check_token(node: &str, bound_to_pod_on: Option<&str>) -> Result<(), &'static str> {
+    match bound_to_pod_on {
+        None => Err("node requested token not bound to a pod"),
+        Some(other) if other != node => Err("node requested token bound to a pod scheduled on a different node"),
+        Some(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_makes_mirror_pods_and_tokens_for_its_own_pods() {
+        let pod = |annotations: Value, node: &str| json!({"metadata": {"annotations": annotations}, "spec": {"nodeName": node}});
+        let mirror = json!({MIRROR_ANNOTATION: "x"});
+        assert_eq!(check_pod("n", &pod(mirror.clone(), "n")), Ok(()));
+        assert!(check_pod("n", &pod(mirror, "other")).is_err());
+        assert!(check_pod("n", &pod(json!({}), "n")).is_err());
+        assert_eq!(check_token("n", Some("n")), Ok(()));
+        assert!(check_token("n", Some("other")).is_err() && check_token("n", None).is_err());
+    }
 
     #[test]
     fn a_node_does_its_work_and_leaves_others_alone() {

@@ -21,7 +21,9 @@ use crate::stdio::{Input, InputReader, Output, OutputWriter};
 use crate::{Duplex, protocol};
 
 /// Messages of a port that wait for the pod to read.
-const INPUTS: usize = 2;
+const INPUTS: usize = 1;
+/// The longest message, in bytes. The Python client sends what it has read at once, a mebibyte at most, behind the channel's number.
+const LONGEST_MESSAGE: usize = (1 << 20) + 1;
 /// Messages that wait for the client to read.
 const OUTPUTS: usize = 8;
 
@@ -50,7 +52,7 @@ where
     };
     tokio::select! {
         // What is cut here is the connection, with all that goes on: the other arm never completes.
-        _told_or_gone = carry(socket(io).await, first, send, |stream| read(stream, inputs)) => {}
+        _told_or_gone = carry(socket(io, LONGEST_MESSAGE).await, first, send, |stream| read(stream, inputs)) => {}
         () = ending => {}
     }
 }

@@ -9,14 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
-use crate::session::socket;
+use crate::session::{LONGEST_MESSAGE, socket};
 
 /// The bytes that are in the messages of a WebSocket connection. Shutting them down closes it.
 pub(super) async fn over<IO>(io: IO) -> impl AsyncRead + AsyncWrite + Send + 'static
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sink, stream) = socket(io).await.split();
+    let (sink, stream) = socket(io, LONGEST_MESSAGE).await.split();
     let pieces = stream.filter_map(|message| ready(piece(message)));
     let messages =
         sink.with(|piece: Bytes| ready(Ok::<_, Error>(Message::Binary(piece)))).sink_map_err(io::Error::other);

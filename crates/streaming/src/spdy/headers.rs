@@ -13,6 +13,8 @@ const DICTIONARY: &[u8] = include_bytes!("dictionary.bin");
 const LONGEST: usize = 16 * 1024;
 /// The most names of a block.
 const MOST: usize = 64;
+/// The most values of a block, of all names together.
+const MOST_VALUES: usize = 2 * MOST;
 /// How much more room is made at a time.
 const STEP: usize = 1024;
 /// Between the values of one name.
@@ -33,6 +35,9 @@ pub enum HeaderError {
     /// It has too many names.
     #[error("a header block has {0} names, more than {MOST}")]
     TooMany(u32),
+    /// It has too many values.
+    #[error("a header block has more than {MOST_VALUES} values")]
+    TooManyValues,
     /// Lengths that lead out of the block, or not to its end.
     #[error("a header block is cut or has a rest")]
     Length,
@@ -145,12 +150,18 @@ fn parse(mut plain: Bytes) -> Result<HeaderMap, HeaderError> {
         return Err(HeaderError::TooMany(count));
     }
     let mut headers = HeaderMap::new();
+    let mut values = 0;
     for _ in 0..count {
         let name = HeaderName::from_lowercase(&piece(&mut plain)?).map_err(|_| HeaderError::Name)?;
         if headers.contains_key(&name) {
             return Err(HeaderError::Twice(name));
         }
         for value in piece(&mut plain)?.split(|byte| *byte == SEPARATOR) {
+            // Each costs some seventy bytes, however short it is.
+            values += 1;
+            if values > MOST_VALUES {
+                return Err(HeaderError::TooManyValues);
+            }
             let value = HeaderValue::from_bytes(value).map_err(|_| HeaderError::Value(name.clone()))?;
             headers.append(&name, value);
         }
@@ -177,6 +188,21 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn a_name_with_many_values_is_refused() {
+        let block = |values: usize| {
+            let mut plain = Vec::new();
+            plain.put_u32(1);
+            plain.put_u32(1);
+            plain.put_slice(b"a");
+            plain.put_u32(u32::try_from(values - 1).unwrap());
+            plain.put_slice(&vec![SEPARATOR; values - 1]);
+            parse(plain.into())
+        };
+        assert_eq!(block(MOST_VALUES).unwrap().len(), MOST_VALUES);
+        assert!(matches!(block(MOST_VALUES + 1), Err(HeaderError::TooManyValues)));
     }
 
     /// A block as an attacker makes it.

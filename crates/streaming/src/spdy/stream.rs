@@ -41,7 +41,8 @@ impl Offer {
         let reply = Frame::SynReply { stream: self.stream.id, fin: false, headers: HeaderMap::new() };
         let outputs = self.stream.writer.outputs.get_ref().ok_or(ConnectionOver)?;
         outputs.send(Outgoing::Frame(reply)).await.map_err(|_| ConnectionOver)?;
-        Ok(self.stream)
+        // By now it is known what it is for: nothing of that is held for as long as the stream lasts.
+        Ok(Stream { headers: HeaderMap::new(), ..self.stream })
     }
 }
 
@@ -49,8 +50,8 @@ impl Offer {
 pub(crate) struct Stream {
     /// Its number, odd.
     pub(crate) id: u32,
-    /// What the client has said of it.
-    pub(crate) headers: HeaderMap,
+    /// What the client has said of it, until it is taken.
+    pub(super) headers: HeaderMap,
     /// What the client sends. Dropped, what still comes is thrown away.
     pub(crate) reader: InputReader,
     /// What is sent to the client.
