@@ -45,6 +45,7 @@ pub struct ApiServer {
 
 /// What all requests share.
 pub struct State {
+    clock: fn() -> Timestamp,
     objects: Objects,
     authorizer: Arc<Authorizer>,
     nodes: Arc<dyn Nodes>,
@@ -80,18 +81,24 @@ impl State {
         &self.metrics
     }
 
-    /// The one place that reads the clock.
+    /// The time: nothing else reads the clock.
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        (self.clock)()
     }
 }
 
 impl ApiServer {
     /// An API server over these parts. It does no work yet.
     pub fn new(config: Config) -> Self {
+        Self::with_clock(config, Timestamp::now)
+    }
+
+    /// The same with another clock, for tests of what depends on it.
+    pub fn with_clock(config: Config, clock: fn() -> Timestamp) -> Self {
         let Config { store, nodes, key } = config;
         let authorizer = Arc::new(Authorizer::default());
         let state = State {
+            clock,
             objects: Objects::new(store, Arc::clone(&authorizer)),
             authorizer,
             nodes,

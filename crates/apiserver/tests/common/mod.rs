@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use remora_apiserver::{ApiServer, Config, FixedNodes};
 use remora_http::pki::ServerNames;
 use remora_http::{Body, Connection, Handler, Peer, Pki, User, body};
@@ -51,16 +52,26 @@ pub struct Asked<'s> {
 impl Server {
     /// With the system's namespaces, as admin.
     pub async fn start() -> Self {
+        Self::start_with_clock(Timestamp::now).await
+    }
+
+    /// The same, for answers that depend on the time.
+    pub async fn start_with_clock(clock: fn() -> Timestamp) -> Self {
         let store: Arc<dyn Store> = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await.unwrap());
-        Self::over(store).await
+        Self::build(store, clock).await
     }
 
     pub async fn over(store: Arc<dyn Store>) -> Self {
+        Self::build(store, Timestamp::now).await
+    }
+
+    async fn build(store: Arc<dyn Store>, clock: fn() -> Timestamp) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names = ServerNames::api_server(NODE, []);
         let pki = Pki::open_or_create(&folder.path().join("pki"), &names, SystemTime::now()).unwrap();
         let nodes = FixedNodes::new().with(NODE, Arc::new(FakeNode));
-        let api = ApiServer::new(Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki) });
+        let config = Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki) };
+        let api = ApiServer::with_clock(config, clock);
         api.prepare().await.unwrap();
         Self { api, store, connection: connection(User::new("kubernetes-admin", ["system:masters"])) }
     }
