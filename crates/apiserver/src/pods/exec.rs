@@ -74,7 +74,10 @@ impl Joined {
         let mut request = Request::new(());
         *request.extensions_mut() = call.parts.extensions.clone();
         let connection: &Arc<Connection> = &call.connection;
+        let trail = Arc::clone(&call.trail);
         connection.spawn(async move {
+            // For the audit log, the request ends with the session.
+            let _open = trail;
             let io = match upgrade::on(request).await {
                 Ok(io) => io,
                 Err(error) => {

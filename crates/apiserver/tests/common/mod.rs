@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use remora_apiserver::audit::Auditor;
 use remora_apiserver::{ApiServer, Config, FixedNodes};
 use remora_http::pki::ServerNames;
 use remora_http::{Body, Connection, Handler, Peer, Pki, User, body};
@@ -53,11 +54,17 @@ impl Server {
     }
 
     pub async fn over(store: Arc<dyn Store>) -> Self {
+        Self::audited(store, None).await
+    }
+
+    /// The same, with an audit log.
+    pub async fn audited(store: Arc<dyn Store>, audit: Option<Auditor>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names = ServerNames::api_server(NODE, []);
         let pki = Pki::open_or_create(&folder.path().join("pki"), &names, SystemTime::now()).unwrap();
         let nodes = FixedNodes::new().with(NODE, Arc::new(FakeNode));
-        let api = ApiServer::new(Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki) });
+        let api =
+            ApiServer::new(Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki), audit });
         api.prepare().await.unwrap();
         Self { api, store, connection: connection(User::new("kubernetes-admin", ["system:masters"])) }
     }

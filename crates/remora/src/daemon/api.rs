@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use remora_apiserver::audit::Auditor;
 use remora_apiserver::{ApiServer, Config, Nodes, TokenKey};
 use remora_cli::control::SOCKET;
 use remora_cli::kubeconfig::NodeAccess;
@@ -16,7 +17,7 @@ use remora_store::{Store, watched};
 use remora_streaming::PodStreams;
 use tokio::task::JoinHandle;
 
-use super::{SharedImages, Stop, Vitals};
+use super::Stop;
 use crate::access;
 use crate::control::{self, Control};
 use crate::place::Place;
@@ -42,6 +43,7 @@ pub(crate) struct Api {
     connectors: MemoryConnectors,
     node: Arc<OneNode>,
     closing: Stop,
+    audit: Option<Auditor>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -123,30 +125,36 @@ impl Api {
                 tracing::error!(%error, "a server ended badly");
             }
         }
+        if let Some(audit) = self.audit
+            && tokio::time::timeout(GRACE, audit.flush()).await.is_err()
+        {
+            tracing::warn!("the audit log's disk is too slow: its last events are lost");
+        }
     }
 }
 
 impl Prepared {
     /// Serves the API on TLS and in memory, and the control socket.
-    pub(crate) async fn serve(self, place: &Place, vitals: Vitals, stop: Stop, images: SharedImages) -> Result<Api> {
+    pub(crate) async fn serve(self, place: &Place, control: Control, audit: Option<Auditor>) -> Result<Api> {
         let (memory_listener, connectors) = memory::listener();
         let node = Arc::new(OneNode::default());
         let nodes: Arc<dyn Nodes> = node.clone();
-        let api = ApiServer::new(Config { store: self.store, nodes, key: Arc::new(AccountKey(self.key)) });
+        let key = Arc::new(AccountKey(self.key));
+        let api = ApiServer::new(Config { store: self.store, nodes, key, audit: audit.clone() });
         api.prepare()
             .await
             .map_err(|status| anyhow::anyhow!("making the system's namespaces and roles: {}", status.message))?;
         let address = self.listener.address();
         let server = Server::new(api.clone()).observer(api.observer()).tls(self.listener).memory(memory_listener);
         let closing = Stop::new();
-        let control = Control { images, stop, vitals };
         let mut tasks = serve_control(place, control, &closing)?;
         let asked = closing.clone();
         tasks.push(tokio::spawn(async move {
             let ending = server.serve(async move { asked.asked().await }, GRACE).await;
             tracing::debug!(?ending, "the API server has ended");
         }));
-        Ok(Api { admin: self.admin, authority_pem: self.authority_pem, address, connectors, node, closing, tasks })
+        let (admin, authority_pem) = (self.admin, self.authority_pem);
+        Ok(Api { admin, authority_pem, address, connectors, node, closing, audit, tasks })
     }
 }
 
