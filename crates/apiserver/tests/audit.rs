@@ -7,9 +7,10 @@ mod common;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use common::Server;
+use common::{PANICS, Server};
+use futures::FutureExt;
 use remora_apiserver::audit::{Auditor, Output, read_policy};
-use remora_http::User;
+use remora_http::{Connection, Handler, Peer, User};
 use remora_rules::audit::Policy;
 use remora_store::Store;
 use remora_store::memory::MemoryEngine;
@@ -186,6 +187,32 @@ async fn a_watch_is_told_when_it_starts_and_when_it_ends() {
     let told = audited.told().await;
     assert_eq!([text(&told[0], "stage"), text(&told[1], "stage")], ["RequestReceived", "ResponseComplete"]);
     assert!(told.iter().all(|event| event["auditID"] == "mine" && event.get("responseObject").is_none()));
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_and_a_client_that_goes_are_told() {
+    let audited = Audited::with_rules("- {level: Metadata}").await;
+    audited.server.bound_pod("a", PANICS).await;
+    audited.told().await;
+    let server = audited.server.clone();
+    let asked = tokio::spawn(async move {
+        server.ask("GET", &format!("/api/v1/namespaces/a/pods/{PANICS}/log")).raw().await;
+    });
+    assert!(asked.await.unwrap_err().is_panic());
+    let told = audited.told().await;
+    let stages: Vec<&str> = told.iter().map(|event| text(event, "stage")).collect();
+    assert_eq!(stages, ["RequestReceived", "Panic"]);
+    assert_eq!(told[1]["responseStatus"]["code"], 500);
+
+    let body = remora_http::body::stream(futures::stream::pending::<Result<bytes::Bytes, io::Error>>());
+    let request = http::Request::builder().method("POST").uri(MAPS).body(body).unwrap();
+    let connection = Connection::detached(Peer::Memory { user: Arc::new(User::new("jane", ["system:masters"])) });
+    // One look: the handler waits for the body that never comes.
+    assert!(audited.server.api.call(request, connection).now_or_never().is_none());
+    let told = audited.told().await;
+    let stages: Vec<&str> = told.iter().map(|event| text(event, "stage")).collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseComplete"]);
+    assert!(told[1].get("responseStatus").is_none());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -114,10 +114,19 @@ impl RotatingFile {
 }
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(MODE).open(path)?;
     file.set_permissions(Permissions::from_mode(MODE))?;
     let size = file.metadata()?.len();
-    Ok((file, size))
+    let mut last = [b'\n'];
+    if size > 0 {
+        file.read_exact_at(&mut last, size - 1)?;
+    }
+    if last == [b'\n'] {
+        return Ok((file, size));
+    }
+    // A crash in the middle of a line: what there is of it stays, on a line of its own.
+    file.write_all(b"\n")?;
+    Ok((file, size + 1))
 }
 
 impl Output for RotatingFile {
@@ -127,9 +136,11 @@ impl Output for RotatingFile {
         if self.size > 0 && self.rotation.max_bytes.is_some_and(|max| self.size + length > max) {
             self.rotate(Timestamp::now())?;
         }
-        self.is_torn = true;
-        self.file.write_all(line)?;
-        self.is_torn = false;
+        if let Err(error) = self.file.write_all(line) {
+            self.is_torn = true;
+            // If this fails too, the next line tries it first.
+            return Err(self.mend().err().unwrap_or(error));
+        }
         self.size += length;
         Ok(())
     }
@@ -220,6 +231,11 @@ mod tests {
         log.is_torn = true;
         log.write(b"next\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nnext\n");
+        drop(log);
+        fs::write(&path, "whole\nkilled").unwrap();
+        let mut again = RotatingFile::open(&path, Rotation { max_bytes: None, max_backups: None }).unwrap();
+        again.write(b"next\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nkilled\nnext\n");
     }
 
     #[test]

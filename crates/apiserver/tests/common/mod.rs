@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 /// The node of the tests.
 pub const NODE: &str = "anchor";
 
+/// A pod whose log makes the handler panic.
+pub const PANICS: &str = "panics";
+
 /// An API server and who calls it.
 #[derive(Clone)]
 pub struct Server {
@@ -224,6 +227,7 @@ impl PodStreams for FakeNode {
     }
 
     async fn logs(&self, at: &PodContainer, _: LogOptions) -> Result<LogChunks, StreamError> {
+        assert_ne!(at.pod, PANICS, "as a fault of ours would");
         let line = format!("log of {}/{}\n", at.pod, at.container);
         Ok(futures::stream::iter([Ok(Bytes::from(line))]).boxed())
     }
