@@ -446,7 +446,7 @@ fn an_audit_log_tells_who_did_what_with_a_real_kubectl() -> Result<()> {
         ("run web --image=busybox --restart=Never -- sleep 1000", 0),
         ("wait --for=condition=Ready pod/web --timeout=60s", 0),
         ("exec web -- false", 1),
-        ("exec web -- true", 0),
+        ("exec web -- sleep 1", 0),
         ("create secret generic s --from-literal=key=hidden", 0),
         ("delete pod web --as=jane", 1),
     ] {
@@ -475,6 +475,11 @@ fn an_audit_log_tells_who_did_what_with_a_real_kubectl() -> Result<()> {
     let stages: Vec<_> = sessions.iter().map(|event| &event["stage"]).collect();
     ensure!(stages == ["ResponseStarted", "ResponseComplete"].repeat(2), "{stages:?}");
     ensure!(sessions[0]["auditID"] == sessions[1]["auditID"] && sessions[1]["responseStatus"]["code"] == 101);
+    let at = |event: &serde_json::Value| {
+        Ok::<_, anyhow::Error>(event["stageTimestamp"].as_str().unwrap_or_default().parse::<jiff::Timestamp>()?)
+    };
+    let slept = at(sessions[3])?.duration_since(at(sessions[2])?);
+    ensure!(slept >= jiff::SignedDuration::from_millis(900), "a session's request ends with the session: {slept}");
     let secret = told("create", "secrets", "")?[0];
     ensure!(secret["objectRef"]["name"] == "s" && !text.contains("aGlkZGVu"), "{text}");
     let refused = told("delete", "pods", "")?[0];

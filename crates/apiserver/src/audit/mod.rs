@@ -78,6 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_policy_of_the_manual_is_one() {
+        let manual = include_str!("../../../../docs/audit.md");
+        let example = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(read_policy(example).unwrap().rules.len(), 5);
+    }
+
+    #[test]
     fn a_policy_that_is_wrong_is_refused_with_its_place() {
         let check = |rules: &str, expected: &str| {
             let read = read_policy(&format!("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n{rules}"));
