@@ -16,9 +16,13 @@ struct OwnNode<'a> {
 
 impl<'a> OwnNode<'a> {
     fn start(outer: &'a TestNode, name: &str) -> Result<OwnNode<'a>> {
+        Self::start_with(outer, name, &[])
+    }
+
+    fn start_with(outer: &'a TestNode, name: &str, up: &[&str]) -> Result<OwnNode<'a>> {
         let dir = std::env::temp_dir().join(format!("remora-{name}-{}", std::process::id()));
         let node = OwnNode { outer, dir };
-        let started = node.outer.xtask(&["node", "start", "--dir"], &node.dir, driver())?;
+        let started = node.outer.xtask(&["node", "start", "--dir"], &node.dir, &[driver(), up].concat())?;
         ensure!(started.code == 0, "{started:?}");
         Ok(node)
     }
@@ -412,5 +416,99 @@ fn on_a_full_disk_up_says_so_and_leaves_nothing() -> Result<()> {
     ensure!(unmounted.success(), "something still uses the full disk");
     ensure!(traces(&dir)?.is_empty());
     std::fs::remove_dir_all(&dir)?;
+    Ok(())
+}
+
+/// Bodies of what is made, and of nothing else; secrets never.
+const AUDIT_POLICY: &str = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, userGroups: ["system:nodes", "system:serviceaccounts", "system:apiserver"]}
+- {level: None, users: ["system:apiserver", "system:kube-scheduler"]}
+- {level: Metadata, resources: [{group: "", resources: [secrets]}]}
+- {level: Request, verbs: [create], omitManagedFields: true}
+- {level: Metadata}
+"#;
+
+#[test]
+fn an_audit_log_tells_who_did_what_with_a_real_kubectl() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let in_folder = |name: &str| folder.path().join(name).display().to_string();
+    let (log, policy) = (in_folder("audit.log"), in_folder("policy.yaml"));
+    std::fs::write(&policy, AUDIT_POLICY)?;
+    let node = OwnNode::start_with(&outer, "audit", &["--audit-log-path", &log, "--audit-policy-file", &policy])?;
+    let kubectl = |line: &str| node.inside(&[&["kubectl"], &line.split(' ').collect::<Vec<_>>()[..]].concat());
+    for (line, code) in [
+        ("wait --for=create serviceaccount/default --timeout=30s", 0),
+        ("run web --image=busybox --restart=Never -- sleep 1000", 0),
+        ("wait --for=condition=Ready pod/web --timeout=60s", 0),
+        ("exec web -- false", 1),
+        ("exec web -- sleep 1", 0),
+        ("create secret generic s --from-literal=key=hidden", 0),
+        ("delete pod web --as=jane", 1),
+    ] {
+        let done = kubectl(line)?;
+        ensure!(done.code == code, "{line}: {done:?}");
+    }
+    // The daemon's end writes what waits.
+    node.ok("down")?;
+    let text = std::fs::read_to_string(&log)?;
+    let events = text.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
+    let told = |verb: &str, resource: &str, part: &str| -> Result<Vec<&serde_json::Value>> {
+        let is_asked = |event: &&serde_json::Value| {
+            let of = &event["objectRef"];
+            let subresource = of["subresource"].as_str().unwrap_or_default();
+            event["verb"] == verb && of["resource"] == resource && subresource == part
+        };
+        let found: Vec<_> = events.iter().filter(is_asked).collect();
+        ensure!(!found.is_empty(), "nothing of {verb} {resource}/{part} in {text}");
+        Ok(found)
+    };
+    let created = told("create", "pods", "")?[0];
+    ensure!(created["objectRef"]["name"] == "web" && created["responseStatus"]["code"] == 201, "{created}");
+    ensure!(created["requestObject"]["spec"]["containers"][0]["image"] == "busybox", "{created}");
+    ensure!(created["userAgent"].as_str().is_some_and(|agent| agent.starts_with("kubectl")), "{created}");
+    let sessions = told("get", "pods", "exec")?;
+    let stages: Vec<_> = sessions.iter().map(|event| &event["stage"]).collect();
+    ensure!(stages == ["ResponseStarted", "ResponseComplete"].repeat(2), "{stages:?}");
+    ensure!(sessions[0]["auditID"] == sessions[1]["auditID"] && sessions[1]["responseStatus"]["code"] == 101);
+    let at = |event: &serde_json::Value| {
+        Ok::<_, anyhow::Error>(event["stageTimestamp"].as_str().unwrap_or_default().parse::<jiff::Timestamp>()?)
+    };
+    let slept = at(sessions[3])?.duration_since(at(sessions[2])?);
+    ensure!(slept >= jiff::SignedDuration::from_millis(900), "a session's request ends with the session: {slept}");
+    let secret = told("create", "secrets", "")?[0];
+    ensure!(secret["objectRef"]["name"] == "s" && !text.contains("aGlkZGVu"), "{text}");
+    let refused = told("delete", "pods", "")?[0];
+    ensure!(refused["user"]["username"] == "kubernetes-admin", "{refused}");
+    ensure!(refused["impersonatedUser"]["username"] == "jane" && refused["responseStatus"]["code"] == 403, "{refused}");
+    ensure!(refused["annotations"]["authorization.k8s.io/decision"] == "forbid", "{refused}");
+    Ok(())
+}
+
+#[test]
+fn an_audit_policy_that_is_wrong_is_refused_at_start() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: All\n")?;
+    let libexec = Path::new(outer.remora_path()).parent().context("a folder")?;
+    let refused = Command::new(outer.remora_path())
+        .args(["up", "--audit-log-path", "-", "--audit-policy-file"])
+        .arg(&policy)
+        .arg("--data-dir")
+        .arg(folder.path().join("data"))
+        .arg("--run-dir")
+        .arg(folder.path().join("run"))
+        .arg("--libexec-dir")
+        .arg(libexec)
+        .output()?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(refused.status.code() == Some(1), "{said}");
+    ensure!(said.contains("rules[0].level: unknown variant `All`") && said.contains("at line 4 column"), "{said}");
+    ensure!(said.contains("hint: docs/audit.md"), "{said}");
     Ok(())
 }

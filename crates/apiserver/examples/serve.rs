@@ -34,7 +34,7 @@ async fn main() -> Result<(), AnyError> {
     let kubeconfig = kubeconfig(pki.authority_pem(), &admin.certificate_pem, &admin.key_pem, listener.address());
     let store = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await?);
     let nodes = Arc::new(FixedNodes::new().with("anchor", Arc::new(Echo)));
-    let api = ApiServer::new(Config { store, nodes, key: Arc::clone(&pki) as Arc<_> });
+    let api = ApiServer::new(Config { store, nodes, key: Arc::clone(&pki) as Arc<_>, audit: None });
     api.prepare().await?;
     tokio::fs::write(folder.join("kubeconfig"), kubeconfig).await?;
     let observer = api.observer();

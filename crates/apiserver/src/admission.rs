@@ -11,8 +11,9 @@ use remora_rules::pod::{admission as pod, limits, priority};
 use remora_rules::pod_security::{self, Relabelled};
 use serde_json::Value;
 
+use crate::audit::Trail;
 use crate::request::Part;
-use crate::server::State;
+use crate::server::{Call, State};
 use crate::verbs::write;
 
 const PRIORITY_CLASSES: (&str, &str) = ("scheduling.k8s.io", "priorityclasses");
@@ -51,21 +52,22 @@ pub async fn create(
 /// 403 for a pod that is outside its namespace's limit ranges or violates its level, and for a second default priority class; 422 for a namespace
 /// whose labels name a level that is none.
 pub async fn judge_new(
-    state: &State,
+    call: &Call,
     kind: &Kind,
     namespace: Option<&Value>,
     object: &Value,
 ) -> Result<Vec<String>, Status> {
     if is_pods(kind) {
+        let state = &call.state;
         let namespace = namespace.unwrap_or(&Value::Null);
         let name = text(namespace, &["metadata", "name"]);
         limits::judge(object, &state.objects().all(kinds::core("limitranges"), Some(name)).await?)?;
-        return judge_pod(namespace, object);
+        return judge_pod(&call.trail, namespace, object);
     }
     if is_namespaces(kind) {
         pod_security::judge_namespace(object, None)?;
     }
-    judge_priority_class(state, kind, object).await?;
+    judge_priority_class(&call.state, kind, object).await?;
     Ok(Vec::new())
 }
 
@@ -74,16 +76,17 @@ pub async fn judge_new(
 /// # Errors
 /// As there.
 pub async fn judge_change(
-    state: &State,
+    call: &Call,
     kind: &'static Kind,
     part: Part,
     new: &Value,
     old: &Value,
 ) -> Result<Vec<String>, Status> {
+    let state = &call.state;
     if is_pods(kind) && part != Part::Status && pod_security::is_judged(new, old) {
         let name = text(old, &["metadata", "namespace"]);
         let namespace = state.objects().require(&ObjectKey::new(kinds::core("namespaces"), None, name)).await?;
-        return judge_pod(&namespace.decoded(), new);
+        return judge_pod(&call.trail, &namespace.decoded(), new);
     }
     judge_priority_class(state, kind, new).await?;
     if !is_namespaces(kind) || part != Part::Whole {
@@ -99,14 +102,12 @@ pub async fn judge_change(
     }
 }
 
-fn judge_pod(namespace: &Value, pod: &Value) -> Result<Vec<String>, Status> {
-    let verdict = pod_security::judge(at(namespace, &["metadata", "labels"]), pod)?;
-    for (name, said) in verdict.audit.iter().filter(|(name, _)| *name != "enforce-policy") {
-        // There is no audit log yet: the server's own log has what it would say.
-        let (namespace, pod) = (text(namespace, &["metadata", "name"]), text(pod, &["metadata", "name"]));
-        tracing::info!(namespace, pod, "pod-security.kubernetes.io/{name}: {said}");
+fn judge_pod(trail: &Trail, namespace: &Value, pod: &Value) -> Result<Vec<String>, Status> {
+    let verdict = pod_security::judge(at(namespace, &["metadata", "labels"]), pod);
+    for (name, said) in &verdict.audit {
+        trail.annotate(&format!("{}{name}", pod_security::PREFIX), said);
     }
-    Ok(verdict.warnings)
+    verdict.refused.map_or(Ok(verdict.warnings), |refused| Err(*refused))
 }
 
 /// Before an object is changed.

@@ -12,6 +12,7 @@
 //! | [`request`] | the enum of all requests, the route table, options, media types | ✔ |
 //! | [`auth`] | who asks, and may they; tokens | but for `authn` |
 //! | [`admission`], [`quota`] | what must hold around an object that is written | |
+//! | [`audit`] | what is told of a request, and the log that it is told to | |
 //! | [`objects`] | the store, by objects: read, create, replace, remove | |
 //! | [`compaction`] | forgets old history | |
 //! | [`encode`], [`forms`], [`events`] | objects as bytes: stored, alone, in lists, tables and watches | ✔ |
@@ -24,6 +25,7 @@
 #![warn(missing_docs)]
 
 pub mod admission;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod bootstrap;

@@ -13,6 +13,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use remora_http::{Observer, Responded};
 
+use crate::audit::Counters;
+
 /// What a response says of its request, for counting; the server leaves it in the response's extensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counted {
@@ -66,8 +68,9 @@ fn durations() -> Histogram {
     Histogram::new(BUCKETS)
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// With what the audit log counts.
+    pub fn new(audit: &Counters) -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
         let durations = Family::new_with_constructor(durations as fn() -> Histogram);
@@ -79,12 +82,16 @@ impl Default for Metrics {
         registry.register("apiserver_request_duration_seconds", help, durations.clone());
         registry.register("apiserver_longrunning_requests", "Watches that run now", watchers.clone());
         registry.register("apiserver_storage_objects", "Objects in the store, by resource", objects.clone());
+        registry.register("apiserver_audit_event", "Events written to the audit log", audit.events.clone());
+        registry.register(
+            "apiserver_audit_error",
+            "Events that the audit log has lost, by cause",
+            audit.errors.clone(),
+        );
         registry.register("remora_store_revision", "The store's newest revision", revision.clone());
         Self { registry: Arc::new(registry), requests, durations, watchers, objects, revision }
     }
-}
 
-impl Metrics {
     /// Sets how many objects of a resource are stored.
     pub fn stored(&self, group: &str, resource: &str, count: u64) {
         let labels = KindLabels { group: group.to_owned(), resource: resource.to_owned() };

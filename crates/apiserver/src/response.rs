@@ -44,6 +44,8 @@ pub fn encoded(code: StatusCode, bytes: Bytes, encoding: Encoding) -> Result<Res
 pub fn status(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(code, status);
+    // For the audit log.
+    response.extensions_mut().insert(status.clone());
     let retry = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if retry > 0 {
         response.headers_mut().insert(RETRY_AFTER, retry.into());

@@ -1,9 +1,11 @@
 //! The way of one request: authenticate, authorize, route to one [`ApiRequest`], act, answer. Joins the verbs; holds no
 //! rule of its own. Called by the HTTP server of [`remora_http`] (and by tests, directly).
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -12,9 +14,11 @@ use remora_http::{Body, Connection, Handler, Observer, User, body};
 use remora_model::Status;
 use remora_store::Store;
 
+use crate::audit::{Auditor, Counters, Trail};
 use crate::auth::authz::{self, Attributes};
 use crate::auth::token::TokenKey;
-use crate::auth::{Authorizer, authn};
+use crate::auth::{Authenticated, Authorizer, authn, impersonate};
+use crate::body::read;
 use crate::discovery::{self, Documents};
 use crate::metrics::{Counted, Metrics};
 use crate::nodes::Nodes;
@@ -35,6 +39,8 @@ pub struct Config {
     pub nodes: Arc<dyn Nodes>,
     /// Signs and verifies service account tokens.
     pub key: Arc<dyn TokenKey>,
+    /// Is told of requests, if anybody.
+    pub audit: Option<Auditor>,
 }
 
 /// The API server. Clones share everything.
@@ -50,6 +56,7 @@ pub struct State {
     authorizer: Arc<Authorizer>,
     nodes: Arc<dyn Nodes>,
     key: Arc<dyn TokenKey>,
+    audit: Option<Auditor>,
     metrics: Metrics,
     documents: Documents,
     schemas: openapi::Schemas,
@@ -95,7 +102,8 @@ impl ApiServer {
 
     /// The same with another clock, for tests of what depends on it.
     pub fn with_clock(config: Config, clock: fn() -> Timestamp) -> Self {
-        let Config { store, nodes, key } = config;
+        let Config { store, nodes, key, audit } = config;
+        let counters = audit.as_ref().map(Auditor::counters).cloned();
         let authorizer = Arc::new(Authorizer::default());
         let state = State {
             clock,
@@ -103,7 +111,8 @@ impl ApiServer {
             authorizer,
             nodes,
             key,
-            metrics: Metrics::default(),
+            audit,
+            metrics: Metrics::new(&counters.unwrap_or_else(Counters::default)),
             documents: Documents::default(),
             schemas: openapi::Schemas::default(),
         };
@@ -132,17 +141,28 @@ impl Handler for ApiServer {
     async fn call(&self, request: Request<Body>, connection: Arc<Connection>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let is_head = parts.method == http::Method::HEAD;
-        let answer = answer(&self.state, parts, body, connection).await;
+        let trail = Trail::begin(self.state.audit.as_ref(), &parts.headers);
+        let answer = AssertUnwindSafe(answer(&self.state, parts, body, connection, &trail)).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|panic| {
+            trail.panicked(&panic_status());
+            // The HTTP server logs it, and asks what to answer.
+            resume_unwind(panic)
+        });
         let response = answer.unwrap_or_else(|refusal| match refusal {
             Refusal::NoPage => response::text(StatusCode::NOT_FOUND, "404 page not found\n"),
             Refusal::Status(status) => response::status(&status),
         });
-        if is_head { response.map(|_| body::empty()) } else { response }
+        let response = if is_head { response.map(|_| body::empty()) } else { response };
+        trail.answered(response)
     }
 
     fn panicked(&self) -> Response<Body> {
-        response::status(&Status::internal("the request could not be answered; the server's log says why"))
+        response::status(&panic_status())
     }
+}
+
+fn panic_status() -> Status {
+    Status::internal("the request could not be answered; the server's log says why")
 }
 
 /// A request that may be answered.
@@ -159,6 +179,8 @@ pub struct Call {
     pub parts: Parts,
     /// Where it came from.
     pub connection: Arc<Connection>,
+    /// What the audit log will say of it.
+    pub trail: Arc<Trail>,
 }
 
 impl Call {
@@ -177,26 +199,48 @@ async fn answer(
     parts: Parts,
     body: Body,
     connection: Arc<Connection>,
+    trail: &Arc<Trail>,
 ) -> Result<Response<Body>, Refusal> {
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
-    let who = authn::authenticate(state, &connection, &parts.headers).await?;
-    let what = Attributes::from(&info);
-    let decision = state.authorizer().decide(&who.user, &what);
-    if !decision.allowed {
-        let refused =
-            if who.known { authz::forbidden(&who.user, &what, &decision.reason) } else { Status::unauthorized() };
-        return Err(refused.into());
-    }
+    let who = authn::authenticate(state, &connection, &parts.headers).await;
+    trail.judge(&parts, &info, &connection, who.as_ref().ok().map(|who| &who.user));
+    let user = admit(state, who?, &info, &parts.headers, trail)?;
     let content_type = header(&parts.headers, CONTENT_TYPE).map(str::to_owned);
     let request = ApiRequest::route(&info, &parts.method, &query, content_type.as_deref())?;
     let accept = all_values(&parts.headers, ACCEPT);
     let accepted =
         if info.resource.is_some() && !is_stream(&request) { media::negotiate(&accept)? } else { Accepted::default() };
-    let call = Call { state: Arc::clone(state), user: who.user, accepted, query, parts, connection };
+    let (state, trail) = (Arc::clone(state), Arc::clone(trail));
+    let call = Call { state, user, accepted, query, parts, connection, trail };
     let mut response = in_time(&call, request, body, &accept).await?;
     response.extensions_mut().insert(counted(info));
     Ok(response)
+}
+
+/// Whose rights count, after impersonation; and whether they suffice.
+fn admit(
+    state: &State,
+    who: Authenticated,
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    trail: &Trail,
+) -> Result<User, Status> {
+    let mut user = who.user;
+    if who.known
+        && let Some(other) = impersonate::impersonated(state.authorizer(), &user, headers)?
+    {
+        trail.impersonates(&other);
+        user = other;
+    }
+    let what = Attributes::from(info);
+    let decision = state.authorizer().decide(&user, &what);
+    trail.decided(&decision);
+    match decision.allowed {
+        true => Ok(user),
+        false if who.known => Err(authz::forbidden(&user, &what, &decision.reason)),
+        false => Err(Status::unauthorized()),
+    }
 }
 
 /// A header that may be given several times, as one.
@@ -223,7 +267,42 @@ async fn in_time(call: &Call, request: ApiRequest, body: Body, accept: &str) -> 
     acted.unwrap_or_else(|_| Err(Status::timeout("request did not complete within the allotted timeout", 0)))
 }
 
+/// What the audit log wants of the body is read before the rest is.
+async fn audited(call: &Call, request: &ApiRequest, body: Body) -> Result<Body, Status> {
+    if !call.trail.wants_request() || !has_body(request) {
+        return Ok(body);
+    }
+    let bytes = read(body).await?;
+    call.trail.requested(call.content_type(), bytes.clone());
+    Ok(body::full(bytes))
+}
+
+fn has_body(request: &ApiRequest) -> bool {
+    match request {
+        ApiRequest::Create(..)
+        | ApiRequest::DeleteCollection(..)
+        | ApiRequest::Update(..)
+        | ApiRequest::Patch(..)
+        | ApiRequest::Delete(..)
+        | ApiRequest::Bind(..)
+        | ApiRequest::Evict(..)
+        | ApiRequest::CreateToken(..) => true,
+        ApiRequest::Health { .. }
+        | ApiRequest::Version
+        | ApiRequest::Metrics
+        | ApiRequest::Discovery(_)
+        | ApiRequest::OpenApi(_)
+        | ApiRequest::List(..)
+        | ApiRequest::Watch(..)
+        | ApiRequest::Get(..)
+        | ApiRequest::Log(..)
+        | ApiRequest::Session(..)
+        | ApiRequest::PortForward(..) => false,
+    }
+}
+
 async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Result<Response<Body>, Status> {
+    let body = audited(call, &request, body).await?;
     match request {
         ApiRequest::Health { check, verbose } => health::answer(call, check.as_deref(), verbose).await,
         ApiRequest::Version => Ok(discovery::version()),

@@ -44,6 +44,11 @@ pub fn until_shutdown(body: Body, shutdown: Shutdown) -> Body {
     UntilShutdown { body, begun: Some(begun) }.boxed_unsync()
 }
 
+/// `body`, whose pieces are shown to `witness` as they go out. The witness is dropped with the body: when all of it was sent, or nobody wants more.
+pub fn witnessed(body: Body, witness: impl FnMut(&Bytes) + Send + Unpin + 'static) -> Body {
+    Witnessed { body, witness }.boxed_unsync()
+}
+
 /// Why a request's body could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadBodyError {
@@ -118,6 +123,34 @@ impl HttpBody for UntilShutdown {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+struct Witnessed<W> {
+    body: Body,
+    witness: W,
+}
+
+impl<W: FnMut(&Bytes) + Unpin> HttpBody for Witnessed<W> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            (self.witness)(data);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -12,6 +12,7 @@
 //! | Pod Security Standards | [`pod_security`] |
 //! | resource quotas, limit ranges | [`quota`], [`pod::limits`] |
 //! | who may do what | [`rbac`] |
+//! | what is told of a request in the audit log | [`audit`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
 //! | DELETE | [`delete`] |
@@ -21,6 +22,7 @@
 //! Everything is checked against recorded answers of Kubernetes v1.34 (`tests/recorded.rs`).
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod decode;
 pub mod delete;
 pub mod kinds;

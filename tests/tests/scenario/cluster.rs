@@ -55,7 +55,7 @@ impl Cluster {
         let authority_pem = "the authority's certificate".to_owned();
         let store = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await.unwrap());
         let nodes = Arc::new(OneNode::default());
-        let api = ApiServer::new(Config { store, nodes: nodes.clone(), key: Arc::new(pki) });
+        let api = ApiServer::new(Config { store, nodes: nodes.clone(), key: Arc::new(pki), audit: None });
         api.prepare().await.unwrap();
         let (listener, connectors) = memory::listener();
         let server = Server::new(api.clone()).memory(listener);

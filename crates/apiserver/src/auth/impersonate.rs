@@ -12,17 +12,17 @@ const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
 
-/// Who the request wants to be; `user` itself if it says nothing.
+/// Who the request wants to be; none if it says nothing.
 ///
 /// # Errors
 /// 403 if `user` may not be that; 400 for headers that name no user.
-pub fn impersonated(authorizer: &Authorizer, user: User, headers: &HeaderMap) -> Result<User, Status> {
+pub fn impersonated(authorizer: &Authorizer, user: &User, headers: &HeaderMap) -> Result<Option<User>, Status> {
     let first = |name: &str| texts(headers, name).map(|values| values.into_iter().next());
     let (name, uid, groups) = (first(USER)?, first(UID)?, texts(headers, GROUP)?);
     let extras = || headers.keys().filter_map(|k| k.as_str().strip_prefix(EXTRA));
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         if groups.is_empty() && uid.is_none() && extras().next().is_none() {
-            return Ok(user);
+            return Ok(None);
         }
         let message = format!("requested {groups:?} without impersonating a user");
         return Err(Status::bad_request(message));
@@ -31,9 +31,9 @@ pub fn impersonated(authorizer: &Authorizer, user: User, headers: &HeaderMap) ->
     for key in extras() {
         wanted.extra.insert(key.to_owned(), texts(headers, &format!("{EXTRA}{key}"))?);
     }
-    check(authorizer, &user, &wanted)?;
+    check(authorizer, user, &wanted)?;
     add_implied_groups(&mut wanted);
-    Ok(wanted)
+    Ok(Some(wanted))
 }
 
 /// All values of a header. One that cannot be read must not count as none: the request would be its sender's own.
@@ -102,30 +102,34 @@ mod tests {
             let with = |bytes: &[u8]| {
                 let mut map = headers(&[("impersonate-user", "jane")]);
                 map.insert(name, http::HeaderValue::from_bytes(bytes).unwrap());
-                impersonated(&authorizer, admin.clone(), &map)
+                impersonated(&authorizer, &admin, &map)
             };
             assert_eq!(with(b"j\xfcrgen").unwrap_err().code, 400, "{name}");
             assert!(with("jürgen".as_bytes()).is_ok(), "{name}");
         }
         let named = headers(&[("impersonate-user", "system:serviceaccount:a:b:c")]);
-        assert_eq!(impersonated(&authorizer, admin, &named).unwrap().groups, [AUTHENTICATED], "that is a user");
+        assert_eq!(
+            impersonated(&authorizer, &admin, &named).unwrap().unwrap().groups,
+            [AUTHENTICATED],
+            "that is a user"
+        );
     }
 
     #[test]
     fn an_admin_may_be_anyone_and_others_only_themselves() {
         let authorizer = Authorizer::default();
-        let as_user = |user: User, headers: &HeaderMap| impersonated(&authorizer, user, headers);
+        let as_user = |user: &User, headers: &HeaderMap| impersonated(&authorizer, user, headers);
         let admin = User::new("a", [MASTERS, AUTHENTICATED]);
         let jane = User::new("jane", [AUTHENTICATED]);
         let as_dev = headers(&[("impersonate-user", "jane"), ("impersonate-group", "dev")]);
-        let wanted = as_user(admin.clone(), &as_dev).unwrap();
+        let wanted = as_user(&admin, &as_dev).unwrap().unwrap();
         assert_eq!((wanted.name.as_str(), wanted.groups), ("jane", vec!["dev".to_owned(), AUTHENTICATED.to_owned()]));
-        assert_eq!(as_user(jane.clone(), &as_dev).unwrap_err().code, 403);
-        assert_eq!(as_user(jane.clone(), &HeaderMap::new()).unwrap(), jane);
+        assert_eq!(as_user(&jane, &as_dev).unwrap_err().code, 403);
+        assert_eq!(as_user(&jane, &HeaderMap::new()).unwrap(), None);
         let nameless = headers(&[("impersonate-group", "dev")]);
-        assert_eq!(as_user(admin.clone(), &nameless).unwrap_err().code, 400);
+        assert_eq!(as_user(&admin, &nameless).unwrap_err().code, 400);
         let account = headers(&[("impersonate-user", "system:serviceaccount:a:b")]);
-        let groups = as_user(admin, &account).unwrap().groups;
+        let groups = as_user(&admin, &account).unwrap().unwrap().groups;
         assert_eq!(groups, ["system:serviceaccounts", "system:serviceaccounts:a", AUTHENTICATED]);
     }
 }

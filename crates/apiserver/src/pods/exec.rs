@@ -65,7 +65,10 @@ impl Joined {
     fn spawn(self, call: &Call) {
         let upgraded = super::upgraded(call);
         let connection: &Arc<Connection> = &call.connection;
+        let trail = Arc::clone(&call.trail);
         connection.spawn(async move {
+            // For the audit log, the request ends with the session.
+            let _open = trail;
             let Some(io) = upgraded.await else { return };
             let Some((stdio, session)) = begin(io, &self.accepted, self.wanted).await else { return };
             // A client that is gone needs no answer; the node notices by the streams that have ended.

@@ -32,7 +32,10 @@ pub async fn answer(call: &Call, key: &ObjectKey, ports: Vec<u16>) -> Result<Res
     let response = accepted.response(body::empty());
     let upgraded = upgraded(call);
     let connection: &Arc<Connection> = &call.connection;
+    let trail = Arc::clone(&call.trail);
     connection.spawn(async move {
+        // For the audit log, the request ends with the session.
+        let _open = trail;
         if let Some(io) = upgraded.await {
             serve(io, accepted.protocol(), &ports, at, streams).await;
         }

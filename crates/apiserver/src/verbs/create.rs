@@ -35,6 +35,7 @@ pub async fn answer(
         return review::answer(call, what, decoded).await;
     }
     place::set_namespace(what.kind, &mut decoded.object, what.namespace.as_deref())?;
+    call.trail.names(text(&decoded.object, &["metadata", "name"]));
     let writer = write::writer(call, what.kind, Part::Whole, options.field_manager.as_deref())?;
     managed::update::create(&writer, &mut decoded.object);
     let written = keep(call, what.kind, what.namespace.as_deref(), decoded, options).await?;
@@ -60,9 +61,10 @@ pub async fn keep(
     let mut attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
     loop {
         let new = rules.create(kind, object.clone(), &write::ctx(&call.state))?;
-        let judged = admission::judge_new(&call.state, kind, within.as_ref(), &new).await?;
+        let judged = admission::judge_new(call, kind, within.as_ref(), &new).await?;
         let name = new.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
+        call.trail.names(name);
         let beside = quota::charge(&call.state, &key, Change { kind, old: None, new: Some(&new) }).await?;
         match keep_bytes(call, &key, encode::stored(kind, new), &beside, options.dry_run).await {
             Ok((bytes, revision)) => {

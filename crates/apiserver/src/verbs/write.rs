@@ -118,7 +118,7 @@ async fn try_update(
     let wanted = Wanted { kind: key.kind, namespace, name: &key.name, new: &object, old: Some(old) };
     call.state.authorizer().check_escalation(&call.user, &wanted)?;
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
-    warnings.extend(admission::judge_change(&call.state, key.kind, part, &new, old).await?);
+    warnings.extend(admission::judge_change(call, key.kind, part, &new, old).await?);
     if new == *old || managed::differs_in_times_only(old, &new) {
         return Ok(Written { bytes: current.kv.value.clone(), revision: Some(current.revision()), warnings });
     }

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
+use remora_apiserver::audit::Auditor;
 use remora_apiserver::{ApiServer, Config, FixedNodes};
 use remora_http::pki::ServerNames;
 use remora_http::{Body, Connection, Handler, Peer, Pki, User, body};
@@ -24,6 +25,9 @@ use tokio::io::AsyncWriteExt;
 
 /// The node of the tests.
 pub const NODE: &str = "anchor";
+
+/// A pod whose log makes the handler panic.
+pub const PANICS: &str = "panics";
 
 /// An API server and who calls it.
 #[derive(Clone)]
@@ -58,19 +62,24 @@ impl Server {
     /// The same, for answers that depend on the time.
     pub async fn start_with_clock(clock: fn() -> Timestamp) -> Self {
         let store: Arc<dyn Store> = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await.unwrap());
-        Self::build(store, clock).await
+        Self::build(store, None, clock).await
     }
 
     pub async fn over(store: Arc<dyn Store>) -> Self {
-        Self::build(store, Timestamp::now).await
+        Self::build(store, None, Timestamp::now).await
     }
 
-    async fn build(store: Arc<dyn Store>, clock: fn() -> Timestamp) -> Self {
+    /// The same, with an audit log.
+    pub async fn audited(store: Arc<dyn Store>, audit: Option<Auditor>) -> Self {
+        Self::build(store, audit, Timestamp::now).await
+    }
+
+    async fn build(store: Arc<dyn Store>, audit: Option<Auditor>, clock: fn() -> Timestamp) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names = ServerNames::api_server(NODE, []);
         let pki = Pki::open_or_create(&folder.path().join("pki"), &names, SystemTime::now()).unwrap();
         let nodes = FixedNodes::new().with(NODE, Arc::new(FakeNode));
-        let config = Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki) };
+        let config = Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki), audit };
         let api = ApiServer::with_clock(config, clock);
         api.prepare().await.unwrap();
         Self { api, store, connection: connection(User::new("kubernetes-admin", ["system:masters"])) }
@@ -231,6 +240,7 @@ impl PodStreams for FakeNode {
     }
 
     async fn logs(&self, at: &PodContainer, _: LogOptions) -> Result<LogChunks, StreamError> {
+        assert_ne!(at.pod, PANICS, "as a fault of ours would");
         let line = format!("log of {}/{}\n", at.pod, at.container);
         Ok(futures::stream::iter([Ok(Bytes::from(line))]).boxed())
     }

@@ -55,6 +55,18 @@ pub struct UpArgs {
     /// How many processes and threads a pod may have at most; 0: no limit.
     #[arg(long, value_name = "NUMBER", default_value = "0")]
     pub pod_pids_limit: LimitArg,
+    /// Write an audit log of the API server's requests to this file, for root alone; `-`: to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+    /// What the audit log tells of which request: a Policy of audit.k8s.io/v1 [default: who did what and how it ended, never a body].
+    #[arg(long, value_name = "FILE", requires = "audit_log_path")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Set the audit log's file aside before it gets longer than so many megabytes; 0: never.
+    #[arg(long, value_name = "MB", default_value = "100", requires = "audit_log_path")]
+    pub audit_log_maxsize: u64,
+    /// How many files of the audit log that were set aside stay; 0: all.
+    #[arg(long, value_name = "NUMBER", default_value = "10", requires = "audit_log_path")]
+    pub audit_log_maxbackup: usize,
     /// Tell a starting process how it went, at this file (used by --detach).
     #[arg(long, hide = true, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use remora_apiserver::audit::Auditor;
 use remora_apiserver::{ApiServer, Config, Nodes, TokenKey, compaction};
 use remora_cli::control::SOCKET;
 use remora_cli::kubeconfig::NodeAccess;
@@ -15,7 +16,7 @@ use remora_store::Store;
 use remora_streaming::PodStreams;
 use tokio::task::JoinHandle;
 
-use super::{SharedImages, Stop, Vitals};
+use super::Stop;
 use crate::access;
 use crate::control::{self, Control};
 use crate::place::Place;
@@ -41,6 +42,7 @@ pub(crate) struct Api {
     connectors: MemoryConnectors,
     node: Arc<OneNode>,
     closing: Stop,
+    audit: Option<Auditor>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -125,18 +127,22 @@ impl Api {
                 tracing::error!(%error, "a server ended badly");
             }
         }
+        if let Some(audit) = self.audit
+            && tokio::time::timeout(GRACE, audit.flush()).await.is_err()
+        {
+            tracing::warn!("the audit log's disk is too slow: its last events are lost");
+        }
     }
 }
 
 impl Prepared {
     /// Serves the API on TLS and in memory, and the control socket.
-    pub(crate) async fn serve(self, place: &Place, vitals: Vitals, stop: Stop, images: SharedImages) -> Result<Api> {
+    pub(crate) async fn serve(self, place: &Place, control: Control, audit: Option<Auditor>) -> Result<Api> {
         let (memory_listener, connectors) = memory::listener();
         let node = Arc::new(OneNode::default());
         let nodes: Arc<dyn Nodes> = node.clone();
-        let control = Control { images, stop, vitals, store: Arc::clone(&self.store) };
-        let store = Arc::clone(&self.store);
-        let api = ApiServer::new(Config { store: self.store, nodes, key: Arc::new(AccountKey(self.key)) });
+        let (key, store) = (Arc::new(AccountKey(self.key)), Arc::clone(&self.store));
+        let api = ApiServer::new(Config { store: self.store, nodes, key, audit: audit.clone() });
         api.prepare()
             .await
             .map_err(|status| anyhow::anyhow!("making the system's namespaces and roles: {}", status.message))?;
@@ -156,7 +162,8 @@ impl Prepared {
             let ending = server.serve(async move { asked.asked().await }, GRACE).await;
             tracing::debug!(?ending, "the API server has ended");
         }));
-        Ok(Api { admin: self.admin, authority_pem: self.authority_pem, address, connectors, node, closing, tasks })
+        let (admin, authority_pem) = (self.admin, self.authority_pem);
+        Ok(Api { admin, authority_pem, address, connectors, node, closing, audit, tasks })
     }
 }
 

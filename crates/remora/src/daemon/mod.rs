@@ -7,6 +7,7 @@
 //! **Invariant:** what is started here leaves containers alone when it ends: only `remora down` ends them.
 
 mod api;
+mod audit;
 mod ready;
 mod runtime;
 mod runtime_classes;
@@ -31,6 +32,7 @@ pub(crate) use self::vitals::Vitals;
 
 use self::api::{Api, PORTS_HINT};
 use crate::access;
+use crate::control::Control;
 use crate::place::Place;
 use crate::store;
 use crate::up::plain;
@@ -53,13 +55,15 @@ impl Daemon {
     pub(crate) async fn start(args: &UpArgs, place: Place, libexec: &Path, stop: Stop) -> Result<Daemon, CommandError> {
         let lock = take_lock(&place)?;
         let name = node_name(args).map_err(plain)?;
+        let audit = audit::open(args)?;
         let store = store::open(&place, &args.store).await?;
-        let api = Api::prepare(&place, &name, args.listen, store);
+        let api = Api::prepare(&place, &name, args.listen, Arc::clone(&store));
         let api = api.await.map_err(|error| bind_hint(error, args.listen))?;
         let machine = Machine::open(args, &place, libexec).await.map_err(plain)?;
         let joined = Joined { args, place: &place, name: &name };
-        let api =
-            api.serve(&place, joined.vitals(&machine, args.listen), stop, machine.images()).await.map_err(plain)?;
+        let vitals = joined.vitals(&machine, args.listen);
+        let control = Control { images: machine.images(), stop, vitals, store };
+        let api = api.serve(&place, control, audit).await.map_err(plain)?;
         let merged = joined.hand_out(&api.access()).map_err(plain)?;
         let (node, controllers) = joined.start_agents(&api, &machine).await.map_err(plain)?;
         Ok(Daemon { api, node, controllers, machine, place, name, merged, _lock: lock })
@@ -190,6 +194,3 @@ fn own_address() -> IpAddr {
     });
     routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
-
-/// Shared by start and teardown: one place knows how the parts of the machine are set up.
-pub(crate) type SharedImages = Arc<remora_images::ImageStore>;

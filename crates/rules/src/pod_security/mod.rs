@@ -22,20 +22,22 @@ use crate::object::{list, text};
 /// How many pods are looked at when a namespace's level gets stricter, as upstream.
 pub const MAX_PODS: usize = 3000;
 
-/// What a pod that passes is said to be: nothing, or what it would violate.
+/// What is said of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
+    /// Why it may not be: 403 that names all that is violated.
+    pub refused: Option<Box<Status>>,
     /// For the client.
     pub warnings: Vec<String>,
-    /// For the audit log: names below `pod-security.kubernetes.io/`, and what they say.
+    /// For the audit log: names below [`PREFIX`], and what they say.
     pub audit: Vec<(&'static str, String)>,
 }
 
-/// Judges a pod by its namespace's labels.
-///
-/// # Errors
-/// 403 that names all that is violated.
-pub fn judge(labels: &Value, pod: &Value) -> Result<Verdict, Status> {
+/// What a pod is judged by, and what the audit log calls it by.
+pub const PREFIX: &str = "pod-security.kubernetes.io/";
+
+/// Judges a pod by its namespace's labels. One that is refused is not warned of, but audited.
+pub fn judge(labels: &Value, pod: &Value) -> Verdict {
     let (policy, wrong) = Policy::of(labels);
     let mut verdict = Verdict::default();
     if !wrong.is_empty() {
@@ -47,16 +49,17 @@ pub fn judge(labels: &Value, pod: &Value) -> Result<Verdict, Status> {
     let enforced = violations(policy.enforce);
     if !enforced.is_empty() {
         let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, enforced.details());
-        return Err(Status::forbidden(Qualified::core("pods"), text(pod, &["metadata", "name"]), &why));
+        let refused = Status::forbidden(Qualified::core("pods"), text(pod, &["metadata", "name"]), &why);
+        verdict.refused = Some(Box::new(refused));
     }
     let would = |rule: Rule| format!("would violate PodSecurity \"{rule}\": {}", violations(rule).details());
     if !violations(policy.audit).is_empty() {
         verdict.audit.push(("audit-violations", would(policy.audit)));
     }
-    if !violations(policy.warn).is_empty() {
+    if verdict.refused.is_none() && !violations(policy.warn).is_empty() {
         verdict.warnings.push(would(policy.warn));
     }
-    Ok(verdict)
+    verdict
 }
 
 /// Whether a change of a pod is one that is judged: other images, or other containers.
@@ -164,24 +167,27 @@ mod tests {
     fn what_is_enforced_is_refused_and_what_is_watched_is_said() {
         let bad = pod("p", json!([{"name": "c", "securityContext": {"privileged": true}}]));
         let labels = |mode: &str| json!({ format!("pod-security.kubernetes.io/{mode}"): "baseline" });
-        let refused = judge(&labels("enforce"), &bad).unwrap_err();
+        let enforced = judge(&labels("enforce"), &bad);
+        let refused = enforced.refused.unwrap();
         let detail = "privileged (container \"c\" must not set securityContext.privileged=true)";
         assert_eq!(
             refused.message,
             format!("pods \"p\" is forbidden: violates PodSecurity \"baseline:latest\": {detail}")
         );
-        let warned = judge(&labels("warn"), &bad).unwrap();
+        assert_eq!(enforced.audit, [("enforce-policy", "baseline:latest".to_owned())]);
+        let warned = judge(&labels("warn"), &bad);
+        assert_eq!(warned.refused, None);
         assert_eq!(warned.warnings, [format!("would violate PodSecurity \"baseline:latest\": {detail}")]);
         assert_eq!(warned.audit, [("enforce-policy", "privileged:latest".to_owned())]);
-        let audited = judge(&labels("audit"), &bad).unwrap();
+        let audited = judge(&labels("audit"), &bad);
         assert!(audited.warnings.is_empty() && audited.audit[1].0 == "audit-violations");
-        assert_eq!(judge(&json!({}), &bad).unwrap().warnings, [""; 0]);
+        assert_eq!(judge(&json!({}), &bad).warnings, [""; 0]);
     }
 
     #[test]
     fn a_label_that_is_wrong_is_enforced_as_the_strictest() {
         let labels = json!({"pod-security.kubernetes.io/enforce": "wibble"});
-        assert_eq!(judge(&labels, &pod("p", json!([{"name": "c"}]))).unwrap_err().code, 403);
+        assert_eq!(judge(&labels, &pod("p", json!([{"name": "c"}]))).refused.unwrap().code, 403);
     }
 
     #[test]
