@@ -81,13 +81,13 @@ impl Drop for DurableFile {
     }
 }
 
-/// Lets two names in one folder change places, so that at no moment either is missing.
+/// Lets two names in one folder change places, so that at no moment either is missing. Durable once the folder is synced ([`sync_folder`]); an
+/// error means that nothing has changed.
 ///
 /// # Errors
 /// One of them is not there, or the file system cannot do it.
 pub fn exchange(one: &Path, other: &Path) -> Result<()> {
-    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(failed("exchange", one.display()))?;
-    sync_folder(one.parent().unwrap_or(Path::new("."))).map_err(failed("exchange", one.display()))
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(failed("exchange", one.display()))
 }
 
 /// The temporary file's name: hidden, and the same for each attempt of one process, so that attempts do not pile up.
