@@ -15,7 +15,7 @@ use remora_store::snapshot::{self, Existing, Header, Reader, RestoreError, Resto
 use remora_store::sqlite::{self, SqliteEngine};
 use remora_store::{Engine, Revision, watched};
 use remora_store_etcd::{EtcdConfig, EtcdEngine};
-use remora_sys::file::{DurableFile, FolderLock, exchange, lock_folder, sync_folder};
+use remora_sys::file::{DurableFile, FolderLock, exchange, lock_folder, remove_abandoned, sync_folder};
 
 use super::{cannot, etcd, open_engine, unreachable};
 use crate::place::Place;
@@ -45,6 +45,7 @@ async fn snapshot(which: &WhichStore, path: &Path, force: bool) -> Result<(), Co
             .hint("name another file, or overwrite it with --force"));
     }
     let (source, _lock) = source(&which.store, &place).await?;
+    remove_abandoned(path).map_err(|error| writing(path, &error))?;
     let mut file = DurableFile::create(path, MODE).map_err(|error| writing(path, &error))?;
     fill(&mut file, source)
         .await
