@@ -125,7 +125,7 @@ impl Connection {
         let request = AuthenticateRequest { name: login.user.clone(), password };
         let answer: Result<AuthenticateResponse, Status> = self.unary("/etcdserverpb.Auth/Authenticate", request).await;
         let token = answer.map_err(|status| ConnectError::Login { user: login.user.clone(), status })?.token;
-        MetadataValue::try_from(token).map_err(|_| ConnectError::Invalid("etcd's token is no header".to_owned()))
+        token_header(token)
     }
 
     async fn unary<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
@@ -163,6 +163,14 @@ impl Connection {
             self.broken.notify_one();
         }
     }
+}
+
+/// Sensitive: no log shows it, and HPACK keeps it in no table.
+fn token_header(token: String) -> Result<MetadataValue<Ascii>, ConnectError> {
+    let invalid = |_| ConnectError::Invalid("etcd's token is no header".to_owned());
+    let mut header = MetadataValue::try_from(token).map_err(invalid)?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// Whether the connection failed, not the request: what a server answers has no source.
@@ -262,5 +270,19 @@ impl tower::Service<http::Request<tonic::body::Body>> for Http2 {
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         Box::pin(self.0.send_request(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let header = token_header("abc.7".to_owned()).unwrap();
+        assert!(header.is_sensitive());
+        assert!(!format!("{header:?}").contains("abc"), "{header:?}");
+        let error = token_header("a\nb".to_owned()).unwrap_err();
+        assert_eq!(error.to_string(), "etcd's token is no header");
     }
 }

@@ -151,6 +151,9 @@ impl EtcdEngine {
     async fn history(&self, request: &LogRequest) -> Result<LogPage, Error> {
         let after = request.after;
         let known = self.news.position().ok_or(Error::Closed)?;
+        if after < known.missed {
+            return Err(Error::Compacted { requested: after, compacted: known.missed, current: known.head });
+        }
         if after >= known.last_event {
             let through = known.head.max(after);
             return Ok(LogPage { events: Vec::new(), through, current: through });

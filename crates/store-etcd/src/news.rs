@@ -12,12 +12,20 @@ pub(crate) struct Position {
     pub(crate) head: Revision,
     /// The last of it that changed a key of ours. A watch that begins earlier is certain to deliver it: so one knows when it has caught up.
     pub(crate) last_event: Revision,
+    /// What happened up to here is not told any more, also where etcd still could: followers were told that it is missed. It need not be an
+    /// event: in an etcd that is shared, others write too, and no watch ever delivers that.
+    pub(crate) missed: Revision,
 }
 
 impl Position {
-    /// Told up to an event.
+    /// Told up to an event, and nothing missed.
     pub(crate) fn at_event(revision: Revision) -> Position {
-        Position { head: revision, last_event: revision }
+        Position { head: revision, last_event: revision, missed: Revision::NONE }
+    }
+
+    /// The same, and told up to a later event.
+    fn then(self, event: Revision) -> Position {
+        Position { head: event, last_event: event, ..self }
     }
 }
 
@@ -62,7 +70,7 @@ impl News {
     pub(crate) fn committed(&self, events: &[Arc<Event>]) {
         let Some(last) = events.last().map(|event| event.revision()) else { return };
         let mut state = self.state();
-        state.position = Some(Position::at_event(last));
+        state.position = Some(state.position.map_or(Position::at_event(last), |position| position.then(last)));
         state.followers.iter().for_each(|follower| follower.committed(events));
         drop(state);
         self.head.send_replace(last);
@@ -80,7 +88,7 @@ impl News {
     /// What happened up to `revision` cannot be told any more.
     pub(crate) fn missed(&self, revision: Revision) {
         let mut state = self.state();
-        state.position = Some(Position::at_event(revision));
+        state.position = Some(Position { missed: revision, ..Position::at_event(revision) });
         state.followers.iter().for_each(|follower| follower.missed(revision));
         drop(state);
         self.head.send_replace(revision);

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt};
 use remora_store::snapshot::{Existing, Header, RestoreError, SnapshotError, restore};
 use remora_store::{
-    Engine, Error, Interval, KeyValue, RangeRequest, Revision, Store, Txn, TxnOutcome, Watch, WatchError, WatchItem,
-    WatchRequest, watched,
+    Engine, Error, Interval, KeyValue, LogRequest, RangeRequest, Revision, Store, Txn, TxnOutcome, Watch, WatchError,
+    WatchItem, WatchRequest, watched,
 };
 use remora_store_etcd::{EtcdConfig, EtcdEngine, Login, TlsFiles};
 use remora_testkit::{Etcd, EtcdTls, free_port};
@@ -192,6 +192,39 @@ async fn history_that_was_compacted_while_the_way_was_cut_ends_watches() {
     let mut again = store.watch(WatchRequest::new(Interval::all()).after(now)).await.expect("watch");
     put(&*here, "k", "4").await;
     assert_eq!(next(&mut again).await.expect("an event"), "k");
+}
+
+/// The first change that was not heard of can be told, but not what was there before it; and others have written since: what is missed ends at a
+/// revision that is no change of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missed_is_refused_at_once_whoever_wrote_last() {
+    let Some(etcd) = Etcd::start() else { return };
+    let mut way = Way::to(&etcd).await;
+    let (here, there) = (open(&way.address.to_string()).await, open(&etcd.endpoint()).await);
+    let theirs = open(&format!("{}/theirs", etcd.endpoint())).await;
+    let store = watched(here.clone()).await.expect("watched");
+    put(&*here, "k", "1").await;
+    let mut watch = store.watch(WatchRequest::new(Interval::all())).await.expect("watch");
+    way.cut().await;
+    let unheard = put(&*there, "k", "2").await;
+    there.compact(unheard).await.expect("compact");
+    let mut last = unheard;
+    for _ in 0..3 {
+        last = put(&*theirs, "k", "").await;
+    }
+    way.mend().await;
+    let error = next(&mut watch).await.expect_err("what was there before is not known");
+    assert!(matches!(error, WatchError::Compacted { compacted, .. } if compacted == last), "{error:?}");
+
+    let begun = Instant::now();
+    let refused = store.watch(WatchRequest::new(Interval::all()).after(unheard)).await.err();
+    assert!(matches!(refused, Some(Error::Compacted { compacted, .. }) if compacted == last), "{refused:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+    let mut again = store.watch(WatchRequest::new(Interval::all()).after(last)).await.expect("watch");
+    let now = put(&*here, "k", "3").await;
+    assert_eq!(next(&mut again).await.expect("an event"), "k");
+    let page = here.log(LogRequest { interval: Interval::all(), after: last, limit: 9 }).await.expect("a page");
+    assert_eq!(page.events.iter().map(|event| event.revision()).collect::<Vec<_>>(), [now]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 
 use crate::Result;
 use crate::error::failed;
+use crate::process::PidFd;
 
 /// Writes a file so that after a crash either the old or the new content is there, whole: a temporary file beside it, synced,
 /// renamed over it, and the folder synced. `mode` is the new file's permission bits.
@@ -33,13 +34,16 @@ pub struct DurableFile {
 }
 
 impl DurableFile {
-    /// Makes the temporary file beside `path`.
+    /// Makes the temporary file beside `path`. It is always a new one: in a folder that others may write to, one that is there already, or a link,
+    /// would show them what is written.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn create(path: &Path, mode: u32) -> Result<DurableFile> {
         let temporary = beside(path);
-        let file = File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary);
+        remove_if_there(&temporary).map_err(failed("write", path.display()))?;
+        // O_EXCL follows no link either (open(2)).
+        let file = File::options().write(true).create_new(true).mode(mode).open(&temporary);
         let file = file.map_err(failed("write", path.display()))?;
         Ok(DurableFile { file, temporary, path: path.to_owned(), kept: false })
     }
@@ -75,25 +79,68 @@ impl Write for DurableFile {
 impl Drop for DurableFile {
     fn drop(&mut self) {
         if !self.kept {
-            // What went wrong is told already; a leftover is overwritten by the next attempt.
+            // What went wrong is told already; a leftover is removed by the next attempt, or [`remove_abandoned`].
             let _ = fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// Lets two names in one folder change places, so that at no moment either is missing.
+/// Lets two names in one folder change places, so that at no moment either is missing. Durable once the folder is synced ([`sync_folder`]); an
+/// error means that nothing has changed.
 ///
 /// # Errors
 /// One of them is not there, or the file system cannot do it.
 pub fn exchange(one: &Path, other: &Path) -> Result<()> {
-    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(failed("exchange", one.display()))?;
-    sync_folder(one.parent().unwrap_or(Path::new("."))).map_err(failed("exchange", one.display()))
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(failed("exchange", one.display()))
 }
 
 /// The temporary file's name: hidden, and the same for each attempt of one process, so that attempts do not pile up.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+/// Removes what processes that were killed have left of a [`DurableFile`] of this path: it may hold secrets. What does not belong to this user,
+/// is no file, or whose process is still there, stays.
+///
+/// # Errors
+/// The folder cannot be read, or such a file not removed.
+pub fn remove_abandoned(path: &Path) -> Result<()> {
+    abandoned(path)
+        .and_then(|files| files.iter().try_for_each(|file| remove_if_there(file)))
+        .map_err(failed("remove what is left of", path.display()))
+}
+
+fn abandoned(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let us = rustix::process::geteuid().as_raw();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Some(process) = writer_of(path, &entry.file_name().to_string_lossy()) else { continue };
+        let metadata = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        if metadata.is_file() && metadata.uid() == us && PidFd::open(process).map_err(|error| error.source)?.is_none() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// The process whose temporary file of `path` has this name: the reverse of [`beside`].
+fn writer_of(path: &Path, name: &str) -> Option<i32> {
+    let target = path.file_name()?.to_string_lossy();
+    let id = name.strip_prefix('.')?.strip_prefix(&*target)?.strip_prefix('.')?.strip_suffix(".tmp")?;
+    id.parse().ok().filter(|id| *id > 0)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Makes names in a folder durable.
@@ -182,6 +229,42 @@ mod tests {
         drop(file);
         assert_eq!(fs::read_to_string(&path).unwrap(), "before");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_laid_in_its_way_gets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, theirs) = (folder.path().join("snapshot"), folder.path().join("theirs"));
+        fs::write(&theirs, "").unwrap();
+        let write = || write_durably(&path, b"secret", 0o600).unwrap();
+        std::os::unix::fs::symlink(&theirs, beside(&path)).unwrap();
+        write();
+        fs::hard_link(&theirs, beside(&path)).unwrap();
+        write();
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "");
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert!(metadata.is_file() && metadata.mode() & 0o777 == 0o600, "{metadata:?}");
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshot");
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let (gone, here) = (child.id(), std::process::id());
+        child.wait().unwrap();
+        let names = [
+            format!(".snapshot.{gone}.tmp"),
+            format!(".snapshot.{here}.tmp"),
+            format!(".other.{gone}.tmp"),
+            format!(".snapshot.x{gone}.tmp"),
+            ".snapshot.-1.tmp".to_owned(),
+            "snapshot".to_owned(),
+        ];
+        names.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+        remove_abandoned(&path).unwrap();
+        let left: Vec<bool> = names.iter().map(|name| folder.path().join(name).exists()).collect();
+        assert_eq!(left, [false, true, true, true, true, true]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use remora_store::snapshot::{self, Existing, Header, Reader, RestoreError, Resto
 use remora_store::sqlite::{self, SqliteEngine};
 use remora_store::{Engine, Revision, watched};
 use remora_store_etcd::{EtcdConfig, EtcdEngine};
-use remora_sys::file::{DurableFile, FolderLock, exchange, lock_folder, sync_folder};
+use remora_sys::file::{DurableFile, FolderLock, exchange, lock_folder, remove_abandoned, sync_folder};
 
 use super::{cannot, etcd, open_engine, unreachable};
 use crate::place::Place;
@@ -45,6 +45,7 @@ async fn snapshot(which: &WhichStore, path: &Path, force: bool) -> Result<(), Co
             .hint("name another file, or overwrite it with --force"));
     }
     let (source, _lock) = source(&which.store, &place).await?;
+    remove_abandoned(path).map_err(|error| writing(path, &error))?;
     let mut file = DurableFile::create(path, MODE).map_err(|error| writing(path, &error))?;
     fill(&mut file, source)
         .await
@@ -131,22 +132,32 @@ async fn into_files(place: &Place, header: Header, path: &Path, existing: Existi
         // What went wrong is told; what is left is removed by the next attempt.
         let _ = std::fs::remove_dir_all(&unborn);
     })?;
-    let moved =
-        |error: &(dyn std::error::Error + 'static)| CommandError::caused("putting the store in its place", error);
-    if store.exists() {
-        exchange(&unborn, &store).map_err(|error| moved(&error))?;
-        if is_there {
-            let kept = before_restore(place);
-            std::fs::rename(&unborn, &kept).map_err(|error| moved(&error))?;
-            print_line(format_args!("What was there is kept in {}.", kept.display()));
-        } else {
-            remove_folder(&unborn)?;
-        }
-    } else {
-        std::fs::rename(&unborn, &store).map_err(|error| moved(&error))?;
+    let kept = is_there.then(|| before_restore(place));
+    put_in_place(&unborn, &store, kept.as_deref())
+        .and_then(|()| Ok(sync_folder(&place.data)?))
+        .map_err(|error| CommandError::caused("putting the store in its place", &*error))?;
+    match kept {
+        Some(kept) => print_line(format_args!("What was there is kept in {}.", kept.display())),
+        // A folder without a store in it, if anything.
+        None => remove_folder(&unborn)?,
     }
-    sync_folder(&place.data).map_err(|error| moved(&error))?;
     Ok(restored)
+}
+
+/// Gives `unborn` the name `store`; what has that name gets the name `kept`, or else that of `unborn`.
+///
+/// `unborn` is what the next attempt removes: what is kept must not have that name for a moment. So the new store is called `kept` for a moment.
+fn put_in_place(unborn: &Path, store: &Path, kept: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
+    if !store.exists() {
+        return Ok(std::fs::rename(unborn, store)?);
+    }
+    let Some(kept) = kept else { return Ok(exchange(unborn, store)?) };
+    std::fs::rename(unborn, kept)?;
+    exchange(kept, store).inspect_err(|_| {
+        // The store is where it was. What went wrong is told; a copy of the snapshot under the name of the store before is a nuisance only.
+        let _ = std::fs::rename(kept, unborn);
+    })?;
+    Ok(())
 }
 
 /// The first revision that nobody has seen of the store that is replaced: what was read of it must not be newer than what is there now.
@@ -229,4 +240,50 @@ fn unrestored(path: &Path, error: &RestoreError) -> CommandError {
 fn half_restored(path: &Path, error: &RestoreError) -> CommandError {
     let told = unrestored(path, error);
     if told.hint.is_some() { told } else { told.hint("what is in etcd now is not whole: run it again with --force") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data folder with a store and one that was restored, each with a file that says which it is.
+    fn folders() -> (tempfile::TempDir, [PathBuf; 3]) {
+        let data = tempfile::tempdir().unwrap();
+        let paths = ["store", "store.restoring", "store.before-restore-1"].map(|name| data.path().join(name));
+        for (path, which) in paths.iter().zip(["old", "new"]) {
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("which"), which).unwrap();
+        }
+        (data, paths)
+    }
+
+    fn which(path: &Path) -> Option<String> {
+        std::fs::read_to_string(path.join("which")).ok()
+    }
+
+    #[test]
+    fn what_was_there_is_kept() {
+        let (_data, [store, unborn, kept]) = folders();
+        put_in_place(&unborn, &store, Some(&kept)).unwrap();
+        assert_eq!([&store, &unborn, &kept].map(|path| which(path)), [Some("new".into()), None, Some("old".into())]);
+    }
+
+    /// Whatever has that name is removed by the next attempt.
+    #[test]
+    fn what_is_kept_is_never_called_unborn() {
+        let (_data, [store, unborn, kept]) = folders();
+        std::fs::create_dir(&kept).unwrap();
+        std::fs::write(kept.join("which"), "taken").unwrap();
+        put_in_place(&unborn, &store, Some(&kept)).unwrap_err();
+        let all = [&store, &unborn, &kept].map(|path| which(path).unwrap());
+        assert_eq!(all, ["old", "new", "taken"]);
+    }
+
+    #[test]
+    fn without_a_store_it_is_only_renamed() {
+        let (_data, [store, unborn, _]) = folders();
+        std::fs::remove_dir_all(&store).unwrap();
+        put_in_place(&unborn, &store, None).unwrap();
+        assert_eq!((which(&store), which(&unborn)), (Some("new".into()), None));
+    }
 }
