@@ -30,6 +30,11 @@ pub(crate) fn refusal(server: &str, status: &Status, bytes: usize) -> Refusal {
             let what = "a request to etcd (bytes)";
             Refusal::Other(Error::TooLarge { what, size: bytes, limit: MAX_VALUE_BYTES })
         }
+        // Larger by so much that gRPC refuses it before etcd looks at it.
+        Code::ResourceExhausted if message.contains("larger than max") => {
+            let what = "a request to etcd (bytes)";
+            Refusal::Other(Error::TooLarge { what, size: bytes, limit: MAX_VALUE_BYTES })
+        }
         // No leader, a leader that has changed, too many requests: they pass.
         Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Unauthenticated => {
             Refusal::Other(Error::Unavailable { server, detail: message.to_owned() })
@@ -93,6 +98,7 @@ mod tests {
         check(Code::InvalidArgument, "etcdserver: request is too large", "of 7 exceeds");
         check(Code::Unavailable, "etcdserver: no leader", "etcd at a:1 is unavailable: etcdserver: no leader");
         check(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", "alarm disarm");
+        check(Code::ResourceExhausted, "grpc: received message larger than max (3 vs. 2)", "of 7 exceeds");
         check(Code::ResourceExhausted, "etcdserver: too many requests", "is unavailable");
         check(Code::PermissionDenied, "etcdserver: permission denied", "Grant the user");
     }

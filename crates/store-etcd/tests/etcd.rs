@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
-use remora_store::snapshot::{Existing, Header, RestoreError, SnapshotError, restore};
+use remora_store::snapshot::{Existing, Header, RestoreError, SnapshotError, largest_piece, restore};
 use remora_store::{
     Engine, Error, Interval, KeyValue, LogRequest, RangeRequest, Revision, Store, Txn, TxnOutcome, Watch, WatchError,
     WatchItem, WatchRequest, watched,
@@ -403,7 +403,8 @@ async fn a_restore_raises_the_revision_and_one_that_is_not_finished_is_refused()
     let engine = open(&etcd.endpoint()).await;
     let broken = [entry("a"), Err(SnapshotError::Damaged("cut".to_owned()))].into_iter();
     let begun = Instant::now();
-    let error = restore(&*engine, header, broken, Existing::Refuse).await.expect_err("the snapshot is cut");
+    let error =
+        restore(&*engine, header, Txn::default(), broken, Existing::Refuse).await.expect_err("the snapshot is cut");
     println!("20000 steps took {:?}", begun.elapsed());
     assert!(matches!(error, RestoreError::Snapshot(_)), "{error:?}");
 
@@ -411,14 +412,44 @@ async fn a_restore_raises_the_revision_and_one_that_is_not_finished_is_refused()
     assert!(refused.contains("a restore into it was not finished"), "{refused}");
     let engine = EtcdEngine::open_to_restore(config(&etcd.endpoint())).await.expect("to do it again");
     let entries = || [entry("a"), entry("b")].into_iter();
-    let refused = restore(&engine, header, entries(), Existing::Refuse).await;
+    let refused =
+        restore(&engine, header, largest_piece(entries()).expect("a piece"), entries(), Existing::Refuse).await;
     assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
-    let restored = restore(&engine, header, entries(), Existing::Replace).await.expect("all of it");
+    let restored = restore(&engine, header, largest_piece(entries()).expect("a piece"), entries(), Existing::Replace)
+        .await
+        .expect("all of it");
     assert_eq!(restored.entries, 2);
     let engine = open(&etcd.endpoint()).await;
     assert_eq!(keys(&*engine).await, ["a", "b"]);
     let a = engine.get(b"a").await.expect("get").expect("the key");
     assert!(a.mod_revision > header.revision, "{a:?} goes back");
+}
+
+/// The prefix of each key counts, too: so there is too much for this etcd and yet no more than a transaction may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_does_not_fit_changes_nothing() {
+    let Some(etcd) = Etcd::start() else { return };
+    // More than etcd takes (2 MiB), and more than gRPC lets it see (2.5 MiB).
+    for prefix in [10_000, 20_000] {
+        let endpoint = format!("{}/{}", etcd.endpoint(), "p".repeat(prefix));
+        let engine = EtcdEngine::open_to_restore(config(&endpoint)).await.expect("etcd answers");
+        put(&engine, "kept", "").await;
+        let before = engine.revision().await.expect("the revision");
+        let revision = Revision(7);
+        let entries = || {
+            (0..128).map(|number| {
+                let (key, value) = (format!("k/{number:03}").into(), vec![b'v'; 8000].into());
+                Ok(KeyValue { key, value, create_revision: revision, mod_revision: revision, version: 1 })
+            })
+        };
+        let largest = largest_piece(entries()).expect("a piece");
+        let refused = restore(&engine, Header { revision }, largest, entries(), Existing::Replace).await;
+        assert!(matches!(refused, Err(RestoreError::TooLarge { .. })), "{refused:?}");
+        assert_eq!(
+            (keys(&engine).await, engine.revision().await.expect("the revision")),
+            (vec!["kept".into()], before)
+        );
+    }
 }
 
 /// Nothing in etcd says where our history ends if others have written last.

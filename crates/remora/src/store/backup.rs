@@ -109,8 +109,9 @@ async fn into_etcd(
     path: &Path,
     existing: Existing,
 ) -> Result<Restored, CommandError> {
+    let largest = snapshot::largest_piece(read(path)?).map_err(|error| CommandError::caused(path.display(), &error))?;
     let engine = EtcdEngine::open_to_restore(config).await.map_err(|error| unreachable(&error))?;
-    let restored = snapshot::restore(&engine, header, read(path)?, existing).await;
+    let restored = snapshot::restore(&engine, header, largest, read(path)?, existing).await;
     let restored = restored.map_err(|error| half_restored(path, &error))?;
     engine.close().await.map_err(|error| cannot("closing the store", &error))?;
     Ok(restored)
@@ -232,6 +233,7 @@ fn unrestored(path: &Path, error: &RestoreError) -> CommandError {
         RestoreError::TooFar { .. } => {
             told.hint("raise etcd's revision with `etcdutl snapshot restore --bump-revision`")
         }
+        RestoreError::TooLarge { .. } => told.hint("start etcd with a larger --max-request-bytes"),
         RestoreError::Store(_) | RestoreError::Snapshot(_) => told,
     }
 }

@@ -17,7 +17,7 @@ use futures::Stream;
 use futures::stream;
 
 pub use format::{Header, Reader, SnapshotError};
-pub use restore::{Existing, RESTORING, RestoreError, Restored, restore};
+pub use restore::{Existing, RESTORING, RestoreError, Restored, largest_piece, restore};
 
 use crate::{Error, Interval, RangeRequest, Store};
 use format::Writer;

@@ -3,13 +3,15 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Header, SnapshotError};
-use crate::{Engine, Error, Interval, KeyValue, MAX_TXN_OPS, Op, RangeRequest, Revision, Txn};
+use crate::{Engine, Error, Expect, Interval, KeyValue, MAX_TXN_OPS, Op, RangeRequest, Revision, Txn};
 
 /// A key that is there while a restore is under way: who opens the engine then must not take what is there for a whole.
 pub const RESTORING: &str = "restoring";
 
 /// About how many bytes of keys and values are written at once; below etcd's `--max-request-bytes` with all that goes with them.
-const BATCH_BYTES: usize = 1024 * 1024;
+const PIECE_BYTES: usize = 1024 * 1024;
+/// About what an operation takes on its way to a server besides its key and value: the prefix of the key, and how long all of it is.
+const OP_BYTES: usize = 64;
 /// How many empty changes are under way at once while a revision is raised.
 const RAISING: usize = 128;
 /// The most that a revision is raised: each step is a write.
@@ -36,6 +38,12 @@ pub enum RestoreError {
     /// There is something in the store, and it was not said that it may go. Nothing was changed.
     #[error("the store is not empty")]
     NotEmpty,
+    /// The store refuses as much at once as one of the pieces is. Nothing was changed.
+    #[error("the store does not take {bytes} bytes at once, the largest piece of the snapshot; nothing was changed")]
+    TooLarge {
+        /// Keys and values of that piece.
+        bytes: usize,
+    },
     /// The snapshot's revision is too far ahead of the store's.
     #[error(
         "the snapshot is of revision {wanted}, and the store stands at {current}: that is too far to be raised by writing"
@@ -59,13 +67,14 @@ pub enum Existing {
 
 /// Makes `engine` hold `entries` and nothing else, at revisions above the snapshot's: every key counts as created anew.
 ///
-/// While it is under way the key [`RESTORING`] is there.
+/// While it is under way the key [`RESTORING`] is there. `largest` is the [`largest_piece`] of `entries`: an engine that refuses it keeps what it has.
 ///
 /// # Errors
-/// [`RestoreError`]. After all but `NotEmpty` and `TooFar`, begin again.
+/// [`RestoreError`]. After all but `NotEmpty`, `TooFar` and `TooLarge`, begin again.
 pub async fn restore(
     engine: &dyn Engine,
     header: Header,
+    largest: Txn,
     entries: impl Iterator<Item = Result<KeyValue, SnapshotError>>,
     existing: Existing,
 ) -> Result<Restored, RestoreError> {
@@ -77,12 +86,40 @@ pub async fn restore(
     if header.revision.0.saturating_sub(current.0) > MOST_RAISED {
         return Err(RestoreError::TooFar { wanted: header.revision, current });
     }
+    attempt(engine, largest).await?;
     engine.txn(Txn::default().put(RESTORING, "")).await?;
     clear(engine).await?;
     raise(engine, header.revision).await?;
     let entries = fill(engine, entries).await?;
     engine.txn(Txn::default().delete(RESTORING)).await?;
     Ok(Restored { entries, revision: engine.revision().await? })
+}
+
+/// The piece of `entries` that asks most of an engine, to be known before anything is deleted for it.
+///
+/// # Errors
+/// What is wrong with the snapshot.
+pub fn largest_piece(entries: impl Iterator<Item = Result<KeyValue, SnapshotError>>) -> Result<Txn, SnapshotError> {
+    let size = |piece: &Txn| piece.weight() + piece.ops.len() * OP_BYTES;
+    let mut largest = Txn::default();
+    for piece in Pieces::of(entries) {
+        let piece = piece?;
+        if size(&piece) > size(&largest) {
+            largest = piece;
+        }
+    }
+    Ok(largest)
+}
+
+/// Sends a piece on a condition that cannot hold: an engine looks at the size first.
+async fn attempt(engine: &dyn Engine, piece: Txn) -> Result<(), RestoreError> {
+    let bytes = piece.weight();
+    let never = piece.when(RESTORING, Expect::Absent).when(RESTORING, Expect::Present);
+    match engine.txn(never).await {
+        Ok(_) => Ok(()),
+        Err(Error::TooLarge { .. }) => Err(RestoreError::TooLarge { bytes }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Deletes all but the mark.
@@ -108,21 +145,48 @@ async fn fill(
     engine: &dyn Engine,
     entries: impl Iterator<Item = Result<KeyValue, SnapshotError>>,
 ) -> Result<u64, RestoreError> {
-    let (mut written, mut batch) = (0, Txn::default());
-    for entry in entries {
-        let KeyValue { key, value, .. } = entry?;
-        if key == RESTORING {
-            continue;
-        }
-        let is_full = batch.ops.len() == MAX_TXN_OPS || batch.weight() + key.len() + value.len() > BATCH_BYTES;
-        if is_full && !batch.ops.is_empty() {
-            engine.txn(std::mem::take(&mut batch)).await?;
-        }
-        batch.ops.push(Op::Put { key, value });
-        written += 1;
-    }
-    if !batch.ops.is_empty() {
-        engine.txn(batch).await?;
+    let mut written = 0;
+    for piece in Pieces::of(entries) {
+        let piece = piece?;
+        written += piece.ops.len() as u64;
+        engine.txn(piece).await?;
     }
     Ok(written)
+}
+
+/// Entries, as many at once as are written at once.
+struct Pieces<I> {
+    entries: I,
+    /// The first of the next piece.
+    waiting: Option<Op>,
+}
+
+impl<I: Iterator<Item = Result<KeyValue, SnapshotError>>> Pieces<std::iter::Fuse<I>> {
+    fn of(entries: I) -> Self {
+        Pieces { entries: entries.fuse(), waiting: None }
+    }
+}
+
+impl<I: Iterator<Item = Result<KeyValue, SnapshotError>>> Iterator for Pieces<I> {
+    type Item = Result<Txn, SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut piece = Txn::default();
+        piece.ops.extend(self.waiting.take());
+        for entry in self.entries.by_ref() {
+            let KeyValue { key, value, .. } = match entry {
+                Ok(entry) if entry.key == RESTORING => continue,
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            let is_full = piece.ops.len() == MAX_TXN_OPS || piece.weight() + key.len() + value.len() > PIECE_BYTES;
+            let put = Op::Put { key, value };
+            if is_full && !piece.ops.is_empty() {
+                self.waiting = Some(put);
+                return Some(Ok(piece));
+            }
+            piece.ops.push(put);
+        }
+        (!piece.ops.is_empty()).then_some(Ok(piece))
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
 use super::*;
 use crate::memory::MemoryEngine;
 use crate::snapshot::restore::Existing;
-use crate::{Engine, KeyValue, MAX_VALUE_BYTES, Revision, Txn, watched};
+use crate::{
+    Engine, Follower, KeyValue, LogPage, LogRequest, MAX_VALUE_BYTES, RangeResponse, Revision, Txn, TxnOutcome, watched,
+};
 
 async fn put(engine: &dyn Engine, key: &str, value: impl Into<Bytes>) {
     engine.txn(Txn::default().put(key.to_owned(), value)).await.unwrap();
@@ -102,7 +105,8 @@ async fn a_restored_engine_holds_the_same_above_the_same_revision() {
     put(&to, "gone", "").await;
     let restored = |existing| {
         let reader = Reader::begin(&bytes[..]).unwrap();
-        restore(&to, reader.header(), reader, existing)
+        let largest = largest_piece(Reader::begin(&bytes[..]).unwrap()).unwrap();
+        restore(&to, reader.header(), largest, reader, existing)
     };
     assert!(matches!(restored(Existing::Refuse).await, Err(RestoreError::NotEmpty)));
     assert_eq!(content(&to).await.len(), 1, "nothing was changed");
@@ -113,4 +117,69 @@ async fn a_restored_engine_holds_the_same_above_the_same_revision() {
     assert!(found.iter().all(|kv| kv.mod_revision > old), "no version of an object goes back");
     assert_eq!((done.entries, done.revision), (found.len() as u64, to.revision().await.unwrap()));
     assert_eq!(pairs(found), pairs(content(&*from).await));
+}
+
+/// An engine that takes less at once than others, as an etcd with a small `--max-request-bytes`.
+struct Narrow {
+    engine: MemoryEngine,
+    limit: usize,
+}
+
+#[async_trait]
+impl Engine for Narrow {
+    async fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Error> {
+        self.engine.get(key).await
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.engine.range(request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error> {
+        let (size, limit) = (txn.weight(), self.limit);
+        if size > limit {
+            return Err(Error::TooLarge { what: "a request (bytes)", size, limit });
+        }
+        self.engine.txn(txn).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.engine.compact(revision).await
+    }
+
+    async fn revision(&self) -> Result<Revision, Error> {
+        self.engine.revision().await
+    }
+
+    async fn log(&self, request: LogRequest) -> Result<LogPage, Error> {
+        self.engine.log(request).await
+    }
+
+    async fn follow(&self, follower: Arc<dyn Follower>) -> Result<Revision, Error> {
+        self.engine.follow(follower).await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.engine.close().await
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_costs_nothing() {
+    let bytes = snapshot(full().await).await;
+    let reader = || Reader::begin(&bytes[..]).unwrap();
+    let largest = largest_piece(reader()).unwrap();
+    assert_eq!(largest.weight(), "large".len() + MAX_VALUE_BYTES);
+    for missing in [1, 0] {
+        let to = Narrow { engine: MemoryEngine::new(), limit: largest.weight() - missing };
+        put(&to, "kept", "").await;
+        let before = (content(&to).await, to.revision().await.unwrap());
+        let restored = restore(&to, reader().header(), largest.clone(), reader(), Existing::Replace).await;
+        if missing == 0 {
+            assert_eq!(restored.unwrap().entries, content(&to).await.len() as u64);
+            continue;
+        }
+        assert!(matches!(restored, Err(RestoreError::TooLarge { bytes }) if bytes == largest.weight()), "{restored:?}");
+        assert_eq!((content(&to).await, to.revision().await.unwrap()), before);
+    }
 }
