@@ -5,11 +5,17 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::queue::Output;
 
 const MODE: u32 = 0o600;
+/// In UTC.
+const TIME: &str = "%Y-%m-%dT%H-%M-%S.%3f";
+/// What tells the times of two files apart.
+const MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
 
 /// When a file is set aside, and how many of those stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +81,7 @@ impl RotatingFile {
     }
 
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
-        match fs::rename(&self.path, self.free_name(now)?) {
+        match fs::rename(&self.path, self.next_name(now)?) {
             // Somebody took it away, or the new one could not be made the last time.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             renamed => renamed?,
@@ -87,29 +93,35 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// A name that nothing has: of two files in one millisecond, the second gets the next.
-    fn free_name(&self, now: Timestamp) -> io::Result<PathBuf> {
-        let mut at = now;
-        loop {
-            let path = self.path.with_file_name(Names::of(&self.path).at(at));
-            if !path.try_exists()? {
-                return Ok(path);
-            }
-            at += SignedDuration::from_millis(1);
-        }
+    /// A name later than those of all that were set aside, also within one millisecond and when the clock was set back: the earliest go first.
+    fn next_name(&self, now: Timestamp) -> io::Result<PathBuf> {
+        let at = match self.backups()?.last() {
+            Some((newest, _)) => now.max(newest.checked_add(MILLISECOND).map_err(io::Error::other)?),
+            None => now,
+        };
+        Ok(self.path.with_file_name(Names::of(&self.path).at(at)))
     }
 
     fn prune(&self) -> io::Result<()> {
         let Some(max) = self.rotation.max_backups else { return Ok(()) };
+        let backups = self.backups()?;
+        let old = backups.len().saturating_sub(max);
+        backups[..old].iter().try_for_each(|(_, path)| fs::remove_file(path))
+    }
+
+    /// What was set aside, the earliest first.
+    fn backups(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
         let names = Names::of(&self.path);
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let all = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let mut backups = all.collect::<io::Result<Vec<String>>>()?;
-        backups.retain(|name| names.is_backup(name));
-        // Their names are in the order of their times.
+        let mut backups = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if let Some(time) = entry.file_name().to_str().and_then(|name| names.time_of(name)) {
+                backups.push((time, entry.path()));
+            }
+        }
         backups.sort();
-        let old = backups.len().saturating_sub(max);
-        backups[..old].iter().try_for_each(|name| fs::remove_file(folder.join(name)))
+        Ok(backups)
     }
 }
 
@@ -160,16 +172,15 @@ impl Names {
     }
 
     fn at(&self, at: Timestamp) -> String {
-        format!("{}-{}{}", self.stem, at.strftime("%Y-%m-%dT%H-%M-%S.%3f"), self.extension)
+        format!("{}-{}{}", self.stem, at.strftime(TIME), self.extension)
     }
 
-    fn is_backup(&self, name: &str) -> bool {
-        const SHAPE: &str = "0000-00-00T00-00-00.000";
-        let rest = name.strip_prefix(&self.stem).and_then(|rest| rest.strip_prefix('-'));
-        let time = rest.and_then(|rest| rest.strip_suffix(&self.extension)).unwrap_or_default();
-        let matches =
-            |(letter, shape): (char, char)| if shape == '0' { letter.is_ascii_digit() } else { letter == shape };
-        time.len() == SHAPE.len() && time.chars().zip(SHAPE.chars()).all(matches)
+    /// When the log was set aside as `name`; `None` if that is something else's name.
+    fn time_of(&self, name: &str) -> Option<Timestamp> {
+        let time = name.strip_prefix(&self.stem)?.strip_prefix('-')?.strip_suffix(&self.extension)?;
+        let at = DateTime::strptime(TIME, time).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        // The parser takes other spellings too.
+        Some(at).filter(|at| self.at(*at) == name)
     }
 }
 
@@ -218,6 +229,41 @@ mod tests {
         assert_eq!(text("audit.log"), "fifth\nsix\n");
         let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!([mode("audit.log"), mode(&left[0])], [MODE, MODE]);
+    }
+
+    #[test]
+    fn the_earliest_go_whatever_the_clock_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let mut log = RotatingFile::open(&path, Rotation { max_bytes: None, max_backups: Some(2) }).unwrap();
+        let now: Timestamp = "2026-01-02T03:04:05.6785Z".parse().unwrap();
+        let yesterday = now - SignedDuration::from_hours(24);
+        for (i, at) in [now, now, now, now, yesterday, yesterday].into_iter().enumerate() {
+            log.write(format!("{i}\n").as_bytes()).unwrap();
+            log.rotate(at).unwrap();
+        }
+        let left = names(folder.path());
+        assert_eq!(left, ["audit-2026-01-02T03-04-05.682.log", "audit-2026-01-02T03-04-05.683.log", "audit.log"]);
+        let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!([text(&left[0]), text(&left[1]), text(&left[2])], ["4\n", "5\n", ""]);
+    }
+
+    #[test]
+    fn only_what_was_set_aside_is_taken_for_it() {
+        let names = Names::of(Path::new("/var/log/audit.log"));
+        let at: Timestamp = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        assert_eq!(names.time_of(&names.at(at)), Some(at));
+        for other in [
+            "audit.log",
+            "audit-notes.log",
+            "audit-2026-01-02T03-04-05.log",
+            "audit-2026-13-02T03-04-05.678.log",
+            "audit-2026-1-02T03-04-05.678.log",
+            "audit-2026-01-02T03-04-05.678.log.gz",
+            "other-2026-01-02T03-04-05.678.log",
+        ] {
+            assert_eq!(names.time_of(other), None, "{other}");
+        }
     }
 
     #[test]
