@@ -16,12 +16,18 @@ use crate::request::Part;
 use crate::server::{Call, State};
 use crate::verbs::write;
 
-const PRIORITY_CLASSES: (&str, &str) = ("scheduling.k8s.io", "priorityclasses");
-
 /// They cannot be deleted.
 const IMMORTAL_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Before an object is created. Gives its namespace, if it has one.
+/// What was looked up for a new object, and is asked again when the strategy has let it pass.
+#[derive(Default)]
+pub struct Surroundings {
+    namespace: Option<Value>,
+    /// A pod's.
+    limit_ranges: Vec<Value>,
+}
+
+/// Before an object is created.
 ///
 /// # Errors
 /// 404 if its namespace is missing, 403 if that is going away or the object's needs are not met.
@@ -30,13 +36,14 @@ pub async fn create(
     kind: &'static Kind,
     namespace: Option<&str>,
     object: &mut Value,
-) -> Result<Option<Value>, Status> {
-    let found = match namespace.filter(|_| kind.namespaced) {
-        Some(namespace) => Some(check_namespace(state, kind, namespace, object).await?),
-        None => None,
-    };
+) -> Result<Surroundings, Status> {
+    let mut found = Surroundings::default();
+    if let Some(namespace) = namespace.filter(|_| kind.namespaced) {
+        found.namespace = Some(check_namespace(state, kind, namespace, object).await?);
+    }
     if is_pods(kind) {
-        limits::complete(object, &state.objects().all(kinds::core("limitranges"), namespace).await?);
+        found.limit_ranges = state.objects().all(kinds::core("limitranges"), namespace).await?;
+        limits::complete(object, &found.limit_ranges);
         let account = account_of(state, namespace.unwrap_or_default(), object).await?;
         pod::admit(object, account.as_ref(), &write::ctx(state).suffix)?;
         priority::admit(object, &priority_classes(state).await?)?;
@@ -51,18 +58,10 @@ pub async fn create(
 /// # Errors
 /// 403 for a pod that is outside its namespace's limit ranges or violates its level, and for a second default priority class; 422 for a namespace
 /// whose labels name a level that is none.
-pub async fn judge_new(
-    call: &Call,
-    kind: &Kind,
-    namespace: Option<&Value>,
-    object: &Value,
-) -> Result<Vec<String>, Status> {
+pub async fn judge_new(call: &Call, kind: &Kind, within: &Surroundings, object: &Value) -> Result<Vec<String>, Status> {
     if is_pods(kind) {
-        let state = &call.state;
-        let namespace = namespace.unwrap_or(&Value::Null);
-        let name = text(namespace, &["metadata", "name"]);
-        limits::judge(object, &state.objects().all(kinds::core("limitranges"), Some(name)).await?)?;
-        return judge_pod(&call.trail, namespace, object);
+        limits::judge(object, &within.limit_ranges)?;
+        return judge_pod(&call.trail, within.namespace.as_ref().unwrap_or(&Value::Null), object);
     }
     if is_namespaces(kind) {
         pod_security::judge_namespace(object, None)?;
@@ -147,7 +146,7 @@ pub fn delete(key: &ObjectKey) -> Result<(), Status> {
 
 /// There is one default at most.
 async fn judge_priority_class(state: &State, kind: &Kind, class: &Value) -> Result<(), Status> {
-    if (kind.group, kind.plural) != PRIORITY_CLASSES || !flag(class, &["globalDefault"]) {
+    if kind != kinds::priority_classes() || !flag(class, &["globalDefault"]) {
         return Ok(());
     }
     match priority_class::rival(class, &priority_classes(state).await?) {
@@ -160,9 +159,7 @@ async fn judge_priority_class(state: &State, kind: &Kind, class: &Value) -> Resu
 }
 
 async fn priority_classes(state: &State) -> Result<Vec<Value>, Status> {
-    let (group, plural) = PRIORITY_CLASSES;
-    let kind = kinds::by_resource(group, "v1", plural).ok_or_else(Status::no_such_resource)?;
-    state.objects().all(kind, None).await
+    state.objects().all(kinds::priority_classes(), None).await
 }
 
 fn is_pods(kind: &Kind) -> bool {
@@ -201,7 +198,9 @@ async fn account_of(state: &State, namespace: &str, object: &Value) -> Result<Op
 
 async fn runtime_class_of(state: &State, object: &Value) -> Result<Option<Value>, Status> {
     let name = object.pointer("/spec/runtimeClassName").and_then(Value::as_str).unwrap_or_default();
-    let kind = kinds::by_resource("node.k8s.io", "v1", "runtimeclasses").filter(|_| !name.is_empty());
-    let Some(kind) = kind else { return Ok(None) };
-    Ok(state.objects().get(&ObjectKey::new(kind, None, name)).await?.map(|found| found.decoded()))
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let key = ObjectKey::new(kinds::v1("node.k8s.io", "runtimeclasses"), None, name);
+    Ok(state.objects().get(&key).await?.map(|found| found.decoded()))
 }

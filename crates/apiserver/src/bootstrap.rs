@@ -1,6 +1,6 @@
 //! What an API server needs to have stored before anything else works: the namespaces and priority classes of the
-//! system, and the default roles and bindings. Called
-//! once by the binary after the store is open. Service accounts are a controller's business, as is what aggregated roles are made of.
+//! system, and the default roles and bindings. Called once by the binary after the store is open. Service accounts are a controller's business,
+//! as is what aggregated roles are made of.
 
 use futures::future::try_join_all;
 use remora_model::{Kind, ObjectKey, Status, kinds};
@@ -43,7 +43,7 @@ pub async fn system_namespaces(state: &State) -> Result<(), Status> {
 /// # Errors
 /// If the store fails.
 pub async fn system_priority_classes(state: &State) -> Result<(), Status> {
-    let kind = kinds::by_resource("scheduling.k8s.io", "v1", "priorityclasses").ok_or_else(Status::no_such_resource)?;
+    let kind = kinds::priority_classes();
     for class in &SYSTEM_CLASSES {
         let object = json!({
             "kind": kind.kind,

@@ -88,7 +88,7 @@ impl State {
         &self.metrics
     }
 
-    /// The time: nothing else reads the clock.
+    /// The time. Only the audit log reads the clock itself, for it begins before a request is known to anybody.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
     }

@@ -23,7 +23,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::per_namespace::answered;
+use crate::per_object::answered;
 
 /// Where the lease is.
 const NAMESPACE: &str = "kube-system";

@@ -20,7 +20,7 @@
 
 pub mod election;
 pub mod namespace;
-mod per_namespace;
+mod per_object;
 pub mod resource_quota;
 mod retry;
 pub mod role_aggregation;

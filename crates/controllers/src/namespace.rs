@@ -20,7 +20,7 @@ use remora_model::kinds::{KINDS, Storage, Verb};
 use serde_json::json;
 
 use crate::Account;
-use crate::per_namespace::{self, CallError, answered};
+use crate::per_object::{self, CallError, answered};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:namespace-controller");
@@ -30,7 +30,7 @@ const FINALIZER: &str = "kubernetes";
 /// Runs until dropped.
 pub async fn run(client: Client) {
     let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
-    per_namespace::run("namespace", controller, move |namespace| reconcile(client.clone(), namespace)).await;
+    per_object::run("namespace", controller, move |namespace| reconcile(client.clone(), namespace)).await;
 }
 
 async fn reconcile(client: Client, namespace: Arc<Namespace>) -> Result<(), CallError> {

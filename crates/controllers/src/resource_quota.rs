@@ -2,7 +2,7 @@
 //! the API server keeps it exact, for it writes a quota together with what it counts. Started by [`run`](crate::run).
 //!
 //! The count is exact too: it is written only if the quota is as it was before the objects were listed, and whoever makes one of them in between
-//! must find the quota as it was read, or read it again. Source of the rules: upstream's `pkg/controller/resourcequota`.
+//! writes the quota too ([`quota::charge`]). Source of the rules: upstream's `pkg/controller/resourcequota`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::Account;
 use crate::namespace::resource_of;
-use crate::per_namespace::{self, CallError, answered};
+use crate::per_object::{self, CallError, answered};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:resourcequota-controller");
@@ -24,7 +24,7 @@ pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kub
 /// Runs until dropped.
 pub async fn run(client: Client) {
     let controller = Controller::new(Api::all(client.clone()), watcher::Config::default());
-    per_namespace::run("resource-quota", controller, move |quota| reconcile(client.clone(), quota)).await;
+    per_object::run("resource-quota", controller, move |quota| reconcile(client.clone(), quota)).await;
 }
 
 async fn reconcile(client: Client, seen: Arc<ResourceQuota>) -> Result<(), CallError> {

@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::Account;
-use crate::per_namespace::{self, CallError};
+use crate::per_object::{self, CallError};
 
 /// As whom.
 pub const ACCOUNT: Account =
@@ -31,7 +31,7 @@ pub async fn run(client: Client) {
         let aggregated = known.state().into_iter().filter(|role| role.aggregation_rule.is_some());
         aggregated.map(|role| ObjectRef::from_obj(role.as_ref())).collect::<Vec<_>>()
     });
-    per_namespace::run("role-aggregation", controller, move |role| reconcile(client.clone(), role)).await;
+    per_object::run("role-aggregation", controller, move |role| reconcile(client.clone(), role)).await;
 }
 
 async fn reconcile(client: Client, role: Arc<ClusterRole>) -> Result<(), CallError> {

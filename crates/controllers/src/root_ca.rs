@@ -12,7 +12,7 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, ResourceExt};
 
 use crate::Account;
-use crate::per_namespace::{self, CallError, answered, is_ending};
+use crate::per_object::{self, CallError, answered, is_ending};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:root-ca-cert-publisher");
@@ -33,7 +33,7 @@ pub async fn run(client: Client, authority_pem: String) {
         .watches(maps, ours, |map| map.namespace().map(|namespace| ObjectRef::new(&namespace)));
     let authority_pem = Arc::new(authority_pem);
     let look = move |namespace| reconcile(client.clone(), Arc::clone(&authority_pem), namespace);
-    per_namespace::run("root-ca", controller, look).await;
+    per_object::run("root-ca", controller, look).await;
 }
 
 async fn reconcile(client: Client, authority_pem: Arc<String>, namespace: Arc<Namespace>) -> Result<(), CallError> {

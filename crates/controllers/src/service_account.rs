@@ -10,7 +10,7 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, ResourceExt};
 
 use crate::Account;
-use crate::per_namespace::{self, CallError, answered, is_ending};
+use crate::per_object::{self, CallError, answered, is_ending};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:service-account-controller");
@@ -24,7 +24,7 @@ pub async fn run(client: Client) {
     let controller =
         Controller::new(Api::all(client.clone()), watcher::Config::default())
             .watches(accounts, ours, |account| account.namespace().map(|namespace| ObjectRef::new(&namespace)));
-    per_namespace::run("service-account", controller, move |namespace| reconcile(client.clone(), namespace)).await;
+    per_object::run("service-account", controller, move |namespace| reconcile(client.clone(), namespace)).await;
 }
 
 async fn reconcile(client: Client, namespace: Arc<Namespace>) -> Result<(), CallError> {

@@ -329,20 +329,27 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
     KINDS.iter().find(|k| k.group == group && k.version == version && k.kind == kind)
 }
 
-/// A core/v1 kind by its resource, for code that knows it is there.
+/// A v1 kind by its group and resource, for code that knows it is there.
 ///
 /// # Panics
-/// If the table has no such resource; the name is a literal in our own code.
-pub fn core(plural: &str) -> &'static Kind {
-    by_resource("", "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
+/// If the table has no such resource; the names are literals in our own code.
+pub fn v1(group: &str, plural: &str) -> &'static Kind {
+    by_resource(group, "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
 }
 
-/// An RBAC kind by its resource, for code that knows it is there.
-///
-/// # Panics
-/// If the table has no such resource; the name is a literal in our own code.
+/// A core/v1 kind by its resource: see [`v1`].
+pub fn core(plural: &str) -> &'static Kind {
+    v1("", plural)
+}
+
+/// An RBAC kind by its resource: see [`v1`].
 pub fn rbac(plural: &str) -> &'static Kind {
-    by_resource(RBAC_GROUP, "v1", plural).unwrap_or_else(|| unreachable!("{plural} is not in the table of kinds"))
+    v1(RBAC_GROUP, plural)
+}
+
+/// The kind of priority classes.
+pub fn priority_classes() -> &'static Kind {
+    v1("scheduling.k8s.io", "priorityclasses")
 }
 
 impl Kind {

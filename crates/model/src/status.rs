@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::field::FieldError;
 use crate::kinds::Kind;
-use crate::text::quoted;
+use crate::text::{aggregate, quoted};
 
 /// The answer of an API that is not an object: mostly an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -201,10 +201,10 @@ impl Status {
             .iter()
             .map(|e| Cause { reason: e.kind.reason().to_owned(), message: e.body(), field: e.field.clone() })
             .collect();
-        let message = match aggregate(errors) {
-            None => format!("{kind} {} is invalid", quoted(name)),
-            Some(all) => format!("{kind} {} is invalid: {all}", quoted(name)),
-        };
+        let mut message = format!("{kind} {} is invalid", quoted(name));
+        if !errors.is_empty() {
+            message += &format!(": {}", aggregate(errors.iter().map(FieldError::to_string)));
+        }
         Self::failure(422, "Invalid", message, Some(Details { causes, ..details(kind, name) }))
     }
 
@@ -330,22 +330,6 @@ impl Status {
 
 fn details(what: Qualified<'_>, name: &str) -> Details {
     Details { name: name.to_owned(), group: what.group.to_owned(), kind: what.name.to_owned(), ..Details::default() }
-}
-
-/// One message bare, several as `[a, b]`, equal ones once: upstream's `ErrorList.ToAggregate`.
-fn aggregate(errors: &[FieldError]) -> Option<String> {
-    let mut seen: Vec<String> = Vec::with_capacity(errors.len());
-    for error in errors {
-        let text = error.to_string();
-        if !seen.contains(&text) {
-            seen.push(text);
-        }
-    }
-    match seen.len() {
-        0 => None,
-        1 => seen.pop(),
-        _ => Some(format!("[{}]", seen.join(", "))),
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,17 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// Several errors as Go's `utilerrors.Aggregate` writes them: each message once, in brackets if there are more than one; empty if there is none.
+pub fn aggregate(errors: impl IntoIterator<Item = String>) -> String {
+    let mut once: Vec<String> = Vec::new();
+    for error in errors {
+        if !once.contains(&error) {
+            once.push(error);
+        }
+    }
+    if once.len() > 1 { format!("[{}]", once.join(", ")) } else { once.concat() }
+}
+
 fn push_escaped(out: &mut String, c: char) {
     match c {
         '"' => out.push_str("\\\""),
@@ -37,7 +48,16 @@ fn write_code(out: &mut String, letter: &str, width: usize, c: char) {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{aggregate, quoted};
+
+    #[test]
+    fn errors_are_told_once_and_together() {
+        for (errors, expected) in
+            [(&[] as &[&str], ""), (&["a"], "a"), (&["a", "a"], "a"), (&["b", "a", "b"], "[b, a]")]
+        {
+            assert_eq!(aggregate(errors.iter().map(|&error| error.to_owned())), expected);
+        }
+    }
 
     #[test]
     fn strings_are_quoted_as_go_quotes_them() {

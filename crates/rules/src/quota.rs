@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::object::{at, field_mut, integer, list, set, text};
 use crate::pod::amounts::{self, Amounts};
 use crate::pod::status::qos_class;
+use crate::pod::validation::resources::is_standard;
 
 /// Quotas that limit these make every container say how much it needs.
 const DEMANDED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
@@ -151,12 +152,19 @@ fn is_counted_by_name(kind: &Kind) -> bool {
 }
 
 fn is_of_pods(name: &str) -> bool {
-    let of_requests = name.strip_prefix("requests.");
-    let plain = of_requests.or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
-    name == "pods"
-        || matches!(plain, "cpu" | "memory" | "ephemeral-storage")
-        || plain.starts_with("hugepages-") && !name.starts_with("limits.")
-        || of_requests.is_some_and(|extended| extended.contains('/'))
+    let is_extended = || name.strip_prefix("requests.").is_some_and(|extended| extended.contains('/'));
+    name == "pods" || is_compute(name) || is_extended()
+}
+
+/// Whether a quota's resource is a standard one of containers: hugepages have no limits of their own.
+pub(crate) fn is_compute(name: &str) -> bool {
+    let plain = plain(name);
+    is_standard(plain) && !(plain.starts_with("hugepages-") && name.starts_with("limits."))
+}
+
+/// A quota's resource without `requests.` or `limits.`.
+pub(crate) fn plain(name: &str) -> &str {
+    name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name)
 }
 
 /// How much one object uses.

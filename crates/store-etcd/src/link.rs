@@ -154,8 +154,7 @@ impl Keeper {
                 () = connection.broken() => return "a request was not answered".to_owned(),
             };
             let revision = match over {
-                Over::Compacted(revision) => revision,
-                Over::NoPrevious(revision) => revision,
+                Over::Missed(revision) => revision,
                 Over::Broken(detail) => return detail,
             };
             tracing::warn!(%revision, "changes were compacted before they were heard of: watches begin anew");
@@ -254,8 +253,8 @@ impl Keeper {
             match watching.answers.take(answer) {
                 Ok(Answer::Events(events)) => self.news.committed(&events),
                 Ok(Answer::Progress(revision)) => self.news.progress(revision),
-                Err(End::Compacted(revision)) => return Over::Compacted(revision),
-                Err(End::NoPrevious) => return Over::NoPrevious(newest),
+                Err(End::Compacted(revision)) => return Over::Missed(revision),
+                Err(End::NoPrevious) => return Over::Missed(newest),
                 Err(End::Cancelled(reason)) => return Over::Broken(reason),
             }
         }
@@ -269,8 +268,8 @@ struct Watching {
 
 /// Why a watch is not followed any more.
 enum Over {
-    Compacted(Revision),
-    NoPrevious(Revision),
+    /// Changes up to this revision cannot be had any more.
+    Missed(Revision),
     Broken(String),
 }
 

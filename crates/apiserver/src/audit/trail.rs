@@ -11,12 +11,12 @@ use remora_http::{Body, Connection, User, body};
 use remora_model::Status;
 use remora_rules::audit::event::{agent, is_long};
 use remora_rules::audit::{Event, EventUser, Level, ObjectRef, Stage, Verdict};
-use remora_rules::rbac::{Decision, Who};
+use remora_rules::rbac::Decision;
 use uuid::Uuid;
 
 use super::Auditor;
 use super::queue::{Entry, Raw};
-use crate::auth::authz::Attributes;
+use crate::auth::authz::{self, Attributes};
 use crate::request::RequestInfo;
 
 /// Clients may name their request, and are told its name.
@@ -56,7 +56,7 @@ impl Trail {
     pub fn judge(&self, parts: &Parts, info: &RequestInfo, connection: &Connection, user: Option<&User>) {
         let Some(auditor) = &self.auditor else { return };
         let what = Attributes::from(info);
-        let who = user.map(|user| Who { name: &user.name, groups: &user.groups });
+        let who = user.map(authz::who);
         let verdict = auditor.policy.judge(who, &what);
         if verdict.level == Level::None {
             return;

@@ -99,7 +99,8 @@ pub fn node_of(user: &User) -> Option<&str> {
     rbac::node::node_of(who(user))
 }
 
-fn who(user: &User) -> Who<'_> {
+/// A user as the rules know them.
+pub(crate) fn who(user: &User) -> Who<'_> {
     Who { name: &user.name, groups: &user.groups }
 }
 

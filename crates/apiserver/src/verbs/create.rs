@@ -61,7 +61,7 @@ pub async fn keep(
     let mut attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
     loop {
         let new = rules.create(kind, object.clone(), &write::ctx(&call.state))?;
-        let judged = admission::judge_new(call, kind, within.as_ref(), &new).await?;
+        let judged = admission::judge_new(call, kind, &within, &new).await?;
         let name = new.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
         call.trail.names(name);

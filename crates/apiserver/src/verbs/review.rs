@@ -3,14 +3,15 @@
 
 use http::{Response, StatusCode};
 use remora_http::{Body, User};
+use remora_model::text::aggregate;
 use remora_model::{FieldError, Path, Status};
 use remora_rules::decode::Decoded;
-use remora_rules::rbac::access::{Rules, aggregated, resolution_error};
-use remora_rules::rbac::{Who, node, rule};
+use remora_rules::rbac::access::{Rules, resolution_error};
+use remora_rules::rbac::rule;
 use serde_json::{Value, json};
 
 use crate::auth::authn;
-use crate::auth::authz::Attributes;
+use crate::auth::authz::{self, Attributes};
 use crate::auth::token::ISSUER;
 use crate::request::Collection;
 use crate::response;
@@ -134,7 +135,7 @@ fn rules_review(call: &Call, review: &Value) -> Result<Value, Status> {
         return Err(Status::bad_request("no namespace on request"));
     }
     let Rules { rules, missing } = call.state.authorizer().rules_for(&call.user, namespace);
-    let is_node = node::node_of(Who { name: &call.user.name, groups: &call.user.groups }).is_some();
+    let is_node = authz::node_of(&call.user).is_some();
     let resources = rules.iter().filter(|rule| !rule::resources(rule).is_empty()).map(|of| {
         let mut shown = json!({"verbs": of.verbs, "apiGroups": rule::groups(of), "resources": rule::resources(of)});
         if !rule::names(of).is_empty() {
@@ -150,8 +151,8 @@ fn rules_review(call: &Call, review: &Value) -> Result<Value, Status> {
         "incomplete": is_node,
     });
     let by_node = is_node.then(|| "node authorizer does not support user rule resolution".to_owned());
-    let errors: Vec<String> = by_node.into_iter().chain([resolution_error(&missing)]).collect();
-    let errors = aggregated(errors.into_iter().filter(|error| !error.is_empty()).collect());
+    let by_roles = Some(resolution_error(&missing)).filter(|error| !error.is_empty());
+    let errors = aggregate(by_node.into_iter().chain(by_roles));
     if !errors.is_empty() {
         status["evaluationError"] = errors.into();
     }

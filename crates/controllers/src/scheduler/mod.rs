@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::Account;
-use crate::per_namespace::answered;
+use crate::per_object::answered;
 use queue::{Effect, Event, Outcome, PodKey, Queue, Seen};
 
 /// As whom.

@@ -13,8 +13,9 @@ use crate::metadata::validation::invalid;
 use crate::object::{at, items_mut, list, object_mut, text};
 use crate::pod::amounts::{self, Amounts};
 use crate::pod::limits::ratio;
+use crate::pod::validation::resources;
 
-const LIMITS: Path<'static> = Path::new("spec");
+const SPEC: Path<'static> = Path::new("spec");
 const AMOUNTS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
 
 /// The limit of a container is by default the most, and its request the limit, or else the least.
@@ -32,7 +33,7 @@ pub fn set_defaults(range: &mut Value) {
 /// Each type once, with amounts that do not contradict each other.
 pub fn validate(range: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let place = LIMITS.child("limits");
+    let place = SPEC.child("limits");
     let items = list(range, &["spec", "limits"]);
     for (i, item) in items.iter().enumerate() {
         let path = place.index(i);
@@ -84,20 +85,14 @@ fn validate_item(item: &Value, of: &str, path: &Path<'_>) -> FieldErrors {
 }
 
 fn validate_name(of: &str, name: &str, path: &Path<'_>) -> FieldErrors {
+    if matches!(of, "Pod" | "Container") {
+        return resources::validate_name(name, path);
+    }
     let errors = invalid(path, name, names::qualified_name);
-    if !errors.is_empty() || name.contains('/') {
+    if !errors.is_empty() || name.contains('/') || resources::is_standard(name) || name == "storage" {
         return errors;
     }
-    let for_containers = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-    match of {
-        "Pod" | "Container" if !for_containers => vec![
-            FieldError::invalid(path, name, "must be a standard resource type or fully qualified"),
-            FieldError::invalid(path, name, "must be a standard resource for containers"),
-        ],
-        "Pod" | "Container" => errors,
-        _ if for_containers || name == "storage" => errors,
-        _ => vec![FieldError::invalid(path, name, "must be a standard resource type or fully qualified")],
-    }
+    vec![FieldError::invalid(path, name, resources::NOT_STANDARD)]
 }
 
 /// What an item says of one resource.

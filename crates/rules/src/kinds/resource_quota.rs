@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::metadata::names;
 use crate::metadata::validation::invalid;
 use crate::object::{at, copy_field, list, set, text};
+use crate::quota;
 use crate::strategy::Ctx;
 
 const SPEC: Path<'static> = Path::new("spec");
@@ -98,22 +99,14 @@ fn validate_name(name: &str, path: &Path<'_>) -> FieldErrors {
 }
 
 fn is_standard(name: &str) -> bool {
-    let plain = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
-    COUNTED.contains(&name)
-        || matches!(plain, "cpu" | "memory" | "ephemeral-storage")
-        || name == "requests.storage"
-        || plain.starts_with("hugepages-") && !name.starts_with("limits.")
+    COUNTED.contains(&name) || name == "requests.storage" || quota::is_compute(name)
 }
 
 /// Resources that a scope can tell pods apart by.
 fn is_valid_for(scope: &str, name: &str) -> bool {
-    let is_compute = || {
-        let plain = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
-        name == "pods" || matches!(plain, "cpu" | "memory")
-    };
     match scope {
         "BestEffort" => name == "pods",
-        _ => is_compute(),
+        _ => name == "pods" || matches!(quota::plain(name), "cpu" | "memory"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use remora_model::Status;
 use remora_model::quantity::Quantity;
+use remora_model::text::aggregate;
 use serde_json::{Map, Value};
 
 use super::admission::forbidden;
@@ -82,11 +83,7 @@ fn judge_by(pod: &Value, range: &Value) -> Result<(), Status> {
             _ => {}
         }
     }
-    match faults.as_slice() {
-        [] => Ok(()),
-        [one] => Err(forbidden(pod, one)),
-        several => Err(forbidden(pod, &format!("[{}]", several.join(", ")))),
-    }
+    if faults.is_empty() { Ok(()) } else { Err(forbidden(pod, &aggregate(faults))) }
 }
 
 fn items_of<'v>(range: &'v Value, of: &'static str) -> impl Iterator<Item = &'v Value> {
@@ -234,5 +231,14 @@ mod tests {
             json!({"limits": {"cpu": "2"}}),
             "cpu max limit to request ratio per Container is 2, but no request is specified or request is 0",
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_several_containers_is_said_once() {
+        let mut pod = pod(json!({}));
+        pod["spec"]["initContainers"] = json!([{"name": "i"}]);
+        let refused = judge(&pod, &[range(json!({"type": "Container", "min": {"cpu": "100m"}}))]).unwrap_err();
+        let why = "minimum cpu usage per Container is 100m.  No request is specified";
+        assert_eq!(refused.message, format!("pods \"p\" is forbidden: {why}"));
     }
 }

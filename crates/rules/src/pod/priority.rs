@@ -1,5 +1,5 @@
-//! The priority of a new pod (upstream: `plugin/pkg/admission/priority`). The API server looks the classes up and calls [`admit`] before the other
-//! plugins have their say.
+//! The priority of a new pod (upstream: `plugin/pkg/admission/priority`). The API server looks the classes up and calls [`admit`] before the pod's
+//! runtime class is asked.
 
 use remora_model::Status;
 use serde_json::Value;

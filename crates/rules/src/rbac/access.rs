@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use remora_model::kinds::RBAC_GROUP;
 use remora_model::status::Qualified;
-use remora_model::text::quoted;
+use remora_model::text::{aggregate, quoted};
 use remora_model::{ObjectKey, Status};
 use serde_json::Value;
 
@@ -180,18 +180,7 @@ impl Granted<'_> {
 pub fn resolution_error(missing: &[RoleRef]) -> String {
     let resource = |role: &RoleRef| if role.kind == "Role" { "role" } else { "clusterrole" };
     let one = |role| Status::not_found(Qualified::new(RBAC_GROUP, resource(role)), &role.name).message;
-    aggregated(missing.iter().map(one).collect())
-}
-
-/// Several errors as Go's `utilerrors.Aggregate` writes them: each once, in brackets if there are more than one.
-pub fn aggregated(errors: Vec<String>) -> String {
-    let mut once: Vec<String> = Vec::new();
-    for error in errors {
-        if !once.contains(&error) {
-            once.push(error);
-        }
-    }
-    if once.len() > 1 { format!("[{}]", once.join(", ")) } else { once.concat() }
+    aggregate(missing.iter().map(one))
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 use remora_model::kinds::RBAC_GROUP;
-use remora_model::text::quoted;
+use remora_model::text::{aggregate, quoted};
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use super::access::aggregated;
 use super::{Access, Attributes, MASTERS, Who, authorize, rule};
 use crate::object::{at, copy_field, list, object_mut, text, typed};
 
@@ -110,8 +109,8 @@ impl Write<'_> {
             "user {who} (groups={groups}) is attempting to grant RBAC permissions not currently held:\n{rules}"
         );
         if !owned.missing.is_empty() {
-            let missing = owned.missing.iter().map(|role| self.not_found(role).message).collect();
-            why += &format!("; resolution errors: [{}]", aggregated(missing));
+            let missing = owned.missing.iter().map(|role| self.not_found(role).message);
+            why += &format!("; resolution errors: [{}]", aggregate(missing));
         }
         Err(self.refused(&why))
     }

@@ -12,6 +12,9 @@ use super::{Spec, one_of};
 use crate::metadata::names;
 use crate::metadata::validation::invalid;
 
+/// What is said of names without a prefix that are none of Kubernetes' own.
+pub(crate) const NOT_STANDARD: &str = "must be a standard resource type or fully qualified";
+
 type Amounts = BTreeMap<String, Written>;
 
 pub(super) fn validate(resources: Option<&ResourceRequirements>, path: &Path<'_>) -> FieldErrors {
@@ -47,11 +50,7 @@ fn validate_amounts(amounts: &Amounts, path: &Path<'_>) -> FieldErrors {
 
 fn validate_amount(name: &str, amount: &Written, path: &Path<'_>) -> FieldErrors {
     let place = path.key(name);
-    let mut errors = invalid(&place, name, names::qualified_name);
-    if errors.is_empty() && !name.contains('/') && !is_standard(name) {
-        errors.push(FieldError::invalid(&place, name, "must be a standard resource type or fully qualified"));
-        errors.push(FieldError::invalid(&place, name, "must be a standard resource for containers"));
-    }
+    let mut errors = validate_name(name, &place);
     match Quantity::parse(&amount.0) {
         Ok(amount) if amount.sign() < 0 => {
             errors.push(FieldError::invalid(&place, amount.canonical(), "must be greater than or equal to 0"));
@@ -65,7 +64,17 @@ fn validate_amount(name: &str, amount: &Written, path: &Path<'_>) -> FieldErrors
     errors
 }
 
-fn is_standard(name: &str) -> bool {
+/// The name of a resource of containers (upstream: `ValidateContainerResourceName`).
+pub(crate) fn validate_name(name: &str, path: &Path<'_>) -> FieldErrors {
+    let errors = invalid(path, name, names::qualified_name);
+    if !errors.is_empty() || name.contains('/') || is_standard(name) {
+        return errors;
+    }
+    [NOT_STANDARD, "must be a standard resource for containers"].map(|why| FieldError::invalid(path, name, why)).into()
+}
+
+/// Whether containers have this resource without anybody's adding it.
+pub(crate) fn is_standard(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
 }
 
