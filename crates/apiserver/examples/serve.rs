@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::StreamExt;
+use remora_apiserver::flow::DEFAULT_MAX_IN_FLIGHT;
 use remora_apiserver::{ApiServer, Config, FixedNodes};
 use remora_http::pki::ServerNames;
 use remora_http::{Pki, Server, TlsListener};
@@ -34,7 +35,13 @@ async fn main() -> Result<(), AnyError> {
     let kubeconfig = kubeconfig(pki.authority_pem(), &admin.certificate_pem, &admin.key_pem, listener.address());
     let store = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await?);
     let nodes = Arc::new(FixedNodes::new().with("anchor", Arc::new(Echo)));
-    let api = ApiServer::new(Config { store, nodes, key: Arc::clone(&pki) as Arc<_>, audit: None });
+    let api = ApiServer::new(Config {
+        store,
+        nodes,
+        key: Arc::clone(&pki) as Arc<_>,
+        audit: None,
+        max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+    });
     api.prepare().await?;
     tokio::fs::write(folder.join("kubeconfig"), kubeconfig).await?;
     let observer = api.observer();

@@ -4,7 +4,7 @@
 //! (`remora-http`), runs no container ([`remora_streaming::PodStreams`] of a node does). The binary joins them:
 //! [`ApiServer::new`] makes a [`remora_http::Handler`].
 //!
-//! The way of a request, in [`server`]: authenticate and authorize ([`auth`]), route to one [`request::ApiRequest`], act
+//! The way of a request, in [`server`]: authenticate and authorize ([`auth`]), wait for a turn ([`flow`]), route to one [`request::ApiRequest`], act
 //! ([`verbs`], [`pods`], [`discovery`], [`openapi`], [`health`]), answer ([`forms`], [`response`]).
 //!
 //! | module | what is in it | pure |
@@ -13,6 +13,7 @@
 //! | [`auth`] | who asks, and may they; tokens | but for `authn` |
 //! | [`admission`], [`quota`] | what must hold around an object that is written | |
 //! | [`audit`] | what is told of a request, and the log that it is told to | |
+//! | [`flow`] | where requests wait when there are too many | |
 //! | [`objects`] | the store, by objects: read, create, replace, remove | |
 //! | [`compaction`] | forgets old history | |
 //! | [`encode`], [`forms`], [`events`] | objects as bytes: stored, alone, in lists, tables and watches | ✔ |
@@ -34,6 +35,7 @@ pub mod deletion;
 pub mod discovery;
 pub mod encode;
 pub mod events;
+pub mod flow;
 pub mod forms;
 pub mod health;
 pub mod metrics;

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use remora_http::{Observer, Responded};
 
 use crate::audit::Counters;
+use crate::flow::FlowCounters;
 
 /// What a response says of its request, for counting; the server leaves it in the response's extensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,8 +70,8 @@ fn durations() -> Histogram {
 }
 
 impl Metrics {
-    /// With what the audit log counts.
-    pub fn new(audit: &Counters) -> Self {
+    /// With what the audit log and the gate count.
+    pub fn new(audit: &Counters, flow: &FlowCounters) -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
         let durations = Family::new_with_constructor(durations as fn() -> Histogram);
@@ -88,6 +89,12 @@ impl Metrics {
             "Events that the audit log has lost, by cause",
             audit.errors.clone(),
         );
+        let help = "Requests refused because there were too many, by priority level and reason";
+        registry.register("apiserver_flowcontrol_rejected_requests", help, flow.rejected.clone());
+        let help = "Requests that wait for their turn";
+        registry.register("apiserver_flowcontrol_current_inqueue_requests", help, flow.waiting.clone());
+        let help = "Requests that are being answered";
+        registry.register("apiserver_flowcontrol_current_executing_requests", help, flow.executing.clone());
         registry.register("remora_store_revision", "The store's newest revision", revision.clone());
         Self { registry: Arc::new(registry), requests, durations, watchers, objects, revision }
     }

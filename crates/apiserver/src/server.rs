@@ -20,6 +20,7 @@ use crate::auth::token::TokenKey;
 use crate::auth::{Authenticated, Authorizer, authn, impersonate};
 use crate::body::read;
 use crate::discovery::{self, Documents};
+use crate::flow::{Gate, Seat};
 use crate::metrics::{Counted, Metrics};
 use crate::nodes::Nodes;
 use crate::objects::Objects;
@@ -41,6 +42,8 @@ pub struct Config {
     pub key: Arc<dyn TokenKey>,
     /// Is told of requests, if anybody.
     pub audit: Option<Auditor>,
+    /// How many requests are answered at one time: see [`crate::flow`].
+    pub max_in_flight: usize,
 }
 
 /// The API server. Clones share everything.
@@ -57,6 +60,7 @@ pub struct State {
     nodes: Arc<dyn Nodes>,
     key: Arc<dyn TokenKey>,
     audit: Option<Auditor>,
+    gate: Gate,
     metrics: Metrics,
     documents: Documents,
     schemas: openapi::Schemas,
@@ -102,7 +106,8 @@ impl ApiServer {
 
     /// The same with another clock, for tests of what depends on it.
     pub fn with_clock(config: Config, clock: fn() -> Timestamp) -> Self {
-        let Config { store, nodes, key, audit } = config;
+        let Config { store, nodes, key, audit, max_in_flight } = config;
+        let gate = Gate::new(max_in_flight);
         let counters = audit.as_ref().map(Auditor::counters).cloned();
         let authorizer = Arc::new(Authorizer::default());
         let state = State {
@@ -112,7 +117,8 @@ impl ApiServer {
             nodes,
             key,
             audit,
-            metrics: Metrics::new(&counters.unwrap_or_else(Counters::default)),
+            metrics: Metrics::new(&counters.unwrap_or_else(Counters::default), gate.counters()),
+            gate,
             documents: Documents::default(),
             schemas: openapi::Schemas::default(),
         };
@@ -212,7 +218,9 @@ async fn answer(
     let accepted =
         if info.resource.is_some() && !is_stream(&request) { media::negotiate(&accept)? } else { Accepted::default() };
     let (state, trail) = (Arc::clone(state), Arc::clone(trail));
-    let call = Call { state, user, accepted, query, parts, connection, trail };
+    // Until the answer's head is there: watches, logs and sessions go on without.
+    let _seat = seat(&state, &user, &request).await?;
+    let call = Call { state: Arc::clone(&state), user, accepted, query, parts, connection, trail };
     let mut response = in_time(&call, request, body, &accept).await?;
     response.extensions_mut().insert(counted(info));
     Ok(response)
@@ -240,6 +248,14 @@ fn admit(
         true => Ok(user),
         false if who.known => Err(authz::forbidden(&user, &what, &decision.reason)),
         false => Err(Status::unauthorized()),
+    }
+}
+
+/// The request's turn. Whether the server is well can be asked at any time.
+async fn seat(state: &State, user: &User, request: &ApiRequest) -> Result<Option<Seat>, Status> {
+    match request {
+        ApiRequest::Health { .. } => Ok(None),
+        _ => state.gate.enter(user).await,
     }
 }
 

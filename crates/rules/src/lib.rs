@@ -12,6 +12,7 @@
 //! | Pod Security Standards | [`pod_security`] |
 //! | resource quotas, limit ranges | [`quota`], [`pod::limits`] |
 //! | who may do what | [`rbac`] |
+//! | who waits when there are too many requests | [`flow`] |
 //! | what is told of a request in the audit log | [`audit`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
@@ -25,6 +26,7 @@
 pub mod audit;
 pub mod decode;
 pub mod delete;
+pub mod flow;
 pub mod kinds;
 pub mod managed;
 pub mod metadata;

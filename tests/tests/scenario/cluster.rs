@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
+use remora_apiserver::flow::DEFAULT_MAX_IN_FLIGHT;
 use remora_apiserver::{ApiServer, Config, Nodes};
 use remora_controllers::{Account, Clients, Settings};
 use remora_http::pki::ServerNames;
@@ -55,7 +56,13 @@ impl Cluster {
         let authority_pem = "the authority's certificate".to_owned();
         let store = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await.unwrap());
         let nodes = Arc::new(OneNode::default());
-        let api = ApiServer::new(Config { store, nodes: nodes.clone(), key: Arc::new(pki), audit: None });
+        let api = ApiServer::new(Config {
+            store,
+            nodes: nodes.clone(),
+            key: Arc::new(pki),
+            audit: None,
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+        });
         api.prepare().await.unwrap();
         let (listener, connectors) = memory::listener();
         let server = Server::new(api.clone()).memory(listener);

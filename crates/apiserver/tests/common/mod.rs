@@ -12,6 +12,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use remora_apiserver::audit::Auditor;
+use remora_apiserver::flow::DEFAULT_MAX_IN_FLIGHT;
 use remora_apiserver::{ApiServer, Config, FixedNodes};
 use remora_http::pki::ServerNames;
 use remora_http::{Body, Connection, Handler, Peer, Pki, User, body};
@@ -74,12 +75,28 @@ impl Server {
         Self::build(store, audit, Timestamp::now).await
     }
 
+    /// The same, with so few seats for requests.
+    pub async fn with_seats(max_in_flight: usize) -> Self {
+        let store: Arc<dyn Store> = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await.unwrap());
+        Self::build_with(store, None, Timestamp::now, max_in_flight).await
+    }
+
     async fn build(store: Arc<dyn Store>, audit: Option<Auditor>, clock: fn() -> Timestamp) -> Self {
+        Self::build_with(store, audit, clock, DEFAULT_MAX_IN_FLIGHT).await
+    }
+
+    async fn build_with(
+        store: Arc<dyn Store>,
+        audit: Option<Auditor>,
+        clock: fn() -> Timestamp,
+        max_in_flight: usize,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names = ServerNames::api_server(NODE, []);
         let pki = Pki::open_or_create(&folder.path().join("pki"), &names, SystemTime::now()).unwrap();
         let nodes = FixedNodes::new().with(NODE, Arc::new(FakeNode));
-        let config = Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki), audit };
+        let config =
+            Config { store: Arc::clone(&store), nodes: Arc::new(nodes), key: Arc::new(pki), audit, max_in_flight };
         let api = ApiServer::with_clock(config, clock);
         api.prepare().await.unwrap();
         Self { api, store, connection: connection(User::new("kubernetes-admin", ["system:masters"])) }
@@ -163,7 +180,12 @@ impl Asked<'_> {
     }
 
     pub async fn raw(self) -> http::Response<Body> {
-        let body = self.body.map_or_else(body::empty, body::full);
+        let body = self.body.clone().map_or_else(body::empty, body::full);
+        self.raw_with(body).await
+    }
+
+    /// With a body that need not be there as a whole.
+    pub async fn raw_with(self, body: Body) -> http::Response<Body> {
         let request = self.builder.body(body).unwrap();
         self.server.api.call(request, Arc::clone(&self.server.connection)).await
     }

@@ -67,6 +67,9 @@ pub struct UpArgs {
     /// How many files of the audit log that were set aside stay; 0: all.
     #[arg(long, value_name = "NUMBER", default_value = "10", requires = "audit_log_path")]
     pub audit_log_maxbackup: usize,
+    /// How many requests the API server answers at one time; the others wait for their turn, each user's apart. The admin never waits.
+    #[arg(long, value_name = "NUMBER", default_value = "600", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_requests_inflight: u32,
     /// Tell a starting process how it went, at this file (used by --detach).
     #[arg(long, hide = true, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -137,12 +137,18 @@ impl Api {
 
 impl Prepared {
     /// Serves the API on TLS and in memory, and the control socket.
-    pub(crate) async fn serve(self, place: &Place, control: Control, audit: Option<Auditor>) -> Result<Api> {
+    pub(crate) async fn serve(
+        self,
+        place: &Place,
+        control: Control,
+        audit: Option<Auditor>,
+        max_in_flight: usize,
+    ) -> Result<Api> {
         let (memory_listener, connectors) = memory::listener();
         let node = Arc::new(OneNode::default());
         let nodes: Arc<dyn Nodes> = node.clone();
         let (key, store) = (Arc::new(AccountKey(self.key)), Arc::clone(&self.store));
-        let api = ApiServer::new(Config { store: self.store, nodes, key, audit: audit.clone() });
+        let api = ApiServer::new(Config { store: self.store, nodes, key, audit: audit.clone(), max_in_flight });
         api.prepare()
             .await
             .map_err(|status| anyhow::anyhow!("making the system's namespaces and roles: {}", status.message))?;

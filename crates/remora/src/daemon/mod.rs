@@ -63,7 +63,7 @@ impl Daemon {
         let joined = Joined { args, place: &place, name: &name };
         let vitals = joined.vitals(&machine, args.listen);
         let control = Control { images: machine.images(), stop, vitals, store };
-        let api = api.serve(&place, control, audit).await.map_err(plain)?;
+        let api = api.serve(&place, control, audit, args.max_requests_inflight as usize).await.map_err(plain)?;
         let merged = joined.hand_out(&api.access()).map_err(plain)?;
         let (node, controllers) = joined.start_agents(&api, &machine).await.map_err(plain)?;
         Ok(Daemon { api, node, controllers, machine, place, name, merged, _lock: lock })

@@ -1,0 +1,76 @@
+//! More requests than are answered at one time: who waits for whom.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use bytes::Bytes;
+use common::Server;
+use futures::FutureExt;
+use http::StatusCode;
+use remora_http::{User, body};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+
+fn user(server: &Server, name: &str) -> Server {
+    server.as_user(User::new(name, ["system:authenticated"]))
+}
+
+fn review() -> Bytes {
+    let what = json!({"nonResourceAttributes": {"path": "/version", "verb": "get"}});
+    json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": what}).to_string().into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_client_keeps_neither_the_admin_nor_the_nodes_waiting_and_others_get_their_turn() {
+    let server = Server::with_seats(1).await;
+    let (jane, joe) = (user(&server, "jane"), user(&server, "joe"));
+    let (finish, rest) = oneshot::channel::<Bytes>();
+    let slowly = body::stream(futures::stream::once(async move { Ok::<_, Infallible>(rest.await.unwrap()) }));
+    let mut slow = pin!(jane.ask("POST", REVIEWS).header("content-type", "application/json").raw_with(slowly));
+    assert!(slow.as_mut().now_or_never().is_none(), "a body that has not come was read");
+
+    let mut waits = pin!(joe.ask("GET", "/version").send());
+    assert!(waits.as_mut().now_or_never().is_none(), "there is one seat, and it is taken");
+    server.get("/api/v1/nodes").await;
+    let node = server.as_user(User::new("system:node:anchor", ["system:nodes", "system:authenticated"]));
+    node.get("/version").await;
+    joe.ask("GET", "/healthz").send().await.ok();
+    let metrics = server.ask("GET", "/metrics").send().await.text;
+    for gauge in ["executing", "inqueue"] {
+        let line = format!("apiserver_flowcontrol_current_{gauge}_requests{{priority_level=\"global-default\"}} 1");
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
+    }
+
+    finish.send(review()).unwrap();
+    assert_eq!(slow.await.status(), StatusCode::CREATED);
+    waits.await.ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_long_is_told_when_to_come_again() {
+    let server = Server::with_seats(1).await;
+    let never = body::stream(futures::stream::pending::<Result<Bytes, Infallible>>());
+    let jane = user(&server, "jane");
+    let mut slow = pin!(jane.ask("POST", REVIEWS).header("content-type", "application/json").raw_with(never));
+    assert!(slow.as_mut().now_or_never().is_none());
+    let refused = user(&server, "joe").ask("GET", "/version").raw().await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let metrics = server.ask("GET", "/metrics").send().await.text;
+    let line = "apiserver_flowcontrol_rejected_requests_total{priority_level=\"global-default\",reason=\"time-out\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_takes_no_seat_once_it_runs() {
+    let server = Server::with_seats(1).await;
+    let joe = server.as_user(User::new("system:kube-scheduler", ["system:authenticated"]));
+    let _watch = joe.watch("/api/v1/pods?watch=true").await;
+    joe.get("/api/v1/pods").await;
+}
