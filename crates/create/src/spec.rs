@@ -44,7 +44,7 @@ pub(crate) fn adapted_bundle(bundle: &Path, root: &Path, id: &str) -> Result<Pat
     let wrong = |error: &dyn std::fmt::Display| Error::new(format!("cannot read {}: {error}", path.display()));
     let text = fs::read(&path).map_err(|error| wrong(&error))?;
     let mut config: Value = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
-    let unfolded = unfold_cgroup_mount(&mut config, &Layout::detect()?);
+    let unfolded = wants_cgroup_mount_unfolded(&config) && unfold_cgroup_mount(&mut config, &Layout::detect()?);
     if !adapt(&mut config)? && !unfolded {
         return Ok(bundle.to_owned());
     }
@@ -113,13 +113,17 @@ pub(crate) fn host_user(spec: &Spec, user: u32) -> u32 {
     maps.find_map(|map| map.to_outside(user)).unwrap_or(user)
 }
 
-/// Whether there was such a mount, in place of which there are others now.
+/// Whether a PID namespace is joined, so that libcontainer could not make a cgroup mount of v1.
+fn wants_cgroup_mount_unfolded(config: &Value) -> bool {
+    let mut namespaces = config.pointer("/linux/namespaces").and_then(Value::as_array).into_iter().flatten();
+    namespaces.any(|namespace| namespace["type"] == "pid" && namespace.get("path").is_some())
+}
+
+/// Whether there was such a mount on a machine with v1, in place of which there are others now.
 fn unfold_cgroup_mount(config: &mut Value, layout: &Layout) -> bool {
     let Layout::Legacy { hierarchies, .. } = layout else { return false };
-    let mut namespaces = config.pointer("/linux/namespaces").and_then(Value::as_array).into_iter().flatten();
-    let joins = namespaces.any(|namespace| namespace["type"] == "pid" && namespace.get("path").is_some());
     let cgroup = config.pointer("/linux/cgroupsPath").and_then(Value::as_str).map(|path| path.trim_start_matches('/'));
-    let Some(cgroup) = cgroup.filter(|_| joins).map(str::to_owned) else { return false };
+    let Some(cgroup) = cgroup.map(str::to_owned) else { return false };
     let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) else { return false };
     let Some(at) = mounts.iter().position(|mount| mount["type"] == "cgroup") else { return false };
     let (place, options) = (mounts[at]["destination"].clone(), mounts[at]["options"].clone());
@@ -228,12 +232,12 @@ mod tests {
             })
         };
         let mut joined = spec("path");
-        assert!(unfold_cgroup_mount(&mut joined, &legacy));
+        assert!(wants_cgroup_mount_unfolded(&joined) && unfold_cgroup_mount(&mut joined, &legacy));
         let mounts = joined["mounts"].as_array().unwrap();
         let places: Vec<_> = mounts.iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
         assert_eq!(places, ["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/data"]);
         assert_eq!((&mounts[1]["source"], &mounts[1]["options"]), (&json!("/cg/memory/pod/c"), &json!(["ro", "bind"])));
-        assert!(!unfold_cgroup_mount(&mut spec("of its own"), &legacy));
+        assert!(!wants_cgroup_mount_unfolded(&spec("of its own")));
         assert!(!unfold_cgroup_mount(&mut spec("path"), &Layout::Unified("/cg".into())));
     }
 

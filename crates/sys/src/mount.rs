@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -221,6 +221,9 @@ pub fn unmount_below(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The mounts of the thread: its namespace may be its own.
+const MOUNTS: &str = "/proc/thread-self/mountinfo";
+
 /// One line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -254,9 +257,23 @@ pub fn mounts_below(folder: &Path) -> Result<Vec<Mount>> {
 /// # Errors
 /// `/proc/self/mountinfo` cannot be read.
 pub fn mounts() -> Result<Vec<Mount>> {
-    const PATH: &str = "/proc/thread-self/mountinfo";
-    let text = fs::read(PATH).map_err(failed("read", PATH))?;
+    let text = fs::read(MOUNTS).map_err(failed("read", MOUNTS))?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(parse_mount).collect())
+}
+
+/// The first mount of the caller's mount namespace that is looked for. What is mounted later, such as by pods, is not even read.
+///
+/// # Errors
+/// `/proc/self/mountinfo` cannot be read.
+pub fn first_mount(is_looked_for: impl Fn(&Mount) -> bool) -> Result<Option<Mount>> {
+    let file = File::open(MOUNTS).map_err(failed("open", MOUNTS))?;
+    for line in BufReader::new(file).split(b'\n') {
+        let mount = parse_mount(&line.map_err(failed("read", MOUNTS))?);
+        if let Some(mount) = mount.filter(|mount| is_looked_for(mount)) {
+            return Ok(Some(mount));
+        }
+    }
+    Ok(None)
 }
 
 fn parse_mount(line: &[u8]) -> Option<Mount> {

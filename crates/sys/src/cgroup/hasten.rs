@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::Layout;
 use crate::Result;
 use crate::error::failed;
+use crate::mount::first_mount;
 
 /// Begins it in a forked child, which ends by itself; the caller, who must wait for children of any pid, goes on at once.
 ///
@@ -44,8 +45,9 @@ pub fn hasten_moves() -> Result<()> {
 fn own_procs() -> Result<PathBuf> {
     const OWN: &str = "/proc/self/cgroup";
     let text = fs::read_to_string(OWN).map_err(failed("read", OWN))?;
-    let folders = Layout::detect()?.members(&text);
-    let folder =
-        folders.first().ok_or_else(|| failed("find", OWN)(std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+    let mount = first_mount(|mount| mount.kind == "cgroup" || mount.kind == "cgroup2")?;
+    let layout = mount.and_then(|mount| Layout::from_mounts(&[mount]));
+    let folder = layout.and_then(|layout| layout.members(&text).pop());
+    let folder = folder.ok_or_else(|| failed("find", OWN)(std::io::Error::from(std::io::ErrorKind::NotFound)))?;
     Ok(folder.join("cgroup.procs"))
 }

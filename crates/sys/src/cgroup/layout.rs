@@ -8,6 +8,33 @@ use crate::Result;
 use crate::error::failed;
 use crate::mount::{Mount, mounts};
 
+/// Where everybody mounts it.
+const USUAL_PLACE: &str = "/sys/fs/cgroup";
+/// `statfs`' type of a cgroup v2 file system (`linux/magic.h`).
+const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
+
+/// Whether cgroup v2 is what is mounted at the usual place; that is how runtimes decide, libcontainer too.
+#[must_use]
+pub fn is_unified() -> bool {
+    rustix::fs::statfs(USUAL_PLACE).is_ok_and(|stat| stat.f_type == CGROUP2_SUPER_MAGIC)
+}
+
+/// Whether a controller belongs to a hierarchy of cgroup v1, without a look at the mounts.
+///
+/// # Errors
+/// `/proc/self/cgroup` cannot be read.
+pub fn is_legacy_controller(name: &str) -> Result<bool> {
+    const OWN: &str = "/proc/self/cgroup";
+    let text = fs::read_to_string(OWN).map_err(failed("read", OWN))?;
+    Ok(names_controller(&text, name))
+}
+
+/// Lines are `number:controllers:path`; v2's names none.
+fn names_controller(text: &str, name: &str) -> bool {
+    let mut controllers = text.lines().filter_map(|line| line.split(':').nth(1)).flat_map(|list| list.split(','));
+    controllers.any(|controller| controller == name)
+}
+
 /// What this machine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -32,11 +59,15 @@ pub struct Hierarchy {
 }
 
 impl Layout {
-    /// Looks at what is mounted.
+    /// Looks at what is mounted. With cgroup v2 at its usual place, at nothing else: the table of mounts grows with every pod, and reading it
+    /// is what starting a container would mostly be about.
     ///
     /// # Errors
     /// The mounts cannot be read, or no cgroup file system is among them (`NotFound`).
     pub fn detect() -> Result<Self> {
+        if is_unified() {
+            return Ok(Self::Unified(USUAL_PLACE.into()));
+        }
         Self::from_mounts(&mounts()?)
             .ok_or_else(|| failed("find", "a cgroup file system")(io::Error::from(io::ErrorKind::NotFound)))
     }
@@ -215,6 +246,16 @@ mod tests {
             source: kind.into(),
             super_options: super_options.into(),
         }
+    }
+
+    #[test]
+    fn controllers_of_v1_are_found_without_mounts() {
+        let hybrid = "4:cpu,cpuacct:/a\n2:devices:/\n1:name=systemd:/devices\n0::/\n";
+        let check = |text, name, expected| assert_eq!(names_controller(text, name), expected, "{name} in {text}");
+        check(hybrid, "devices", true);
+        check(hybrid, "cpuacct", true);
+        check(hybrid, "memory", false);
+        check("0::/user.slice/devices\n", "devices", false);
     }
 
     #[test]
