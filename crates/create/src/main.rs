@@ -4,6 +4,7 @@
 //! Short-lived and single-threaded, and the only user of libcontainer, which clones its caller. It does not supervise: whoever spawns it is
 //! a subreaper and becomes the parent of what it has started. Called by `remora-shim`, and by people who look into a node's state.
 
+mod ahead;
 mod arguments;
 mod container;
 mod devices;
@@ -21,7 +22,12 @@ use crate::arguments::{Arguments, Command};
 use crate::error::Error;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
+    let words = match ahead::words(std::env::args_os().skip(1).collect()) {
+        Ok(Some(words)) => words,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => return error::report(None, &error),
+    };
+    let arguments = match Arguments::parse(words.into_iter()) {
         Ok(arguments) => arguments,
         Err(error) => return error::report(None, &error),
     };

@@ -401,3 +401,37 @@ fn a_target_that_has_ended_meanwhile_fails_the_start_with_a_clear_sentence() {
         world
     });
 }
+
+/// The processes that wait for a container's start.
+fn waiting_for(id: &str) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let waits = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(id) && line.split('\0').any(|word| word == "ahead" || word == "await")
+    };
+    pids.filter(waits).collect()
+}
+
+#[test]
+fn what_waits_for_a_start_may_die_and_goes_with_the_container() {
+    on_each("waiting shims", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let killed = world.create(&sandbox, world.container("killed", &["sleep", "1000"])).await;
+        assert!(!waiting_for(&killed).is_empty());
+        waiting_for(&killed).into_iter().for_each(world::kill);
+        let start = StartContainerRequest { container_id: killed.clone() };
+        world.runtime.start_container(start).await.unwrap();
+        assert_eq!(world.exec(&killed, &["echo", "there"]).await, "there\n");
+
+        let removed = world.create(&sandbox, world.container("removed", &["sleep", "1000"])).await;
+        let waiting = waiting_for(&removed).into_iter();
+        let waiting: Vec<_> = waiting.map(|pid| remora_sys::process::PidFd::open(pid).unwrap()).collect();
+        let remove = RemoveContainerRequest { container_id: removed };
+        world.runtime.remove_container(remove).await.unwrap();
+        let ended = waiting.into_iter().flatten().try_for_each(|process| process.wait_ended());
+        ended.unwrap();
+        world
+    });
+}

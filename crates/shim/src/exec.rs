@@ -117,12 +117,12 @@ impl Shim {
             let console = Console::listen(path).map_err(|error| chain(&error))?;
             let path = console.short_path();
             exec.console = Some(console);
-            (Streams::null(), Some(path))
+            (Streams::null().map_err(|error| error.to_string())?, Some(path))
         } else {
             let spec = std::fs::read(self.config.bundle.join("config.json")).unwrap_or_default();
             let owner = host_user(&spec, user_of(process.as_bytes(), "/user/uid"));
-            let pipes = Pipes::new(request.stdin, owner).map_err(|error| format!("cannot make pipes: {error}"))?;
-            (pipes.give_to(&mut exec.process), None)
+            let pipes = Pipes::new(request.stdin, owner).and_then(|pipes| pipes.give_to(&mut exec.process));
+            (pipes.map_err(|error| format!("cannot make pipes: {error}"))?, None)
         };
         low_level::exec(&self.config, exec.number, &process, path.as_deref(), streams)
             .map_err(|error| self.no_runtime(&error))

@@ -14,7 +14,7 @@ use rustix::process::WaitStatus;
 use crate::client::Role;
 use crate::console::Console;
 use crate::limits::Limits;
-use crate::low_level::{self, Purpose, Running, Streams};
+use crate::low_level::{self, Creator, Purpose, Running, Streams};
 use crate::process::{ProcessRef, Stream};
 use crate::shim::{BUFFER, Shim, chain};
 use crate::streams::{Pipes, host_user, user_of};
@@ -92,26 +92,27 @@ fn kill_children() -> Vec<PidFd> {
 
 impl Shim {
     /// Prepares the streams and has the runtime start the container.
-    pub(crate) fn start_container(&mut self) -> Result<(), String> {
-        let running = if self.config.stdio.tty { self.start_with_terminal() } else { self.start_with_pipes() };
+    pub(crate) fn start_container(&mut self, ahead: Option<Creator>) -> Result<(), String> {
+        let running =
+            if self.config.stdio.tty { self.start_with_terminal(ahead) } else { self.start_with_pipes(ahead) };
         self.commands.push(running?);
         Ok(())
     }
 
-    fn start_with_terminal(&mut self) -> Result<Running, String> {
+    fn start_with_terminal(&mut self, ahead: Option<Creator>) -> Result<Running, String> {
         let console = Console::listen(self.config.bundle.join("console.sock")).map_err(|error| chain(&error))?;
         let path = console.short_path();
         self.console = Some(console);
-        low_level::run(&self.config, Some(&path), Streams::null()).map_err(|error| self.no_runtime(&error))
+        let streams = Streams::null().map_err(|error| error.to_string())?;
+        low_level::run(&self.config, Some(&path), streams, ahead).map_err(|error| self.no_runtime(&error))
     }
 
-    fn start_with_pipes(&mut self) -> Result<Running, String> {
+    fn start_with_pipes(&mut self, ahead: Option<Creator>) -> Result<Running, String> {
         let spec = fs::read(self.config.bundle.join("config.json")).unwrap_or_default();
         let owner = host_user(&spec, user_of(&spec, "/process/user/uid"));
-        let pipes =
-            Pipes::new(self.config.stdio.stdin, owner).map_err(|error| format!("cannot make pipes: {error}"))?;
-        let streams = pipes.give_to(&mut self.container);
-        low_level::run(&self.config, None, streams).map_err(|error| self.no_runtime(&error))
+        let pipes = Pipes::new(self.config.stdio.stdin, owner).and_then(|pipes| pipes.give_to(&mut self.container));
+        let streams = pipes.map_err(|error| format!("cannot make pipes: {error}"))?;
+        low_level::run(&self.config, None, streams, ahead).map_err(|error| self.no_runtime(&error))
     }
 
     pub(crate) fn no_runtime(&self, error: &std::io::Error) -> String {

@@ -1,14 +1,17 @@
 //! The low-level runtime's command line, the part that runc, crun and remora-create share, and what its failures mean.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use remora_shim_protocol::{Failure, FailureKind, ShimConfig};
+use remora_sys::socket::send_with_descriptors;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::crun;
 
@@ -43,24 +46,77 @@ struct Files {
 
 /// The streams that a command passes on to what it starts.
 pub(crate) struct Streams {
-    pub(crate) stdin: Stdio,
-    pub(crate) stdout: Stdio,
-    pub(crate) stderr: Stdio,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
 }
 
 impl Streams {
-    pub(crate) fn null() -> Self {
-        Self { stdin: Stdio::null(), stdout: Stdio::null(), stderr: Stdio::null() }
+    pub(crate) fn null() -> io::Result<Self> {
+        Ok(Self { stdin: null()?, stdout: null()?, stderr: null()? })
     }
 }
 
-/// Starts the container.
-pub(crate) fn run(config: &ShimConfig, console: Option<&Path>, streams: Streams) -> io::Result<Running> {
+/// `/dev/null`, to read and to write.
+pub(crate) fn null() -> io::Result<OwnedFd> {
+    Ok(File::options().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// Starts the container, with the help of a creator that waits, if there is one.
+pub(crate) fn run(
+    config: &ShimConfig,
+    console: Option<&Path>,
+    streams: Streams,
+    ahead: Option<Creator>,
+) -> io::Result<Running> {
     let files = Files::new(config, "start", None);
     let mut words: Vec<OsString> =
         vec!["run".into(), "--detach".into(), "--bundle".into(), config.bundle.clone().into()];
     words.extend(pid_and_console(&files, console));
+    let fits = |creator: &Creator| creator.program == config.runtime.path;
+    if let Some(creator) = ahead.filter(fits) {
+        // What the command will wait for begins now. If it cannot, the start is slower and nothing else.
+        let _ = remora_sys::cgroup::hasten_moves();
+        if creator.go(&command_line(config, &files, &words), &streams) {
+            return Ok(Running { pid: creator.pid, purpose: Purpose::Start, files });
+        }
+    }
     spawn(config, Purpose::Start, files, words, streams)
+}
+
+/// A `remora-create` that was started before there was something to do. Dropped, it ends, and has done nothing.
+#[derive(Debug)]
+pub(crate) struct Creator {
+    program: PathBuf,
+    pid: i32,
+    socket: OwnedFd,
+}
+
+impl Creator {
+    /// For a bundle that need not be there yet. None for other runtimes, which know no waiting.
+    pub(crate) fn start(program: &Path, bundle: &Path) -> io::Result<Option<Self>> {
+        let started = Program::of(program);
+        if started.view.is_none() {
+            return Ok(None);
+        }
+        // One message arrives as one, however long.
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let (socket, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
+        let mut command = started.command();
+        command.arg("await").arg("--bundle").arg(bundle).current_dir("/");
+        command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null());
+        // The shim's loop waits for every child; this one's handle is not needed.
+        let child = remora_sys::signal::with_default_signals(&mut command).spawn()?;
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        Ok(Some(Self { program: program.to_owned(), pid, socket }))
+    }
+
+    /// Whether it has been told; one that is gone has not.
+    fn go(&self, words: &[OsString], streams: &Streams) -> bool {
+        let message = words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>().join(&0);
+        let streams = [streams.stdin.as_fd(), streams.stdout.as_fd(), streams.stderr.as_fd()];
+        send_with_descriptors(self.socket.as_fd(), &message, &streams).is_ok()
+    }
 }
 
 /// Starts an exec. `process` is the OCI process as JSON.
@@ -83,7 +139,7 @@ pub(crate) fn exec(
 /// Lets the runtime forget the container.
 pub(crate) fn delete(config: &ShimConfig) -> io::Result<Running> {
     let words = vec!["delete".into(), "--force".into()];
-    spawn(config, Purpose::Delete, Files::new(config, "delete", None), words, Streams::null())
+    spawn(config, Purpose::Delete, Files::new(config, "delete", None), words, Streams::null()?)
 }
 
 fn pid_and_console(files: &Files, console: Option<&Path>) -> Vec<OsString> {
@@ -101,18 +157,10 @@ fn spawn(
     words: Vec<OsString>,
     streams: Streams,
 ) -> io::Result<Running> {
-    let runtime = &config.runtime;
-    let program = Program::of(&runtime.path);
+    let program = Program::of(&config.runtime.path);
     let mut command = program.command();
     command
-        .args(&runtime.args)
-        .arg("--root")
-        .arg(&runtime.root)
-        .arg("--log")
-        .arg(&files.log)
-        .args(["--log-format", "json"])
-        .args(words)
-        .arg(&config.container_id)
+        .args(command_line(config, &files, &words))
         .current_dir("/")
         .stdin(streams.stdin)
         .stdout(streams.stdout)
@@ -125,6 +173,17 @@ fn spawn(
     // The shim's loop waits for every child, whoever's it was; this one's handle is not needed.
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     Ok(Running { pid, purpose, files })
+}
+
+/// The words after the program's name; `words` are those of the command.
+fn command_line(config: &ShimConfig, files: &Files, words: &[OsString]) -> Vec<OsString> {
+    let runtime = &config.runtime;
+    let mut line: Vec<OsString> = runtime.args.iter().map(OsString::from).collect();
+    line.extend(["--root".into(), runtime.root.clone().into(), "--log".into(), files.log.clone().into()]);
+    line.extend(["--log-format".into(), "json".into()]);
+    line.extend_from_slice(words);
+    line.push(config.container_id.clone().into());
+    line
 }
 
 /// How the runtime is started: `remora-create` through a read-only mount, so that no container that it passes through can write to its binary. Where

@@ -10,6 +10,7 @@
 //! the hundred. If the shim itself is killed (`kill -9`), the container lives on as a child of the next subreaper above; its output meets closed
 //! pipes (SIGPIPE) or a hung-up terminal (SIGHUP), its exit code is lost, and the start record tells who it was. Spawned by `runtime`.
 
+mod ahead;
 mod attach;
 mod client;
 mod console;
@@ -31,6 +32,7 @@ mod shim;
 mod streams;
 mod timestamp;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -54,7 +56,35 @@ fn main() -> ExitCode {
         return hold::run();
     }
     let mut report = report_pipe();
-    match start(&mut report) {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "ahead") {
+        return start_ahead(&words[1..], report);
+    }
+    let started = start(&words, &mut report);
+    run(started, report)
+}
+
+fn start(words: &[OsString], report: &mut Option<File>) -> Result<Shim, String> {
+    let [path] = words else {
+        *report = None;
+        return Err("usage: remora-shim SHIM.JSON (spawned by Remora's runtime)".to_owned());
+    };
+    Shim::start(Order::read(Path::new(path))?, None)
+}
+
+/// The same, but started before there is an order: see ahead.rs.
+fn start_ahead(words: &[OsString], report: Option<File>) -> ExitCode {
+    match ahead::wait(words) {
+        Ok(Some(called)) => {
+            run(Order::read(called.config).and_then(|order| Shim::start(order, called.creator)), report)
+        }
+        Ok(None) => ExitCode::SUCCESS,
+        Err(message) => run(Err(message), report),
+    }
+}
+
+fn run(started: Result<Shim, String>, mut report: Option<File>) -> ExitCode {
+    match started {
         Ok(shim) => shim.run(report),
         Err(message) => {
             note(format_args!("{message}"));
@@ -63,15 +93,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn start(report: &mut Option<File>) -> Result<Shim, String> {
-    let mut words = std::env::args_os().skip(1);
-    let (Some(path), None) = (words.next(), words.next()) else {
-        *report = None;
-        return Err("usage: remora-shim SHIM.JSON (spawned by Remora's runtime)".to_owned());
-    };
-    Shim::start(Order::read(Path::new(&path))?)
 }
 
 /// What the shim is to do, and the file that says so.

@@ -21,7 +21,7 @@ use crate::exec::Exec;
 use crate::life::Life;
 use crate::limits::Limits;
 use crate::log::Log;
-use crate::low_level::Running;
+use crate::low_level::{Creator, Running};
 use crate::process::{Process, ProcessRef, Stream};
 
 /// How long, after the container has ended, the shim waits for clients to take what is theirs.
@@ -69,11 +69,11 @@ enum Source {
 }
 
 impl Shim {
-    /// Takes hold of everything that the shim needs for its life, and has the runtime start the container.
+    /// Takes hold of everything that the shim needs for its life, and has the runtime start the container, by a creator that waits if there is one.
     ///
     /// # Errors
     /// One sentence. Nothing is left behind but, maybe, the socket and the log file.
-    pub(crate) fn start(order: Order) -> Result<Self, String> {
+    pub(crate) fn start(order: Order, ahead: Option<Creator>) -> Result<Self, String> {
         let config = order.config.clone();
         // A session of our own; refused only to a process that has one already.
         let _ = rustix::process::setsid();
@@ -105,7 +105,7 @@ impl Shim {
         // Looked at only now that others can see us.
         let taken_back = || "the order to start the container was taken back".to_owned();
         let stands = order.stands().then_some(()).ok_or_else(taken_back);
-        stands.and_then(|()| shim.start_container()).inspect_err(|_| shim.remove_socket())?;
+        stands.and_then(|()| shim.start_container(ahead)).inspect_err(|_| shim.remove_socket())?;
         Ok(shim)
     }
 

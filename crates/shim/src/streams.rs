@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
 
 use remora_shim_protocol::{Frame, encode};
 use remora_sys::user_namespace::IdMap;
@@ -10,7 +9,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::client::{Client, Role};
-use crate::low_level::Streams;
+use crate::low_level::{Streams, null};
 use crate::note;
 use crate::process::{Output, Process, ProcessRef, Stream};
 use crate::shim::{BUFFER, Shim};
@@ -35,13 +34,13 @@ impl Pipes {
     }
 
     /// The shim's ends go to `process`; the others are for the runtime command.
-    pub(crate) fn give_to(self, process: &mut Process) -> Streams {
+    pub(crate) fn give_to(self, process: &mut Process) -> io::Result<Streams> {
         let (stdin, input) = match self.stdin {
-            Some((reader, writer)) => (Stdio::from(reader), Some(writer)),
-            None => (Stdio::null(), None),
+            Some((reader, writer)) => (reader, Some(writer)),
+            None => (null()?, None),
         };
         process.set_pipes(input, self.stdout.0, self.stderr.0);
-        Streams { stdin, stdout: self.stdout.1.into(), stderr: self.stderr.1.into() }
+        Ok(Streams { stdin, stdout: self.stdout.1, stderr: self.stderr.1 })
     }
 }
 

@@ -1,19 +1,23 @@
 //! `cargo xtask bench runtime`: what a low-level runtime costs, on a prepared bundle, beside the peer that Debian has.
 //!
 //! Ours is called as the shim calls it, which is part of what is measured: from a read-only view of the program, and with the kernel made ready
-//! for the move to another cgroup (the children that do that are not waited for: they end by themselves, and this process soon). Each round does
+//! for the move to another cgroup (the children that do that are not waited for: they end by themselves, and this process soon). It is measured twice:
+//! started when the container is to start, and started ahead, as the node does while it prepares a container. Each round does
 //! the same with every contestant, one after the other, so that whatever else the machine does hits all of them. The bundle is what `runc spec`
 //! writes, with busybox as its root file system. It needs root, and touches nothing but its own folder and cgroups.
 
-use std::fs;
-use std::os::fd::AsRawFd;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use remora_sys::socket::send_with_descriptors;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
 
@@ -41,23 +45,26 @@ fn measure(arguments: &Arguments, folder: &Path) -> Result<()> {
     bench.make_bundle()?;
     // As the shim starts it: see `remora_sys::mount::read_only_view`.
     let view = remora_sys::mount::read_only_view(&arguments.libexec.join("remora-create"))?;
-    let ours = Contestant {
-        name: "remora-create",
-        program: format!("/proc/self/fd/{}", view.as_raw_fd()).into(),
-        hastens: true,
-        starts: vec![],
-        execs: vec![],
-    };
-    let runc =
-        Contestant { name: "runc", program: PathBuf::from("runc"), hastens: false, starts: vec![], execs: vec![] };
-    let mut contestants = [ours, runc];
+    let own = format!("/proc/self/fd/{}", view.as_raw_fd());
+    let contestant =
+        |name, program: &str, way| Contestant { name, program: program.into(), way, starts: vec![], execs: vec![] };
+    let mut contestants = [
+        contestant("remora-create", &own, Way::Hastened),
+        contestant("runc", "runc", Way::Plain),
+        contestant("remora-create-ahead", &own, Way::Ahead),
+    ];
     for round in 0..arguments.rounds {
+        // While the others run, it gets ready.
+        let ahead = Creator::start(&own, &bench.bundle())?;
+        let mut ahead = Some(ahead);
         for contestant in &mut contestants {
-            bench.round(contestant, round)?;
+            let creator = if contestant.way == Way::Ahead { ahead.take() } else { None };
+            bench.round(contestant, round, creator)?;
         }
     }
-    let [ours, peer] = contestants;
+    let [ours, peer, ahead] = contestants;
     show("create → started, from a prepared bundle", &ours, &ours.starts, &peer.starts, peer.name);
+    show("the same, the creator started ahead", &ahead, &ahead.starts, &peer.starts, peer.name);
     show("exec `true` in it", &ours, &ours.execs, &peer.execs, peer.name);
     bench.remove_cgroups()
 }
@@ -66,16 +73,55 @@ fn measure(arguments: &Arguments, folder: &Path) -> Result<()> {
 struct Contestant {
     name: &'static str,
     program: PathBuf,
-    /// See `remora_sys::cgroup::hasten_moves`.
-    hastens: bool,
+    way: Way,
     starts: Vec<Duration>,
     execs: Vec<Duration>,
+}
+
+/// How a command is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    /// See `remora_sys::cgroup::hasten_moves`.
+    Hastened,
+    /// Hastened, and `run` by a creator that waits.
+    Ahead,
+}
+
+/// A `remora-create` that waits for its command line.
+struct Creator {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Creator {
+    fn start(program: &str, bundle: &Path) -> Result<Self> {
+        let (socket, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(program);
+        command.arg("await").arg("--bundle").arg(bundle);
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { child: command.spawn().with_context(|| format!("starting {command:?}"))?, socket })
+    }
+
+    /// Has it do what the command would do.
+    fn run(mut self, command: &Command) -> Result<Duration> {
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let words: Vec<&[u8]> = command.get_args().map(OsStrExt::as_bytes).collect();
+        let begun = Instant::now();
+        remora_sys::cgroup::hasten_moves()?;
+        let streams = [null.as_fd(), null.as_fd(), null.as_fd()];
+        send_with_descriptors(self.socket.as_fd(), &words.join(&0), &streams)?;
+        let status = self.child.wait()?;
+        let elapsed = begun.elapsed();
+        ensure!(status.success(), "{command:?}, started ahead, ended with {status}");
+        Ok(elapsed)
+    }
 }
 
 impl Contestant {
     fn run(&self, command: &mut Command) -> Result<Duration> {
         let begun = Instant::now();
-        if self.hastens {
+        if self.way != Way::Plain {
             remora_sys::cgroup::hasten_moves()?;
         }
         run(command)?;
@@ -119,12 +165,16 @@ impl Bench {
         Ok(fs::write(self.bundle().join("config.json"), config.to_string())?)
     }
 
-    fn round(&self, contestant: &mut Contestant, round: usize) -> Result<()> {
+    fn round(&self, contestant: &mut Contestant, round: usize, ahead: Option<Creator>) -> Result<()> {
         let id = format!("{}-{round}", contestant.name);
         self.write_config(&id)?;
         let (first, second) = (self.folder.join("first.pid"), self.folder.join("second.pid"));
         let mut start = self.command(contestant, &["run", "--detach", "--pid-file"]);
-        contestant.starts.push(contestant.run(start.arg(&first).arg("--bundle").arg(self.bundle()).arg(&id))?);
+        start.arg(&first).arg("--bundle").arg(self.bundle()).arg(&id);
+        contestant.starts.push(match ahead {
+            Some(creator) => creator.run(&start)?,
+            None => contestant.run(&mut start)?,
+        });
         let mut exec = self.command(contestant, &["exec", "--detach", "--pid-file"]);
         contestant
             .execs

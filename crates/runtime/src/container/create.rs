@@ -25,6 +25,7 @@ use crate::images::LeasedImage;
 use crate::record::{ContainerRecord, RecordedUser};
 use crate::recovery::make_private_folder;
 use crate::sandbox::Sandbox;
+use crate::shim::Ahead;
 use crate::task::blocking;
 use crate::{Error, Inner};
 
@@ -46,8 +47,10 @@ impl Inner {
 
         let draft = Draft { id: id.clone(), sandbox: sandbox.clone(), pod, config };
         let (runtime, cgroup, about) = (self.clone(), draft.cgroup(), draft.about());
+        let handler = sandbox.record().handler.clone();
         let prepared = blocking(move || runtime.prepare(draft));
-        let (room, prepared) = tokio::join!(self.make_room_for(&cgroup, &about), prepared);
+        let room = self.make_room_for(&cgroup, &about);
+        let (room, prepared, ahead) = tokio::join!(room, prepared, self.shim_ahead(&id, &handler));
         let record = match room.and(prepared) {
             Ok(record) => record,
             Err(error) => {
@@ -55,7 +58,8 @@ impl Inner {
                 return Err(error);
             }
         };
-        let container = Arc::new(Container::new(record, self.paths.container(&id), State::Created));
+        let container = Container::new(record, self.paths.container(&id), State::Created).with_ahead(ahead);
+        let container = Arc::new(container);
         self.table.add_container(container.clone());
         guard.keep();
         // Looked at again: a sandbox that was removed meanwhile may have been looked through before the container was in the table, and
@@ -65,6 +69,15 @@ impl Inner {
             return Err(error);
         }
         Ok(container)
+    }
+
+    /// A container that is created is about to be started: what will start it is loaded meanwhile.
+    async fn shim_ahead(&self, id: &str, handler: &str) -> Option<Ahead> {
+        let paths = self.paths.container(id);
+        let runtime = self.low_level(handler).ok()?.path;
+        let started = Ahead::start(self.shim_files(&paths, id), runtime, paths.bundle().to_owned()).await;
+        let unsaid = |error| tracing::debug!(container = id, error = crate::error::chain(&error), "no shim ahead");
+        started.map_err(unsaid).ok()
     }
 
     /// All that touches the disk and the kernel, in one go on one thread.

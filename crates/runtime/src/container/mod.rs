@@ -24,6 +24,8 @@ mod stop;
 mod tools;
 mod working_dir;
 
+use std::sync::{Mutex, PoisonError};
+
 use remora_cri::{ContainerConfig, NamespaceOption};
 use remora_shim_protocol::{ExitRecord, StartRecord};
 use tokio::sync::watch;
@@ -31,6 +33,7 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::config::ContainerPaths;
 use crate::record::{ContainerRecord, Verdict};
+use crate::shim::Ahead;
 
 pub(crate) use create::{clear, first_process, pin_pid_namespace, remove_folder, write_json};
 pub(crate) use exit::exit_of;
@@ -44,6 +47,8 @@ pub(crate) struct Container {
     record: ContainerRecord,
     pub(crate) paths: ContainerPaths,
     life: watch::Sender<Life>,
+    /// The shim that waits for the container's start.
+    ahead: Mutex<Option<Ahead>>,
 }
 
 /// Where a container is in its life.
@@ -77,7 +82,17 @@ pub(crate) struct Exit {
 impl Container {
     pub(crate) fn new(record: ContainerRecord, paths: ContainerPaths, state: State) -> Self {
         let life = watch::Sender::new(Life { state, removing: false });
-        Container { record, paths, life }
+        Container { record, paths, life, ahead: Mutex::default() }
+    }
+
+    /// The same, with a shim that waits for its start.
+    pub(crate) fn with_ahead(self, ahead: Option<Ahead>) -> Self {
+        Self { ahead: Mutex::new(ahead), ..self }
+    }
+
+    /// For whoever starts it.
+    fn take_ahead(&self) -> Option<Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn id(&self) -> &str {

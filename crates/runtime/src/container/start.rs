@@ -6,6 +6,7 @@ use remora_cri::{ContainerEventType, NamespaceMode};
 use remora_shim_protocol::StartRecord;
 
 use super::{Container, Exit, Life, START_ERROR, State};
+use crate::config::ContainerPaths;
 use crate::identity;
 use crate::record::Verdict;
 use crate::shim::{self, ShimFiles};
@@ -44,17 +45,15 @@ impl Inner {
 
     async fn launch(&self, container: &Container) -> Result<StartRecord, Error> {
         self.require_target(container)?;
-        let paths = &container.paths;
         let (record, about) = (container.record(), format!("Container {}", container.id()));
         // Made with the container, and still there unless somebody has ended it.
         self.make_room_for(record.cgroup.as_ref(), &about).await?;
-        shim::spawn(ShimFiles {
-            program: self.shim.clone(),
-            config: paths.shim_config(),
-            log: paths.shim_log(),
-            id: container.id().to_owned(),
-        })
-        .await
+        shim::spawn(self.shim_files(&container.paths, container.id()), container.take_ahead()).await
+    }
+
+    pub(crate) fn shim_files(&self, paths: &ContainerPaths, id: &str) -> ShimFiles {
+        let program = self.shim.clone();
+        ShimFiles { program, config: paths.shim_config(), log: paths.shim_log(), id: id.to_owned() }
     }
 
     /// A target that has ended since the container was created has left a PID namespace that nobody can enter any more.

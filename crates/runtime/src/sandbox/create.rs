@@ -196,7 +196,7 @@ impl Inner {
         })
         .await?;
         self.make_room_for(&cgroup, &format!("Sandbox {}", draft.id)).await?;
-        shim::spawn(files).await
+        shim::spawn(files, None).await
     }
 
     /// Takes back what a failed set-up has made.

@@ -6,4 +6,4 @@ mod spawn;
 
 pub(crate) use connection::{Connection, ask};
 pub(crate) use session::{Collected, collect, relay};
-pub(crate) use spawn::{ShimFiles, spawn};
+pub(crate) use spawn::{Ahead, ShimFiles, spawn};

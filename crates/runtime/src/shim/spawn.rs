@@ -1,9 +1,9 @@
 //! Starting a shim and hearing from it once: the container runs, or why it does not.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{PipeWriter, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use remora_shim_protocol::{Report, StartRecord};
@@ -33,14 +33,56 @@ pub(crate) struct ShimFiles {
     pub(crate) id: String,
 }
 
-/// Starts a shim; returns once its container has been executed. The shim lives on in a session of its own.
+/// A shim that was started while its container is still being prepared, and waits. Dropped, it ends, and has touched nothing.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    order: PipeWriter,
+    report: OwnedFd,
+}
+
+impl Ahead {
+    /// For a low-level runtime and a bundle, which need not be there yet.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub(crate) async fn start(files: ShimFiles, runtime: PathBuf, bundle: PathBuf) -> Result<Self, Error> {
+        let (child, ahead) = blocking(move || Self::start_now(&files, &runtime, &bundle)).await?;
+        tokio::spawn(reap(child));
+        Ok(ahead)
+    }
+
+    fn start_now(files: &ShimFiles, runtime: &Path, bundle: &Path) -> Result<(Child, Self), Error> {
+        let wrong = || failed("start", &files.program);
+        let (input, order) = std::io::pipe().map_err(wrong())?;
+        let mut command = std::process::Command::new(&files.program);
+        command.arg("ahead").args([runtime, bundle, &files.log, &files.config]).current_dir("/");
+        command.stdin(input).stdout(Stdio::null()).stderr(Stdio::null());
+        let (report, writer) = detach(&mut command)?;
+        let child = Command::from(command).spawn().map_err(wrong())?;
+        drop(writer);
+        Ok((child, Self { order, report: report.into() }))
+    }
+
+    /// Where it will report; `None` if it has died.
+    fn go(mut self) -> Option<OwnedFd> {
+        self.order.write_all(b"!").is_ok().then_some(self.report)
+    }
+}
+
+/// Starts a shim, or lets one go that waits; returns once its container has been executed. The shim lives on in a session of its own.
 ///
 /// # Errors
 /// [`Error::Start`] with the low-level runtime's sentence, or [`Error::Shim`] if the shim died without one.
-pub(crate) async fn spawn(files: ShimFiles) -> Result<StartRecord, Error> {
-    let starting = files.clone();
-    let (child, report) = blocking(move || start(&starting)).await?;
-    tokio::spawn(reap(child));
+pub(crate) async fn spawn(files: ShimFiles, ahead: Option<Ahead>) -> Result<StartRecord, Error> {
+    let report = match ahead.and_then(Ahead::go) {
+        Some(report) => report,
+        None => {
+            let starting = files.clone();
+            let (child, report) = blocking(move || start(&starting)).await?;
+            tokio::spawn(reap(child));
+            report
+        }
+    };
     let mut report = pipe::Receiver::from_owned_fd(report).map_err(Error::Connection)?.take(MAX_REPORT);
     let mut bytes = Vec::new();
     report.read_to_end(&mut bytes).await.map_err(Error::Connection)?;

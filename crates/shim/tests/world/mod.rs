@@ -7,7 +7,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -142,21 +142,43 @@ impl World {
     /// Spawns the shim and waits for its report.
     pub(crate) fn spawn(self) -> (Running, Report) {
         let config = self.config();
-        fs::create_dir_all(config.socket.parent().unwrap()).unwrap();
-        fs::write(self.path("config.json"), self.spec.to_string()).unwrap();
-        fs::write(self.path("shim.json"), serde_json::to_string(&config).unwrap()).unwrap();
+        self.write(&config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_remora-shim"));
         let errors = fs::File::create(self.path("shim.log")).unwrap();
         command.arg(self.path("shim.json")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        let (mut pipe, writer) = remora_sys::spawn::detach(&mut command).unwrap();
+        let (pipe, writer) = remora_sys::spawn::detach(&mut command).unwrap();
         let shim = command.spawn().unwrap();
         drop(writer);
-        let mut report = String::new();
-        pipe.read_to_string(&mut report).unwrap();
-        let running = Running { world: self, config, shim };
-        let report =
-            serde_json::from_str(&report).unwrap_or_else(|error| panic!("{error}: {report:?}\n{}", running.notes()));
-        (running, report)
+        Running { world: self, config, shim }.with_report(pipe)
+    }
+
+    /// Spawns the shim before its bundle is there; `meanwhile` gets the shim's pid before it is told to go on.
+    pub(crate) fn spawn_ahead(self, meanwhile: impl FnOnce(u32)) -> (Running, Report) {
+        let (shim, mut order, pipe) = self.wait_ahead();
+        let config = self.config();
+        self.write(&config);
+        meanwhile(shim.id());
+        order.write_all(b"!").unwrap();
+        Running { world: self, config, shim }.with_report(pipe)
+    }
+
+    /// A shim that waits: its process, where it is told, and where it will report.
+    pub(crate) fn wait_ahead(&self) -> (Child, PipeWriter, PipeReader) {
+        let (input, order) = std::io::pipe().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remora-shim"));
+        command.arg("ahead").arg(self.runtime.path()).arg(self.folder.path());
+        command.arg(self.path("shim.log")).arg(self.path("shim.json"));
+        command.stdin(input).stdout(Stdio::null()).stderr(Stdio::null());
+        let (pipe, writer) = remora_sys::spawn::detach(&mut command).unwrap();
+        let shim = command.spawn().unwrap();
+        drop(writer);
+        (shim, order, pipe)
+    }
+
+    fn write(&self, config: &ShimConfig) {
+        fs::create_dir_all(config.socket.parent().unwrap()).unwrap();
+        fs::write(self.path("config.json"), self.spec.to_string()).unwrap();
+        fs::write(self.path("shim.json"), serde_json::to_string(config).unwrap()).unwrap();
     }
 
     /// As [`World::spawn`]; the container must start.
@@ -175,6 +197,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    fn with_report(self, mut pipe: PipeReader) -> (Self, Report) {
+        let mut report = String::new();
+        pipe.read_to_string(&mut report).unwrap();
+        let report =
+            serde_json::from_str(&report).unwrap_or_else(|error| panic!("{error}: {report:?}\n{}", self.notes()));
+        (self, report)
+    }
+
     pub(crate) fn connect(&self) -> Client {
         Client::new(remora_sys::socket::connect(&self.config.socket).unwrap())
     }
