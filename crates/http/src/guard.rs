@@ -35,14 +35,15 @@ impl<H: Handler> Guard<H> {
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
-        let answer = AssertUnwindSafe(self.handler.call(request, connection)).catch_unwind().await;
+        let answer = AssertUnwindSafe(self.handler.call(request, Arc::clone(&connection))).catch_unwind().await;
         let response = answer.unwrap_or_else(|panic| {
             tracing::error!(%method, path, panic = panic_text(panic.as_ref()), "a request's handler panicked");
             self.handler.panicked()
         });
         if let Some(observer) = &self.observer {
             let (status, extensions) = (response.status(), response.extensions());
-            observer.responded(&Responded { method: &method, status, duration: begun.elapsed(), extensions });
+            let (peer, duration) = (connection.peer(), begun.elapsed());
+            observer.responded(&Responded { peer, method: &method, status, duration, extensions });
         }
         Ok(response.map(|body| GuardedBody { body: Some(body), path }))
     }

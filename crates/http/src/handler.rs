@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Extensions, Method, Request, Response, StatusCode};
 
 use crate::body::{self, Body};
-use crate::connection::Connection;
+use crate::connection::{Connection, Peer};
 
 /// Answers requests. Any `async fn(Request<Body>, Arc<Connection>) -> Response<Body>` is one.
 ///
@@ -43,6 +43,8 @@ pub trait Observer: Send + Sync + 'static {
 /// One response, as an [`Observer`] sees it.
 #[derive(Debug)]
 pub struct Responded<'a> {
+    /// Who asked: a client over TLS, or a part of this process.
+    pub peer: &'a Peer,
     /// The request's method.
     pub method: &'a Method,
     /// The response's status.

@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod file;
 pub mod inode;
 pub mod inotify;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod process;

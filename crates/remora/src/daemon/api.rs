@@ -14,9 +14,10 @@ use remora_http::pki::{ClientIdentity, ServerNames};
 use remora_http::{MemoryConnectors, Pki, Server, TlsListener, User, memory};
 use remora_store::Store;
 use remora_streaming::PodStreams;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::Stop;
+use super::{Stop, quiet};
 use crate::access;
 use crate::control::{self, Control};
 use crate::place::Place;
@@ -153,14 +154,24 @@ impl Prepared {
             .await
             .map_err(|status| anyhow::anyhow!("making the system's namespaces and roles: {}", status.message))?;
         let address = self.listener.address();
-        let server = Server::new(api.clone()).observer(api.observer()).tls(self.listener).memory(memory_listener);
+        let asked = Arc::new(Notify::new());
+        let observer = Arc::new(quiet::Listener::before(api.observer(), Arc::clone(&asked)));
+        let server = Server::new(api.clone()).observer(observer).tls(self.listener).memory(memory_listener);
         let closing = Stop::new();
         let mut tasks = serve_control(place, control, &closing)?;
+        let giving_back = quiet::each_time(Arc::clone(&asked), async || {
+            // Its failure would be a panic, which has been told, and costs no more than the memory.
+            let _given = tokio::task::spawn_blocking(remora_sys::memory::give_back).await;
+        });
+        // What the start has used is not needed again.
+        asked.notify_one();
         let (asked, also_asked) = (closing.clone(), closing.clone());
         tasks.push(tokio::spawn(async move {
             // A compaction is whole or has not happened.
             tokio::select! {
                 () = compaction::run(store) => {}
+                // Waits, and calls what is whole or has not happened.
+                never = giving_back => match never {},
                 () = also_asked.asked() => {}
             }
         }));

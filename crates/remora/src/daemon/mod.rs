@@ -8,6 +8,7 @@
 
 mod api;
 mod audit;
+mod quiet;
 mod ready;
 mod runtime;
 mod runtime_classes;
