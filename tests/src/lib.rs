@@ -1,4 +1,4 @@
-//! Helpers shared by the suites in `tests/`: the node under test, the stock clients, and masks for what differs from run to run.
+//! Helpers shared by the suites in `tests/`: the node under test, the stock clients, masks for what differs from run to run, and what a node weighs.
 //!
 //! `cargo xtask test` starts the node and names it in `REMORA_TEST_NODE`; without it, suites that need a node say loudly
 //! that they are skipped, or fail if `REMORA_REQUIRE_ROOT` is set.
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod mask;
+pub mod memory;
 mod node;
 
 pub use node::{Client, Done, TestNode, say};

@@ -17,6 +17,9 @@ pub(crate) struct BenchArgs {
     /// How often; medians are printed.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// With `api`: also how it grows, up to 100,000 objects and 4,000 watchers.
+    #[arg(long)]
+    growth: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -25,21 +28,39 @@ enum What {
     Session,
     /// Low-level runtimes on a prepared bundle: remora-create beside runc.
     Runtime,
+    /// Requests per second under load from wrk, and how soon many watchers know.
+    Api,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     match args.what {
         What::Session => session(args.rounds),
         What::Runtime => runtime(args.rounds),
+        What::Api => api(args),
     }
 }
 
 fn session(rounds: usize) -> Result<()> {
-    let meter = binaries::build_test_program(Profile::Release, "bench-session")?;
+    measure_node("bench-session", |command| {
+        command.args(["--rounds", &rounds.to_string()]);
+    })
+}
+
+fn api(args: &BenchArgs) -> Result<()> {
+    setup::install(&[("wrk", "the load")])?;
+    measure_node("bench-api", |command| {
+        command.args(["--rounds", &args.rounds.to_string()]).args(args.growth.then_some("--growth"));
+    })
+}
+
+/// Runs a program against a fresh node, in the node's network namespace.
+fn measure_node(program: &str, arguments: impl FnOnce(&mut Command)) -> Result<()> {
+    let meter = binaries::build_test_program(Profile::Release, program)?;
     let dir = PathBuf::from("/var/tmp/remora-bench");
     let node = node::start(&dir, Profile::Release, &[])?;
     let mut command = node.command(&[meter])?;
-    command.args(["--rounds", &rounds.to_string()]).arg("--remora").arg(node.remora());
+    command.arg("--remora").arg(node.remora());
+    arguments(&mut command);
     let measured = host::run(&mut command);
     let stopped = node::stop(&dir);
     measured.and(stopped)
