@@ -24,7 +24,7 @@ use crate::flow::{Gate, Seat};
 use crate::metrics::{Counted, Metrics};
 use crate::nodes::Nodes;
 use crate::objects::Objects;
-use crate::request::{Accepted, ApiRequest, Query, Refusal, RequestInfo, SessionKind, media};
+use crate::request::{Accepted, ApiRequest, Part, Query, Refusal, RequestInfo, SessionKind, media};
 use crate::{bootstrap, health, openapi, pods, response, verbs};
 
 /// How long a request that is no watch, log or session may take.
@@ -311,6 +311,7 @@ fn has_body(request: &ApiRequest) -> bool {
         | ApiRequest::List(..)
         | ApiRequest::Watch(..)
         | ApiRequest::Get(..)
+        | ApiRequest::GetScale(..)
         | ApiRequest::Log(..)
         | ApiRequest::Session(..)
         | ApiRequest::PortForward(..) => false,
@@ -332,6 +333,9 @@ async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Resu
             verbs::delete_collection::answer(call, &what, &options, body).await
         }
         ApiRequest::Get(key, version) => verbs::get::answer(call, &key, version).await,
+        ApiRequest::GetScale(key, version) => verbs::scale::get(call, &key, version).await,
+        ApiRequest::Update(key, Part::Scale, options) => verbs::scale::update(call, &key, &options, body).await,
+        ApiRequest::Patch(key, Part::Scale, options) => verbs::scale::patch(call, &key, &options, body).await,
         ApiRequest::Update(key, part, options) => verbs::update::answer(call, &key, part, &options, body).await,
         ApiRequest::Patch(key, part, options) => verbs::patch::answer(call, &key, part, &options, body).await,
         ApiRequest::Delete(key) => verbs::delete::answer(call, &key, body).await,

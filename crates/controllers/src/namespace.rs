@@ -161,10 +161,12 @@ mod tests {
             plurals,
             [
                 "configmaps",
+                "deployments",
                 "events",
                 "leases",
                 "limitranges",
                 "pods",
+                "replicasets",
                 "resourcequotas",
                 "rolebindings",
                 "roles",

@@ -123,6 +123,17 @@ const fn review(group: &'static str, kind: &'static str, plural: &'static str, s
     Kind { group, kind, plural, singular, namespaced: false, verbs: &[Create], schema: kind, ..CORE }
 }
 
+/// What runs pods.
+const WORKLOAD: Kind = Kind { group: "apps", categories: &["all"], ..CORE };
+
+/// The number of replicas, which can be read and written alone.
+const SCALE_PART: Subresource =
+    Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: READ_WRITE };
+
+/// What `…/scale` shows of an object. It is no kind of its own: nothing leads to it but that path.
+pub static SCALE: Kind =
+    Kind { group: "autoscaling", kind: "Scale", plural: "scales", singular: "scale", schema: "Scale", ..CORE };
+
 /// A kind of RBAC: who may do what.
 const RBAC: Kind = Kind { group: RBAC_GROUP, ..CORE };
 
@@ -235,6 +246,26 @@ pub static KINDS: &[Kind] = &[
         storage: Storage::Stored("serviceaccounts"),
         schema: "ServiceAccount",
         ..CORE
+    },
+    Kind {
+        kind: "Deployment",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        subresources: &[SCALE_PART, part("status", "Deployment", READ_WRITE)],
+        storage: Storage::Stored("deployments"),
+        schema: "Deployment",
+        ..WORKLOAD
+    },
+    Kind {
+        kind: "ReplicaSet",
+        plural: "replicasets",
+        singular: "replicaset",
+        short_names: &["rs"],
+        subresources: &[SCALE_PART, part("status", "ReplicaSet", READ_WRITE)],
+        storage: Storage::Stored("replicasets"),
+        schema: "ReplicaSet",
+        ..WORKLOAD
     },
     review("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"),
     review("authentication.k8s.io", "TokenReview", "tokenreviews", "tokenreview"),

@@ -16,6 +16,7 @@
 //! | what is told of a request in the audit log | [`audit`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
+//! | how many replicas | [`scale`] |
 //! | DELETE | [`delete`] |
 //! | queries | [`selector`], [`pod::log`] |
 //! | `kubectl get` | [`table`] |
@@ -27,6 +28,7 @@ pub mod audit;
 pub mod decode;
 pub mod delete;
 pub mod flow;
+pub mod int_or_percent;
 pub mod kinds;
 pub mod managed;
 pub mod metadata;
@@ -36,6 +38,7 @@ pub mod pod;
 pub mod pod_security;
 pub mod quota;
 pub mod rbac;
+pub mod scale;
 pub mod selector;
 pub mod strategy;
 pub mod table;

@@ -12,7 +12,8 @@ use remora_model::{Kind, Status};
 use serde_json::Value;
 
 use crate::kinds::{
-    config, event, lease, limit_range, namespace, node, priority_class, rbac, resource_quota, runtime_class,
+    config, deployment, event, lease, limit_range, namespace, node, priority_class, rbac, replica_set, resource_quota,
+    runtime_class,
 };
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
@@ -80,6 +81,30 @@ const POD: Strategy = Strategy {
     validate_create: pod::create::validate,
     prepare_update: pod::update::prepare,
     validate_update: pod::update::validate,
+    resets: STATUS,
+    ..PLAIN
+};
+
+const DEPLOYMENT: Strategy = Strategy {
+    group: "apps",
+    plural: "deployments",
+    default: deployment::set_defaults,
+    prepare_create: deployment::prepare_create,
+    validate_create: deployment::validate,
+    prepare_update: deployment::prepare_update,
+    validate_update: deployment::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
+const REPLICA_SET: Strategy = Strategy {
+    group: "apps",
+    plural: "replicasets",
+    default: replica_set::set_defaults,
+    prepare_create: replica_set::prepare_create,
+    validate_create: replica_set::validate,
+    prepare_update: replica_set::prepare_update,
+    validate_update: replica_set::validate_update,
     resets: STATUS,
     ..PLAIN
 };
@@ -185,6 +210,24 @@ static STRATEGIES: &[Strategy] = &[
         validate_update: config::validate_secret_update,
         ..PLAIN
     },
+    DEPLOYMENT,
+    Strategy {
+        subresource: "status",
+        prepare_update: deployment::prepare_status,
+        validate_update: deployment::validate_status,
+        resets: Resets(&[&["spec"], &["metadata", "labels"]]),
+        ..DEPLOYMENT
+    },
+    Strategy { subresource: "scale", ..DEPLOYMENT },
+    REPLICA_SET,
+    Strategy {
+        subresource: "status",
+        prepare_update: replica_set::prepare_status,
+        validate_update: replica_set::validate_status,
+        resets: SPEC,
+        ..REPLICA_SET
+    },
+    Strategy { subresource: "scale", ..REPLICA_SET },
     // Nothing but metadata is judged; their tokens are the API server's matter.
     Strategy { plural: "serviceaccounts", ..PLAIN },
     Strategy {

@@ -132,6 +132,7 @@ mod tests {
         let list = groups();
         let names: Vec<&str> = list["groups"].as_array().unwrap().iter().filter_map(|g| g["name"].as_str()).collect();
         let expected = [
+            "apps",
             "authentication.k8s.io",
             "authorization.k8s.io",
             "coordination.k8s.io",

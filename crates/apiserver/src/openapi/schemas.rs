@@ -1,6 +1,7 @@
 //! The definitions: k8s-openapi's schemas under upstream's names, with what Kubernetes' clients look for: kinds
 //! (`x-kubernetes-group-version-kind`) and merge keys (from `remora_model::schema`). Pure.
 
+use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::authentication::v1 as authentication;
 use k8s_openapi::api::authorization::v1 as authorization;
 use k8s_openapi::api::coordination::v1 as coordination;
@@ -72,6 +73,8 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("", "ResourceQuota") => generator.subschema_for::<core::ResourceQuota>(),
         ("", "Secret") => generator.subschema_for::<core::Secret>(),
         ("", "ServiceAccount") => generator.subschema_for::<core::ServiceAccount>(),
+        ("apps", "Deployment") => generator.subschema_for::<apps::Deployment>(),
+        ("apps", "ReplicaSet") => generator.subschema_for::<apps::ReplicaSet>(),
         ("authentication.k8s.io", "SelfSubjectReview") => {
             generator.subschema_for::<authentication::SelfSubjectReview>()
         }
