@@ -42,7 +42,7 @@ impl Verb {
 }
 
 /// Where objects of a kind live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
     /// In the store, under `/registry/<this>/`. Two kinds with the same word are two views of the same objects.
     Stored(&'static str),
@@ -51,7 +51,7 @@ pub enum Storage {
 }
 
 /// A part of a resource with its own path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subresource {
     /// The last part of the path: `status`.
     pub name: &'static str,
@@ -66,7 +66,7 @@ pub struct Subresource {
 }
 
 /// A kind of object as one API version shows it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     /// API group; empty for core.
     pub group: &'static str,
