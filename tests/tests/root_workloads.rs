@@ -5,7 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use anyhow::{Result, ensure};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
 use remora_tests::{Client, TestNode};
 use serde_json::Value;
 
@@ -180,6 +184,75 @@ fn deployments_are_applied_and_explained() {
             ensure!(managers.contains(manager), "{manager}: {managers}");
         }
         std::fs::remove_file(&file)?;
+        Ok(())
+    });
+}
+
+/// Services lead nowhere yet, but clients find pods by them.
+#[test]
+fn a_service_has_an_address_and_leads_clients_to_pods() {
+    with_kubectls("service", |node, kubectl| {
+        deploy(kubectl)?;
+        kubectl.ok("expose deployment web --port=80 --target-port=8080")?;
+        kubectl.ok("create service nodeport web-out --tcp=80:8080")?;
+        let table = kubectl.ok("get services --no-headers")?;
+        ensure!(
+            table.matches("10.96.").count() == 2 && table.contains("NodePort") && table.contains("80:3"),
+            "{table}"
+        );
+        let taken = json(kubectl, "service web")?["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
+        let refused = kubectl.fails(&format!("create service clusterip other --tcp=80 --clusterip={taken}"), 1)?;
+        ensure!(refused.contains("provided IP is already allocated"), "{refused}");
+        for name in ["svc/web", "deploy/web"] {
+            let answer = forwarded(node, kubectl, name)?;
+            ensure!(answer.starts_with("HTTP/1."), "{name}: {answer}");
+        }
+        Ok(())
+    });
+}
+
+/// What the port 80 of a service, or 8080 of pods, answers through a port-forward.
+fn forwarded(node: &TestNode, kubectl: &Client<'_>, name: &str) -> Result<String> {
+    let port = if name.starts_with("svc") { ":80" } else { ":8080" };
+    let mut command = kubectl.command(&["port-forward", name, "--address=127.0.0.1", port]);
+    let mut child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("stdout")?).read_line(&mut line)?;
+    let asked = ask(node, &line);
+    rustix::process::kill_process_group(rustix::process::Pid::from_child(&child), rustix::process::Signal::KILL)?;
+    child.wait()?;
+    asked
+}
+
+fn ask(node: &TestNode, line: &str) -> Result<String> {
+    let local = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split(' ').next());
+    let mut connection = node.connect(local.with_context(|| format!("no port in {line:?}"))?.parse()?)?;
+    connection.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// A budget stands against evictions, and `kubectl drain` waits for it. (As a dry run: other tests need the node.)
+#[test]
+fn a_budget_stands_against_evictions() {
+    with_kubectls("budget", |_, kubectl| {
+        deploy(kubectl)?;
+        kubectl.ok("create pdb guard --selector=app=web --min-available=2")?;
+        kubectl.ok(&format!("wait pdb/guard --for=jsonpath={{.status.currentHealthy}}=2 {SOON}"))?;
+        let node = json(kubectl, "nodes")?["items"][0]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let namespace = kubectl.namespace();
+        // Of all namespaces, these pods are the only ones that drain finds by this label.
+        kubectl.ok(&format!("label pods -l app=web drained={namespace}"))?;
+        let drain = format!("drain {node} --dry-run=server --pod-selector=drained={namespace}");
+        let refused = kubectl.fails(&format!("{drain} --timeout=2s"), 1)?;
+        ensure!(refused.contains("Cannot evict pod as it would violate the pod's disruption budget."), "{refused}");
+        let patch = kubectl.run(&["patch", "pdb", "guard", "--type=merge", "-p", r#"{"spec":{"minAvailable":1}}"#])?;
+        ensure!(patch.code == 0, "{patch:?}");
+        kubectl.ok(&format!("wait pdb/guard --for=jsonpath={{.status.disruptionsAllowed}}=1 {SOON}"))?;
+        kubectl.ok(&format!("{drain} {SOON}"))?;
+        let table = kubectl.ok("get pdb guard --no-headers")?;
+        ensure!(table.split_whitespace().take(4).eq(["guard", "1", "N/A", "1"]), "{table}");
         Ok(())
     });
 }

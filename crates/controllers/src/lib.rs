@@ -13,6 +13,7 @@
 //! | [`role_aggregation`] | cluster roles | a role that is made of others has their rules |
 //! | [`replica_set`] | replica sets, pods | as many pods as wanted are there |
 //! | [`deployment`] | deployments, replica sets | pods of the present template replace others |
+//! | [`disruption`] | disruption budgets, pods | evictions know what they may do |
 //! | [`garbage`] | everything's metadata | what nobody owns any more goes |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod deployment;
+pub mod disruption;
 pub mod election;
 pub mod garbage;
 pub mod namespace;
@@ -79,6 +81,8 @@ pub struct Clients {
     pub replica_set: Client,
     /// For [`deployment`].
     pub deployment: Client,
+    /// For [`disruption`].
+    pub disruption: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -95,6 +99,7 @@ impl Clients {
             garbage: connect(garbage::ACCOUNT),
             replica_set: connect(replica_set::ACCOUNT),
             deployment: connect(deployment::ACCOUNT),
+            disruption: connect(disruption::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -112,7 +117,7 @@ pub struct Settings {
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
     let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler, .. } = clients;
-    let Clients { garbage, replica_set, deployment, .. } = clients;
+    let Clients { garbage, replica_set, deployment, disruption, .. } = clients;
     let Settings { host, authority_pem } = settings;
     tokio::join!(
         namespace::run(namespace),
@@ -120,7 +125,7 @@ pub async fn run(clients: Clients, settings: Settings) -> Infallible {
         role_aggregation::run(role_aggregation),
         root_ca::run(root_ca, authority_pem),
         resource_quota::run(resource_quota),
-        workloads::run(workloads::Clients { garbage, replica_set, deployment }),
+        workloads::run(workloads::Clients { garbage, replica_set, deployment, disruption }),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.

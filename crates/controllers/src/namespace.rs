@@ -162,16 +162,20 @@ mod tests {
             [
                 "configmaps",
                 "deployments",
+                "endpoints",
+                "endpointslices",
                 "events",
                 "leases",
                 "limitranges",
+                "poddisruptionbudgets",
                 "pods",
                 "replicasets",
                 "resourcequotas",
                 "rolebindings",
                 "roles",
                 "secrets",
-                "serviceaccounts"
+                "serviceaccounts",
+                "services"
             ]
         );
     }

@@ -13,6 +13,7 @@ use remora_model::{Kind, kinds};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::deployment::Deployments;
+use crate::disruption::Budgets;
 use crate::garbage::Garbage;
 use crate::objects::{Key, Objects};
 use crate::replica_set::ReplicaSets;
@@ -25,6 +26,7 @@ pub(crate) struct Clients {
     pub(crate) garbage: Client,
     pub(crate) replica_set: Client,
     pub(crate) deployment: Client,
+    pub(crate) disruption: Client,
 }
 
 /// Every kind of object that can have owners or be one, once: of two views of the same objects the first is enough. Events are neither.
@@ -44,6 +46,7 @@ enum Wake {
     Garbage(Reference),
     ReplicaSet(Key),
     Deployment(Key),
+    Budget(Key),
 }
 
 /// Runs until dropped.
@@ -52,16 +55,19 @@ pub(crate) async fn run(clients: Clients) {
     let (garbage, garbage_wakes) = mpsc::unbounded_channel();
     let (replica_set, replica_set_wakes) = mpsc::unbounded_channel();
     let (deployment, deployment_wakes) = mpsc::unbounded_channel();
+    let (budget, budget_wakes) = mpsc::unbounded_channel();
     let objects = Objects::new(clients.garbage.clone());
     let collector = Garbage::new(clients.garbage, Arc::clone(&world), garbage.clone());
     let replica_sets = ReplicaSets::new(clients.replica_set);
     let deployments = Deployments::new(clients.deployment);
-    let wakes = Wakes { garbage, replica_set, deployment };
+    let budgets = Budgets::new(clients.disruption);
+    let wakes = Wakes { garbage, replica_set, deployment, budget };
     tokio::join!(
         watch(&objects, &world, &wakes),
         turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),
         turns::run("replica-set", replica_set_wakes, move |key| replica_sets.clone().look(key)),
         turns::run("deployment", deployment_wakes, move |key| deployments.clone().look(key)),
+        turns::run("disruption", budget_wakes, move |key| budgets.clone().look(key)),
     );
 }
 
@@ -69,6 +75,7 @@ struct Wakes {
     garbage: UnboundedSender<Reference>,
     replica_set: UnboundedSender<Key>,
     deployment: UnboundedSender<Key>,
+    budget: UnboundedSender<Key>,
 }
 
 impl Wakes {
@@ -78,6 +85,7 @@ impl Wakes {
             Wake::Garbage(of) => self.garbage.send(of).is_ok(),
             Wake::ReplicaSet(key) => self.replica_set.send(key).is_ok(),
             Wake::Deployment(key) => self.deployment.send(key).is_ok(),
+            Wake::Budget(key) => self.budget.send(key).is_ok(),
         };
     }
 }
@@ -152,7 +160,13 @@ fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
             wakes.extend(of_controller(world, change, kinds::v1("apps", "deployments")).map(Wake::Deployment));
         }
         ("apps", "deployments") => wakes.push(Wake::Deployment(change.key.clone())),
+        ("policy", "poddisruptionbudgets") => wakes.push(Wake::Budget(change.key.clone())),
         _ => {}
+    }
+    // How many pods there are, and how many there should be.
+    if change.kind.group == "apps" || change.kind == kinds::core("pods") {
+        let all = world.of(kinds::v1("policy", "poddisruptionbudgets"), &change.key.namespace);
+        wakes.extend(all.map(|(key, _)| Wake::Budget(key.clone())));
     }
     wakes
 }
@@ -249,6 +263,7 @@ mod tests {
             Wake::Garbage(of) => format!("garbage {of}"),
             Wake::ReplicaSet(key) => format!("replica set {key}"),
             Wake::Deployment(key) => format!("deployment {key}"),
+            Wake::Budget(key) => format!("budget {key}"),
         };
         let changes = world.step(kind, seen);
         changes.iter().flat_map(|change| concerns(world, change, true)).map(|wake| shown(&wake)).collect()
@@ -264,6 +279,15 @@ mod tests {
         assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), all);
         told(&mut world, pods, Seen::Is(key("p"), own));
         assert_eq!(told(&mut world, pods, Seen::IsGone(key("p"))), ["deployment a/web", "replica set a/web-1"]);
+    }
+
+    #[test]
+    fn a_pod_concerns_the_budgets_of_its_namespace() {
+        let budgets = kinds::v1("policy", "poddisruptionbudgets");
+        let mut world = World::default();
+        assert_eq!(told(&mut world, budgets, Seen::Is(key("b"), entry("b", None))), ["budget a/b"]);
+        let seen = told(&mut world, kinds::core("pods"), Seen::Is(key("p"), entry("p", None)));
+        assert_eq!(seen, ["budget a/b"]);
     }
 
     #[test]

@@ -134,6 +134,16 @@ const SCALE_PART: Subresource =
 pub static SCALE: Kind =
     Kind { group: "autoscaling", kind: "Scale", plural: "scales", singular: "scale", schema: "Scale", ..CORE };
 
+/// Written with every service that takes an address or a port of the nodes, so that no two take the same one. Nobody reads what is in it, and
+/// nothing leads to it.
+pub static SERVICE_RANGES: Kind = Kind {
+    kind: "RangeAllocation",
+    plural: "rangeallocations",
+    namespaced: false,
+    storage: Storage::Stored("ranges"),
+    ..CORE
+};
+
 /// A kind of RBAC: who may do what.
 const RBAC: Kind = Kind { group: RBAC_GROUP, ..CORE };
 
@@ -149,6 +159,16 @@ pub static KINDS: &[Kind] = &[
         short_names: &["cm"],
         storage: Storage::Stored("configmaps"),
         schema: "ConfigMap",
+        ..CORE
+    },
+    Kind {
+        kind: "Endpoints",
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        // Kubernetes keeps endpoints and services below one word.
+        storage: Storage::Stored("services/endpoints"),
+        schema: "Endpoints",
         ..CORE
     },
     Kind {
@@ -248,6 +268,17 @@ pub static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind {
+        kind: "Service",
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        subresources: &[part("status", "Service", READ_WRITE)],
+        storage: Storage::Stored("services/specs"),
+        schema: "Service",
+        ..CORE
+    },
+    Kind {
         kind: "Deployment",
         plural: "deployments",
         singular: "deployment",
@@ -291,6 +322,15 @@ pub static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind {
+        group: "discovery.k8s.io",
+        kind: "EndpointSlice",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        storage: Storage::Stored("endpointslices"),
+        schema: "EndpointSlice",
+        ..CORE
+    },
+    Kind {
         group: "events.k8s.io",
         kind: "Event",
         plural: "events",
@@ -308,6 +348,17 @@ pub static KINDS: &[Kind] = &[
         namespaced: false,
         storage: Storage::Stored("runtimeclasses"),
         schema: "RuntimeClass",
+        ..CORE
+    },
+    Kind {
+        group: "policy",
+        kind: "PodDisruptionBudget",
+        plural: "poddisruptionbudgets",
+        singular: "poddisruptionbudget",
+        short_names: &["pdb"],
+        subresources: &[part("status", "PodDisruptionBudget", READ_WRITE)],
+        storage: Storage::Stored("poddisruptionbudgets"),
+        schema: "PodDisruptionBudget",
         ..CORE
     },
     Kind {

@@ -16,6 +16,7 @@
 //! | what is told of a request in the audit log | [`audit`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
+//! | disruption budgets | [`disruption`] |
 //! | how many replicas | [`scale`] |
 //! | DELETE | [`delete`] |
 //! | queries | [`selector`], [`pod::log`] |
@@ -27,6 +28,7 @@
 pub mod audit;
 pub mod decode;
 pub mod delete;
+pub mod disruption;
 pub mod flow;
 pub mod int_or_percent;
 pub mod kinds;

@@ -136,8 +136,10 @@ mod tests {
             "authentication.k8s.io",
             "authorization.k8s.io",
             "coordination.k8s.io",
+            "discovery.k8s.io",
             "events.k8s.io",
             "node.k8s.io",
+            "policy",
             "rbac.authorization.k8s.io",
             "scheduling.k8s.io",
         ];

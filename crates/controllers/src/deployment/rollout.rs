@@ -240,8 +240,8 @@ mod tests {
         check(&ten, Some(set("9", 10, 1)), &[set("1", 0, 0)], &[]);
         check(&ten, Some(set("9", 0, 0)), &[set("1", 0, 0)], &[("9", 10)]);
         let (new, old) = (with(set("9", 2, 0), 5, 5), with(set("1", 3, 3), 5, 5));
-        check(&ten, Some(new.clone()), &[old.clone()], &[("1", 6), ("9", 4)]);
-        check(&deployment(0, json!(0), json!(1)), Some(new), &[old.clone()], &[("1", 0), ("9", 0)]);
+        check(&ten, Some(new.clone()), std::slice::from_ref(&old), &[("1", 6), ("9", 4)]);
+        check(&deployment(0, json!(0), json!(1)), Some(new), std::slice::from_ref(&old), &[("1", 0), ("9", 0)]);
         let full = with(set("9", 10, 10), 10, 10);
         check(&ten, Some(full), &[old], &[("1", 0)]);
     }

@@ -216,7 +216,7 @@ mod tests {
         };
         let [own, orphan, others] = [Some("rs"), None, Some("other")].map(|owner| pod_of("p", owner, "web"));
         check(&set_of(2), &[], (&[], &[], 2, 0));
-        check(&set_of(2), &[own.clone()], (&[], &[], 1, 0));
+        check(&set_of(2), std::slice::from_ref(&own), (&[], &[], 1, 0));
         check(&set_of(2), &[orphan.clone(), others.clone()], (&["p"], &[], 1, 0));
         check(&set_of(1), &[pod_of("q", Some("rs"), "db")], (&[], &["q"], 1, 0));
         check(&set_of(1), &[pod_of("q", None, "db")], (&[], &[], 1, 0));

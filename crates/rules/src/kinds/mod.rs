@@ -2,6 +2,8 @@
 
 pub mod config;
 pub mod deployment;
+pub mod disruption_budget;
+pub mod endpoints;
 pub mod event;
 pub mod lease;
 pub mod limit_range;
@@ -13,3 +15,4 @@ pub mod rbac;
 pub mod replica_set;
 pub mod resource_quota;
 pub mod runtime_class;
+pub mod service;

@@ -209,6 +209,17 @@ const CLUSTER_ROLES: &[Role] = &[
         ],
     ),
     controller(
+        "system:controller:disruption-controller",
+        "disruption-controller",
+        &[
+            on(READ, WORKLOADS, &["deployments"]),
+            on(READ, WORKLOADS, &["replicasets"]),
+            on(READ, POLICY, &["poddisruptionbudgets"]),
+            on(&["update"], POLICY, &["poddisruptionbudgets/status"]),
+            on(&["list"], CORE, &["pods"]),
+        ],
+    ),
+    controller(
         "system:controller:replicaset-controller",
         "replicaset-controller",
         &[

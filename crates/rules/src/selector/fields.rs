@@ -76,6 +76,7 @@ const OF_KINDS: &[(&str, &str, &[&str])] = &[
     ("", "namespaces", &["status.phase"]),
     ("", "nodes", &["spec.unschedulable"]),
     ("", "secrets", &["type"]),
+    ("", "services", &["spec.clusterIP", "spec.type"]),
 ];
 
 /// How `events.k8s.io` calls what is stored under the names of core/v1.

@@ -4,6 +4,7 @@
 
 mod cells;
 pub mod duration;
+mod services;
 mod workloads;
 
 use jiff::Timestamp;
@@ -165,12 +166,56 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
         &[NAME, number("Desired", "How many pods are wanted."), number("Available", "How many pods there are."), AGE],
         workloads::scale,
     ),
+    (
+        "",
+        "services",
+        &[
+            NAME,
+            column("Type", "How the service can be reached."),
+            column("Cluster-IP", "Its address inside of the cluster."),
+            column("External-IP", "Its addresses from outside."),
+            column("Port(s)", "Its ports, each with that of the nodes, if it has one."),
+            AGE,
+            SELECTOR,
+        ],
+        services::service,
+    ),
+    (
+        "",
+        "endpoints",
+        &[NAME, column("Endpoints", "Addresses and ports behind the service."), AGE],
+        services::endpoints,
+    ),
+    (
+        "discovery.k8s.io",
+        "endpointslices",
+        &[
+            NAME,
+            column("AddressType", "What the addresses are."),
+            column("Ports", "Ports of all addresses."),
+            column("Endpoints", "Addresses behind the service."),
+            AGE,
+        ],
+        services::endpoint_slice,
+    ),
     ("coordination.k8s.io", "leases", &[NAME, column("Holder", "Who holds the lease."), AGE], cells::lease),
     (
         "node.k8s.io",
         "runtimeclasses",
         &[NAME, column("Handler", "The runtime's configuration that runs the pods of this class."), AGE],
         cells::runtime_class,
+    ),
+    (
+        "policy",
+        "poddisruptionbudgets",
+        &[
+            NAME,
+            column("Min Available", "How many pods must be available."),
+            column("Max Unavailable", "How many pods may be missing."),
+            number("Allowed Disruptions", "How many pods may be evicted now."),
+            AGE,
+        ],
+        workloads::disruption_budget,
     ),
     (
         "scheduling.k8s.io",

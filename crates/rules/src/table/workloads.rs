@@ -43,6 +43,21 @@ pub(super) fn scale(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), desired, available, age(object, now)]
 }
 
+pub(super) fn disruption_budget(object: &Value, now: Timestamp) -> Vec<Value> {
+    let amount = |field: &str| match at(object, &["spec", field]) {
+        Value::Null => "N/A".into(),
+        Value::String(percent) => Value::from(percent.as_str()),
+        number => number.to_string().into(),
+    };
+    vec![
+        name(object),
+        amount("minAvailable"),
+        amount("maxUnavailable"),
+        number(object, &["status", "disruptionsAllowed"]).into(),
+        age(object, now),
+    ]
+}
+
 /// Names and images of the template's containers.
 fn containers(object: &Value) -> [Value; 2] {
     let all = list(object, &["spec", "template", "spec", "containers"]);
