@@ -49,6 +49,7 @@ pub mod request;
 pub mod response;
 pub mod selection;
 pub mod server;
+pub mod services;
 pub mod verbs;
 
 pub use auth::token::TokenKey;

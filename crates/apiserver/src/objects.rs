@@ -53,8 +53,8 @@ impl From<Status> for WriteError {
 pub struct Beside {
     /// Where it is.
     pub key: ObjectKey,
-    /// When it was read.
-    pub read_at: Revision,
+    /// When it was read; none if it was not there.
+    pub read_at: Option<Revision>,
     /// What to write; `None` if it stays.
     pub bytes: Option<Bytes>,
 }
@@ -157,7 +157,7 @@ impl Objects {
 fn with(txn: Txn, beside: &[Beside]) -> Result<Txn, Status> {
     beside.iter().try_fold(txn, |txn, other| {
         let at = Bytes::from(store_key(&other.key)?);
-        let txn = txn.when(at.clone(), Expect::ModRevision(other.read_at));
+        let txn = txn.when(at.clone(), other.read_at.map_or(Expect::Absent, Expect::ModRevision));
         Ok(match &other.bytes {
             Some(bytes) => txn.put(at, bytes.clone()),
             None => txn,

@@ -24,7 +24,7 @@ use crate::flow::{Gate, Seat};
 use crate::metrics::{Counted, Metrics};
 use crate::nodes::Nodes;
 use crate::objects::Objects;
-use crate::request::{Accepted, ApiRequest, Query, Refusal, RequestInfo, SessionKind, media};
+use crate::request::{Accepted, ApiRequest, Part, Query, Refusal, RequestInfo, SessionKind, media};
 use crate::{bootstrap, health, openapi, pods, response, verbs};
 
 /// How long a request that is no watch, log or session may take.
@@ -147,6 +147,7 @@ impl Handler for ApiServer {
     async fn call(&self, request: Request<Body>, connection: Arc<Connection>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let is_head = parts.method == http::Method::HEAD;
+        let deprecated = deprecation(parts.uri.path());
         let trail = Trail::begin(self.state.audit.as_ref(), &parts.headers);
         let answer = AssertUnwindSafe(answer(&self.state, parts, body, connection, &trail)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|panic| {
@@ -158,6 +159,10 @@ impl Handler for ApiServer {
             Refusal::NoPage => response::text(StatusCode::NOT_FOUND, "404 page not found\n"),
             Refusal::Status(status) => response::status(&status),
         });
+        let mut response = response;
+        if let Some(warning) = deprecated {
+            response::warn(&mut response, &[warning.to_owned()]);
+        }
         let response = if is_head { response.map(|_| body::empty()) } else { response };
         trail.answered(response)
     }
@@ -165,6 +170,14 @@ impl Handler for ApiServer {
     fn panicked(&self) -> Response<Body> {
         response::status(&panic_status())
     }
+}
+
+/// What clients of an old kind are told, whatever the answer is.
+fn deprecation(path: &str) -> Option<&'static str> {
+    let rest = path.strip_prefix("/api/v1/")?;
+    let parts: Vec<&str> = rest.split('/').collect();
+    let is_old = matches!(parts.as_slice(), ["endpoints", ..] | ["namespaces", _, "endpoints", ..]);
+    is_old.then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 }
 
 fn panic_status() -> Status {
@@ -311,6 +324,7 @@ fn has_body(request: &ApiRequest) -> bool {
         | ApiRequest::List(..)
         | ApiRequest::Watch(..)
         | ApiRequest::Get(..)
+        | ApiRequest::GetScale(..)
         | ApiRequest::Log(..)
         | ApiRequest::Session(..)
         | ApiRequest::PortForward(..) => false,
@@ -332,6 +346,9 @@ async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Resu
             verbs::delete_collection::answer(call, &what, &options, body).await
         }
         ApiRequest::Get(key, version) => verbs::get::answer(call, &key, version).await,
+        ApiRequest::GetScale(key, version) => verbs::scale::get(call, &key, version).await,
+        ApiRequest::Update(key, Part::Scale, options) => verbs::scale::update(call, &key, &options, body).await,
+        ApiRequest::Patch(key, Part::Scale, options) => verbs::scale::patch(call, &key, &options, body).await,
         ApiRequest::Update(key, part, options) => verbs::update::answer(call, &key, part, &options, body).await,
         ApiRequest::Patch(key, part, options) => verbs::patch::answer(call, &key, part, &options, body).await,
         ApiRequest::Delete(key) => verbs::delete::answer(call, &key, body).await,

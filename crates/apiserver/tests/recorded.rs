@@ -7,6 +7,7 @@
 mod common;
 
 use common::{Answer, Server};
+use remora_rules::disruption;
 use remora_testkit::recorded::Case;
 use serde_json::{Value, json};
 
@@ -35,7 +36,36 @@ async fn every_recorded_answer_is_ours() {
 /// Roles and bindings: what they may be, what they allow, who may write them, and those that are there from the start.
 #[tokio::test]
 async fn rights_are_as_recorded() {
-    let cases = Case::read(include_str!("data/rbac.json"), NS).unwrap();
+    check(include_str!("data/rbac.json"), 100).await;
+}
+
+/// Deployments and replica sets: defaults, rules, statuses, scales, tables.
+#[tokio::test]
+async fn workloads_are_as_recorded() {
+    check(include_str!("data/apps.json"), 60).await;
+}
+
+/// Services: defaults, rules, addresses, ports, types that change, tables.
+#[tokio::test]
+async fn services_are_as_recorded() {
+    check(include_str!("data/services.json"), 50).await;
+}
+
+/// What is behind services.
+#[tokio::test]
+async fn endpoints_are_as_recorded() {
+    check(include_str!("data/endpoints.json"), 10).await;
+}
+
+/// Disruption budgets, and evictions that they stand against.
+#[tokio::test]
+async fn budgets_are_as_recorded() {
+    check(include_str!("data/budgets.json"), 20).await;
+}
+
+/// Plays a file whose cases have their answers beside them; there are at least so many.
+async fn check(file: &str, at_least: usize) {
+    let cases = Case::read(file, NS).unwrap();
     let server = Server::start().await;
     server.namespace(NS).await;
     let mut failed = Vec::new();
@@ -45,9 +75,23 @@ async fn rights_are_as_recorded() {
         if got != *case.recorded() {
             failed.push(format!("{}\n  want {}\n  got  {got}", case.title(), case.recorded()));
         }
+        if let Some((path, ..)) = case.wait() {
+            count(&server, path).await;
+        }
     }
     assert!(failed.is_empty(), "{} of {} differ:\n{}", failed.len(), cases.len(), failed.join("\n"));
-    assert!(cases.len() > 100);
+    assert!(cases.len() >= at_least);
+}
+
+/// What the controller of budgets would have done before the next case.
+async fn count(server: &Server, path: &str) {
+    let budget = server.get(path).await;
+    let listed = server.get(&format!("/api/v1/namespaces/{NS}/pods")).await;
+    let pods = listed["items"].as_array().unwrap();
+    let covered: Vec<&Value> = pods.iter().filter(|pod| disruption::covers(&budget, pod)).collect();
+    let counted = disruption::count(&budget, &covered, 0, jiff::Timestamp::now()).changed.unwrap();
+    let status = server.ask("PUT", &format!("{path}/status")).body("application/json", counted.to_string());
+    status.send().await.ok();
 }
 
 async fn play(server: &Server, case: &Case) -> Answer {

@@ -11,6 +11,10 @@
 //! | [`root_ca`] | namespaces, config maps | each namespace has `kube-root-ca.crt` |
 //! | [`resource_quota`] | resource quotas | what they limit is counted once; the API server keeps count from then on |
 //! | [`role_aggregation`] | cluster roles | a role that is made of others has their rules |
+//! | [`replica_set`] | replica sets, pods | as many pods as wanted are there |
+//! | [`deployment`] | deployments, replica sets | pods of the present template replace others |
+//! | [`disruption`] | disruption budgets, pods | evictions know what they may do |
+//! | [`garbage`] | everything's metadata | what nobody owns any more goes |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
 //! Where several nodes share a store, [`election`] says whose controllers work.
@@ -18,15 +22,25 @@
 //! All are level-triggered: an event says "look again", and each look may be repeated with no harm.
 #![forbid(unsafe_code)]
 
+pub mod deployment;
+pub mod disruption;
 pub mod election;
+pub mod garbage;
 pub mod namespace;
+mod objects;
 mod per_object;
+mod pods;
+mod recorder;
+pub mod replica_set;
 pub mod resource_quota;
 mod retry;
 pub mod role_aggregation;
 pub mod root_ca;
 pub mod scheduler;
 pub mod service_account;
+mod turns;
+mod workloads;
+mod world;
 
 use std::convert::Infallible;
 
@@ -61,6 +75,14 @@ pub struct Clients {
     pub root_ca: Client,
     /// For [`resource_quota`].
     pub resource_quota: Client,
+    /// For [`garbage`], and for what the three are told.
+    pub garbage: Client,
+    /// For [`replica_set`].
+    pub replica_set: Client,
+    /// For [`deployment`].
+    pub deployment: Client,
+    /// For [`disruption`].
+    pub disruption: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -74,6 +96,10 @@ impl Clients {
             role_aggregation: connect(role_aggregation::ACCOUNT),
             root_ca: connect(root_ca::ACCOUNT),
             resource_quota: connect(resource_quota::ACCOUNT),
+            garbage: connect(garbage::ACCOUNT),
+            replica_set: connect(replica_set::ACCOUNT),
+            deployment: connect(deployment::ACCOUNT),
+            disruption: connect(disruption::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -90,7 +116,8 @@ pub struct Settings {
 
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
-    let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler } = clients;
+    let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler, .. } = clients;
+    let Clients { garbage, replica_set, deployment, disruption, .. } = clients;
     let Settings { host, authority_pem } = settings;
     tokio::join!(
         namespace::run(namespace),
@@ -98,6 +125,7 @@ pub async fn run(clients: Clients, settings: Settings) -> Infallible {
         role_aggregation::run(role_aggregation),
         root_ca::run(root_ca, authority_pem),
         resource_quota::run(resource_quota),
+        workloads::run(workloads::Clients { garbage, replica_set, deployment, disruption }),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.

@@ -161,15 +161,21 @@ mod tests {
             plurals,
             [
                 "configmaps",
+                "deployments",
+                "endpoints",
+                "endpointslices",
                 "events",
                 "leases",
                 "limitranges",
+                "poddisruptionbudgets",
                 "pods",
+                "replicasets",
                 "resourcequotas",
                 "rolebindings",
                 "roles",
                 "secrets",
-                "serviceaccounts"
+                "serviceaccounts",
+                "services"
             ]
         );
     }

@@ -42,7 +42,7 @@ impl Verb {
 }
 
 /// Where objects of a kind live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
     /// In the store, under `/registry/<this>/`. Two kinds with the same word are two views of the same objects.
     Stored(&'static str),
@@ -51,7 +51,7 @@ pub enum Storage {
 }
 
 /// A part of a resource with its own path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subresource {
     /// The last part of the path: `status`.
     pub name: &'static str,
@@ -66,7 +66,7 @@ pub struct Subresource {
 }
 
 /// A kind of object as one API version shows it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     /// API group; empty for core.
     pub group: &'static str,
@@ -123,6 +123,27 @@ const fn review(group: &'static str, kind: &'static str, plural: &'static str, s
     Kind { group, kind, plural, singular, namespaced: false, verbs: &[Create], schema: kind, ..CORE }
 }
 
+/// What runs pods.
+const WORKLOAD: Kind = Kind { group: "apps", categories: &["all"], ..CORE };
+
+/// The number of replicas, which can be read and written alone.
+const SCALE_PART: Subresource =
+    Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: READ_WRITE };
+
+/// What `…/scale` shows of an object. It is no kind of its own: nothing leads to it but that path.
+pub static SCALE: Kind =
+    Kind { group: "autoscaling", kind: "Scale", plural: "scales", singular: "scale", schema: "Scale", ..CORE };
+
+/// Written with every service that takes an address or a port of the nodes, so that no two take the same one. Nobody reads what is in it, and
+/// nothing leads to it.
+pub static SERVICE_RANGES: Kind = Kind {
+    kind: "RangeAllocation",
+    plural: "rangeallocations",
+    namespaced: false,
+    storage: Storage::Stored("ranges"),
+    ..CORE
+};
+
 /// A kind of RBAC: who may do what.
 const RBAC: Kind = Kind { group: RBAC_GROUP, ..CORE };
 
@@ -138,6 +159,16 @@ pub static KINDS: &[Kind] = &[
         short_names: &["cm"],
         storage: Storage::Stored("configmaps"),
         schema: "ConfigMap",
+        ..CORE
+    },
+    Kind {
+        kind: "Endpoints",
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        // Kubernetes keeps endpoints and services below one word.
+        storage: Storage::Stored("services/endpoints"),
+        schema: "Endpoints",
         ..CORE
     },
     Kind {
@@ -236,6 +267,37 @@ pub static KINDS: &[Kind] = &[
         schema: "ServiceAccount",
         ..CORE
     },
+    Kind {
+        kind: "Service",
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        subresources: &[part("status", "Service", READ_WRITE)],
+        storage: Storage::Stored("services/specs"),
+        schema: "Service",
+        ..CORE
+    },
+    Kind {
+        kind: "Deployment",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        subresources: &[SCALE_PART, part("status", "Deployment", READ_WRITE)],
+        storage: Storage::Stored("deployments"),
+        schema: "Deployment",
+        ..WORKLOAD
+    },
+    Kind {
+        kind: "ReplicaSet",
+        plural: "replicasets",
+        singular: "replicaset",
+        short_names: &["rs"],
+        subresources: &[SCALE_PART, part("status", "ReplicaSet", READ_WRITE)],
+        storage: Storage::Stored("replicasets"),
+        schema: "ReplicaSet",
+        ..WORKLOAD
+    },
     review("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"),
     review("authentication.k8s.io", "TokenReview", "tokenreviews", "tokenreview"),
     Kind {
@@ -260,6 +322,15 @@ pub static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind {
+        group: "discovery.k8s.io",
+        kind: "EndpointSlice",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        storage: Storage::Stored("endpointslices"),
+        schema: "EndpointSlice",
+        ..CORE
+    },
+    Kind {
         group: "events.k8s.io",
         kind: "Event",
         plural: "events",
@@ -277,6 +348,17 @@ pub static KINDS: &[Kind] = &[
         namespaced: false,
         storage: Storage::Stored("runtimeclasses"),
         schema: "RuntimeClass",
+        ..CORE
+    },
+    Kind {
+        group: "policy",
+        kind: "PodDisruptionBudget",
+        plural: "poddisruptionbudgets",
+        singular: "poddisruptionbudget",
+        short_names: &["pdb"],
+        subresources: &[part("status", "PodDisruptionBudget", READ_WRITE)],
+        storage: Storage::Stored("poddisruptionbudgets"),
+        schema: "PodDisruptionBudget",
         ..CORE
     },
     Kind {

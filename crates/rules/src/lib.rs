@@ -16,6 +16,8 @@
 //! | what is told of a request in the audit log | [`audit`] |
 //! | PATCH | [`patch`] |
 //! | who manages which field, server-side apply | [`managed`] |
+//! | disruption budgets | [`disruption`] |
+//! | how many replicas | [`scale`] |
 //! | DELETE | [`delete`] |
 //! | queries | [`selector`], [`pod::log`] |
 //! | `kubectl get` | [`table`] |
@@ -26,7 +28,9 @@
 pub mod audit;
 pub mod decode;
 pub mod delete;
+pub mod disruption;
 pub mod flow;
+pub mod int_or_percent;
 pub mod kinds;
 pub mod managed;
 pub mod metadata;
@@ -36,6 +40,7 @@ pub mod pod;
 pub mod pod_security;
 pub mod quota;
 pub mod rbac;
+pub mod scale;
 pub mod selector;
 pub mod strategy;
 pub mod table;

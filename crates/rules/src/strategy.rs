@@ -12,7 +12,8 @@ use remora_model::{Kind, Status};
 use serde_json::Value;
 
 use crate::kinds::{
-    config, event, lease, limit_range, namespace, node, priority_class, rbac, resource_quota, runtime_class,
+    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, priority_class, rbac,
+    replica_set, resource_quota, runtime_class, service,
 };
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
@@ -80,6 +81,54 @@ const POD: Strategy = Strategy {
     validate_create: pod::create::validate,
     prepare_update: pod::update::prepare,
     validate_update: pod::update::validate,
+    resets: STATUS,
+    ..PLAIN
+};
+
+const DEPLOYMENT: Strategy = Strategy {
+    group: "apps",
+    plural: "deployments",
+    default: deployment::set_defaults,
+    prepare_create: deployment::prepare_create,
+    validate_create: deployment::validate,
+    prepare_update: deployment::prepare_update,
+    validate_update: deployment::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
+const REPLICA_SET: Strategy = Strategy {
+    group: "apps",
+    plural: "replicasets",
+    default: replica_set::set_defaults,
+    prepare_create: replica_set::prepare_create,
+    validate_create: replica_set::validate,
+    prepare_update: replica_set::prepare_update,
+    validate_update: replica_set::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
+const SERVICE: Strategy = Strategy {
+    plural: "services",
+    name: names::dns_1035_label,
+    default: service::set_defaults,
+    prepare_create: service::prepare_create,
+    validate_create: service::validation::validate,
+    prepare_update: service::prepare_update,
+    validate_update: service::validation::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
+const DISRUPTION_BUDGET: Strategy = Strategy {
+    group: "policy",
+    plural: "poddisruptionbudgets",
+    prepare_create: disruption_budget::prepare_create,
+    validate_create: disruption_budget::validate,
+    prepare_update: disruption_budget::prepare_update,
+    validate_update: |new, _| disruption_budget::validate(new),
+    unconditional_update: false,
     resets: STATUS,
     ..PLAIN
 };
@@ -184,6 +233,58 @@ static STRATEGIES: &[Strategy] = &[
         prepare_update: config::prepare_secret_update,
         validate_update: config::validate_secret_update,
         ..PLAIN
+    },
+    DEPLOYMENT,
+    Strategy {
+        subresource: "status",
+        prepare_update: deployment::prepare_status,
+        validate_update: deployment::validate_status,
+        resets: Resets(&[&["spec"], &["metadata", "labels"]]),
+        ..DEPLOYMENT
+    },
+    Strategy { subresource: "scale", ..DEPLOYMENT },
+    REPLICA_SET,
+    Strategy {
+        subresource: "status",
+        prepare_update: replica_set::prepare_status,
+        validate_update: replica_set::validate_status,
+        resets: SPEC,
+        ..REPLICA_SET
+    },
+    Strategy { subresource: "scale", ..REPLICA_SET },
+    SERVICE,
+    Strategy {
+        subresource: "status",
+        prepare_update: service::prepare_status,
+        validate_update: service::validation::validate_status,
+        resets: SPEC,
+        ..SERVICE
+    },
+    Strategy {
+        plural: "endpoints",
+        default: endpoints::set_defaults,
+        validate_create: endpoints::validate,
+        validate_update: |new, _| endpoints::validate(new),
+        create_on_update: true,
+        ..PLAIN
+    },
+    Strategy {
+        group: "discovery.k8s.io",
+        plural: "endpointslices",
+        default: endpoints::set_slice_defaults,
+        prepare_create: endpoints::prepare_slice,
+        validate_create: endpoints::validate_slice,
+        prepare_update: endpoints::prepare_slice_update,
+        validate_update: endpoints::validate_slice_update,
+        ..PLAIN
+    },
+    DISRUPTION_BUDGET,
+    Strategy {
+        subresource: "status",
+        prepare_update: disruption_budget::prepare_status,
+        validate_update: disruption_budget::validate_status,
+        resets: SPEC,
+        ..DISRUPTION_BUDGET
     },
     // Nothing but metadata is judged; their tokens are the API server's matter.
     Strategy { plural: "serviceaccounts", ..PLAIN },

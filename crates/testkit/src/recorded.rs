@@ -1,6 +1,6 @@
 //! Recorded requests and what is compared of their answers, as `reference/replay.py` does it: one case is a JSON object with `title`,
 //! `method`, `path`, and perhaps `body`, `type`, `headers`, `edit` (the body is an object as it is, with some values set), `wait` (what must be
-//! true before the next case) and `compare` (`code`, `reason`; else all). Whoever plays them sends and waits.
+//! true before the next case) and `compare` (`code`, `reason`, `table`; else all). Whoever plays them sends and waits.
 
 use serde_json::{Map, Value, json};
 
@@ -97,6 +97,7 @@ impl Case {
     pub fn essence(&self, code: u16, warning: Option<&str>, body: &Value, namespace: &str) -> Value {
         match self.value["compare"].as_str() {
             Some("code") => return json!({ "code": code }),
+            Some("table") => return table(code, body),
             Some("reason") => return json!({"code": code, "reason": body["reason"]}),
             _ => {}
         }
@@ -113,6 +114,18 @@ impl Case {
         });
         tidy(&answer, "", namespace)
     }
+}
+
+/// Names, types and priorities of a table's columns, and its cells but for ages.
+fn table(code: u16, body: &Value) -> Value {
+    let columns = body["columnDefinitions"].as_array().map_or(&[][..], Vec::as_slice);
+    let shown: Vec<Value> = columns.iter().map(|c| json!([c["name"], c["type"], c["priority"]])).collect();
+    let row = |row: &Value| -> Value {
+        let cells = row["cells"].as_array().into_iter().flatten();
+        cells.zip(columns).filter(|(_, column)| column["name"] != "Age").map(|(cell, _)| cell.clone()).collect()
+    };
+    let rows: Vec<Value> = body["rows"].as_array().into_iter().flatten().map(row).collect();
+    json!({"code": code, "columns": shown, "rows": rows})
 }
 
 /// The value at a place such as `status.phase`.

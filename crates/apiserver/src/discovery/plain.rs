@@ -132,11 +132,14 @@ mod tests {
         let list = groups();
         let names: Vec<&str> = list["groups"].as_array().unwrap().iter().filter_map(|g| g["name"].as_str()).collect();
         let expected = [
+            "apps",
             "authentication.k8s.io",
             "authorization.k8s.io",
             "coordination.k8s.io",
+            "discovery.k8s.io",
             "events.k8s.io",
             "node.k8s.io",
+            "policy",
             "rbac.authorization.k8s.io",
             "scheduling.k8s.io",
         ];

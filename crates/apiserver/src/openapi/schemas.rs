@@ -1,12 +1,15 @@
 //! The definitions: k8s-openapi's schemas under upstream's names, with what Kubernetes' clients look for: kinds
 //! (`x-kubernetes-group-version-kind`) and merge keys (from `remora_model::schema`). Pure.
 
+use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::authentication::v1 as authentication;
 use k8s_openapi::api::authorization::v1 as authorization;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::events::v1 as events;
 use k8s_openapi::api::node::v1 as node;
+use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::api::scheduling::v1 as scheduling;
 use remora_model::Kind;
@@ -64,6 +67,7 @@ pub(super) fn definition_name(kind: &Kind) -> Option<String> {
 fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Schema> {
     Some(match (kind.group, kind.kind) {
         ("", "ConfigMap") => generator.subschema_for::<core::ConfigMap>(),
+        ("", "Endpoints") => generator.subschema_for::<core::Endpoints>(),
         ("", "Event") => generator.subschema_for::<core::Event>(),
         ("", "LimitRange") => generator.subschema_for::<core::LimitRange>(),
         ("", "Namespace") => generator.subschema_for::<core::Namespace>(),
@@ -71,7 +75,10 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("", "Pod") => generator.subschema_for::<core::Pod>(),
         ("", "ResourceQuota") => generator.subschema_for::<core::ResourceQuota>(),
         ("", "Secret") => generator.subschema_for::<core::Secret>(),
+        ("", "Service") => generator.subschema_for::<core::Service>(),
         ("", "ServiceAccount") => generator.subschema_for::<core::ServiceAccount>(),
+        ("apps", "Deployment") => generator.subschema_for::<apps::Deployment>(),
+        ("apps", "ReplicaSet") => generator.subschema_for::<apps::ReplicaSet>(),
         ("authentication.k8s.io", "SelfSubjectReview") => {
             generator.subschema_for::<authentication::SelfSubjectReview>()
         }
@@ -89,8 +96,10 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
             generator.subschema_for::<authorization::SubjectAccessReview>()
         }
         ("coordination.k8s.io", "Lease") => generator.subschema_for::<coordination::Lease>(),
+        ("discovery.k8s.io", "EndpointSlice") => generator.subschema_for::<discovery::EndpointSlice>(),
         ("events.k8s.io", "Event") => generator.subschema_for::<events::Event>(),
         ("node.k8s.io", "RuntimeClass") => generator.subschema_for::<node::RuntimeClass>(),
+        ("policy", "PodDisruptionBudget") => generator.subschema_for::<policy::PodDisruptionBudget>(),
         ("scheduling.k8s.io", "PriorityClass") => generator.subschema_for::<scheduling::PriorityClass>(),
         (RBAC_GROUP, "ClusterRole") => generator.subschema_for::<rbac::ClusterRole>(),
         (RBAC_GROUP, "ClusterRoleBinding") => generator.subschema_for::<rbac::ClusterRoleBinding>(),
@@ -156,10 +165,12 @@ fn loosen_metadata(definition: &mut Value) {
 /// Our table's type for a definition.
 fn go_type(name: &str) -> Option<&'static Type> {
     let word = name.rsplit('.').next()?;
-    match name.strip_prefix("io.k8s.api.events.v1.") {
-        Some(word) => type_of(&format!("events.k8s.io/{word}")),
-        None => type_of(word),
-    }
+    let group = [("io.k8s.api.events.v1.", "events.k8s.io"), ("io.k8s.api.discovery.v1.", "discovery.k8s.io")];
+    let of_group = group
+        .iter()
+        .filter(|(place, _)| name.starts_with(place))
+        .find_map(|(_, group)| type_of(&format!("{group}/{word}")));
+    of_group.or_else(|| type_of(word))
 }
 
 fn add_merge_keys(definition: &mut Value, of: &Type) {

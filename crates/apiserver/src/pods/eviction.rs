@@ -1,8 +1,10 @@
-//! POST to `pods/NAME/eviction`: a deletion that says why. There are no disruption budgets yet that could stand against it.
+//! POST to `pods/NAME/eviction`: a deletion that says why, unless a disruption budget stands against it. What that allows is spent in the same
+//! transaction in which the pod says that it goes; what it allows is `rules`' business.
 
 use http::{Response, StatusCode};
 use remora_http::Body;
-use remora_model::{ObjectKey, Status};
+use remora_model::{ObjectKey, Status, kinds};
+use remora_rules::disruption::{self, Allowed};
 use remora_rules::metadata::place;
 use remora_rules::object::{at, text};
 use remora_rules::pod::eviction;
@@ -10,7 +12,7 @@ use remora_store::Revision;
 use serde_json::Value;
 
 use crate::deletion::DeleteOptions;
-use crate::objects::WriteError;
+use crate::objects::{Beside, WriteError};
 use crate::request::WriteOptions;
 use crate::server::Call;
 use crate::verbs::delete;
@@ -30,11 +32,9 @@ pub async fn answer(
     }
     place::set_namespace(key.kind, &mut wanted, key.namespace.as_deref())?;
     let mut deletion = deletion_of(&wanted, options)?;
-    if !deletion.dry_run {
-        let revision = mark(call, key, &deletion).await?;
-        // The version that was meant is now this one.
-        deletion.version = deletion.version.map(|_| revision.to_string());
-    }
+    let revision = mark(call, key, &deletion).await?;
+    // The version that was meant is now this one.
+    deletion.version = deletion.version.map(|_| revision.to_string());
     delete::delete(call, key, &deletion).await?;
     let mut status = Status::success(None);
     status.code = StatusCode::CREATED.as_u16();
@@ -50,19 +50,53 @@ fn deletion_of(eviction: &Value, options: &WriteOptions) -> Result<DeleteOptions
     Ok(DeleteOptions { dry_run: asked.dry_run || options.dry_run, ..asked })
 }
 
-/// Says on the pod why it goes. Not on another one of that name, which the deletion will refuse.
+/// Says on the pod why it goes, if its budget lets it go. Not on another one of that name, which the deletion will refuse.
 async fn mark(call: &Call, key: &ObjectKey, deletion: &DeleteOptions) -> Result<Revision, Status> {
     let objects = call.state.objects();
     let mut current = objects.require(key).await?;
     loop {
         let pod = current.decoded();
         deletion.check_preconditions(key.kind, &pod, &current.revision().to_string())?;
-        let Some(marked) = eviction::mark(pod, call.state.now()) else { return Ok(current.revision()) };
-        match objects.replace(&current, key, encode::stored(key.kind, marked), &[]).await {
+        let spent = spend(call, &pod).await?;
+        let marked = match (eviction::mark(pod.clone(), call.state.now()), spent.is_empty() || deletion.dry_run) {
+            (None, true) => return Ok(current.revision()),
+            (marked, _) => marked.unwrap_or(pod),
+        };
+        if deletion.dry_run {
+            return Ok(current.revision());
+        }
+        match objects.replace(&current, key, encode::stored(key.kind, marked), &spent).await {
             Ok(stored) => return Ok(stored.revision()),
+            // Or the budget has changed meanwhile.
             Err(WriteError::Raced(Some(now))) => current = now,
             Err(WriteError::Raced(None)) => return Err(Status::kind_not_found(key.kind, &key.name)),
             Err(WriteError::Status(status)) => return Err(*status),
+        }
+    }
+}
+
+/// The pod's budget, as it is when this pod may go.
+///
+/// # Errors
+/// 429 if it may not; 500 if it has several budgets.
+async fn spend(call: &Call, pod: &Value) -> Result<Vec<Beside>, Status> {
+    if disruption::asks_nobody(pod) {
+        return Ok(Vec::new());
+    }
+    let kind = kinds::v1("policy", "poddisruptionbudgets");
+    let namespace = text(pod, &["metadata", "namespace"]);
+    let all = call.state.objects().all_stored(kind, Some(namespace)).await?;
+    let mut covering = all.iter().map(|stored| (stored, stored.decoded())).filter(|(_, b)| disruption::covers(b, pod));
+    let (Some((stored, budget)), another) = (covering.next(), covering.next()) else { return Ok(Vec::new()) };
+    if another.is_some() {
+        return Err(disruption::too_many());
+    }
+    let key = ObjectKey::new(kind, Some(namespace), text(&budget, &["metadata", "name"]));
+    match disruption::judge(&budget, pod, call.state.now())? {
+        Allowed::Unserving => Ok(Vec::new()),
+        Allowed::Spent(spent) => {
+            let bytes = Some(encode::stored(kind, spent));
+            Ok(vec![Beside { key, read_at: Some(stored.revision()), bytes }])
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum ApiRequest {
     DeleteCollection(Collection, ListOptions),
     /// GET of an object.
     Get(ObjectKey, Option<u64>),
+    /// GET of `…/scale`.
+    GetScale(ObjectKey, Option<u64>),
     /// PUT.
     Update(ObjectKey, Part, WriteOptions),
     /// PATCH.
@@ -71,6 +73,8 @@ pub enum Part {
     EphemeralContainers,
     /// `namespaces/NAME/finalize`
     Finalize,
+    /// `…/scale`
+    Scale,
 }
 
 impl Part {
@@ -81,6 +85,7 @@ impl Part {
             Self::Status => "status",
             Self::EphemeralContainers => "ephemeralcontainers",
             Self::Finalize => "finalize",
+            Self::Scale => "scale",
         }
     }
 }
@@ -310,6 +315,7 @@ impl Route<'_> {
             "status" => Part::Status,
             "ephemeralcontainers" => Part::EphemeralContainers,
             "finalize" => Part::Finalize,
+            "scale" => Part::Scale,
             "binding" => return Ok(ApiRequest::Bind(object, self.create_options()?)),
             "eviction" => return Ok(ApiRequest::Evict(object, self.create_options()?)),
             "token" => return Ok(ApiRequest::CreateToken(object, self.create_options()?)),
@@ -327,7 +333,14 @@ impl Route<'_> {
         match *self.method {
             Method::PUT => self.update(kind, part),
             Method::PATCH => self.patch(kind, part),
-            _ => Ok(ApiRequest::Get(object, options::version(self.query.given("resourceVersion"))?)),
+            _ => {
+                let version = options::version(self.query.given("resourceVersion"))?;
+                Ok(if part == Part::Scale {
+                    ApiRequest::GetScale(object, version)
+                } else {
+                    ApiRequest::Get(object, version)
+                })
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::auth::authz::{self, Attributes, Wanted};
 use crate::objects::{Beside, WriteError};
 use crate::request::{Collection, Part, WriteOptions};
 use crate::server::Call;
-use crate::{admission, body, encode, quota};
+use crate::{admission, body, encode, quota, services};
 
 /// How often a generated name may be taken before the client is told (upstream: 8).
 const GENERATE_ATTEMPTS: usize = 8;
@@ -60,19 +60,22 @@ pub async fn keep(
     let is_generated = object.pointer("/metadata/name").is_none();
     let mut attempts = if is_generated { GENERATE_ATTEMPTS } else { 1 };
     loop {
-        let new = rules.create(kind, object.clone(), &write::ctx(&call.state))?;
+        let mut wanted = object.clone();
+        let claimed = services::claim(&call.state, kind, &mut wanted, None).await?;
+        let new = rules.create(kind, wanted, &write::ctx(&call.state))?;
         let judged = admission::judge_new(call, kind, &within, &new).await?;
         let name = new.pointer("/metadata/name").and_then(|n| n.as_str()).unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
         call.trail.names(name);
-        let beside = quota::charge(&call.state, &key, Change { kind, old: None, new: Some(&new) }).await?;
+        let mut beside = quota::charge(&call.state, &key, Change { kind, old: None, new: Some(&new) }).await?;
+        beside.extend(claimed);
         match keep_bytes(call, &key, encode::stored(kind, new), &beside, options.dry_run).await {
             Ok((bytes, revision)) => {
                 warnings.extend(judged);
                 return Ok(Written { bytes, revision, warnings });
             }
             Err(WriteError::Status(status)) => return Err(*status),
-            // A quota has changed meanwhile.
+            // A quota has changed meanwhile, or another service has taken something.
             Err(WriteError::Raced(None)) => {}
             Err(WriteError::Raced(Some(_))) if attempts > 1 => attempts -= 1,
             Err(WriteError::Raced(Some(_))) if is_generated => {

@@ -14,7 +14,7 @@ use crate::server::Call;
 use crate::{admission, body, encode, forms, quota, response};
 
 /// Kinds whose deleted object is the answer, not a Status.
-const SHOWN_WHEN_DELETED: [&str; 3] = ["pods", "namespaces", "serviceaccounts"];
+const SHOWN_WHEN_DELETED: [&str; 4] = ["pods", "namespaces", "serviceaccounts", "services"];
 
 /// Deletes one object.
 pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response<Body>, Status> {

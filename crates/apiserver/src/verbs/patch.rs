@@ -120,9 +120,7 @@ impl Apply<'_> {
         let name = text(&self.config.value, &["metadata", "name"]);
         let mut object = self.applied(None)?;
         if name.is_empty() {
-            let why =
-                format!("the name of the object ({} based on URL) was undeterminable: name must be provided", key.name);
-            return Err(Status::bad_request(why));
+            return Err(place::nameless(&key.name));
         }
         let uid = text(&object, &["metadata", "uid"]);
         if !uid.is_empty() {

@@ -19,7 +19,7 @@ use crate::auth::authz::Wanted;
 use crate::objects::{StoredObject, WriteError};
 use crate::request::Part;
 use crate::server::{Call, State};
-use crate::{admission, deletion, encode, forms, quota, response};
+use crate::{admission, deletion, encode, forms, quota, response, services};
 
 /// What an attempt would make of the object as it is stored now.
 pub struct Attempt {
@@ -117,6 +117,10 @@ async fn try_update(
     let namespace = key.namespace.as_deref();
     let wanted = Wanted { kind: key.kind, namespace, name: &key.name, new: &object, old: Some(old) };
     call.state.authorizer().check_escalation(&call.user, &wanted)?;
+    let claimed = match part {
+        Part::Whole => services::claim(&call.state, key.kind, &mut object, Some(old)).await?,
+        _ => None,
+    };
     let new = rules.update(key.kind, old, object, &ctx(&call.state))?;
     warnings.extend(admission::judge_change(call, key.kind, part, &new, old).await?);
     if new == *old || managed::differs_in_times_only(old, &new) {
@@ -124,7 +128,8 @@ async fn try_update(
     }
     let is_released = deletion::is_released(key.kind, &new);
     let left = (!is_released).then_some(&new);
-    let beside = quota::charge(&call.state, key, Change { kind: key.kind, old: Some(old), new: left }).await?;
+    let mut beside = quota::charge(&call.state, key, Change { kind: key.kind, old: Some(old), new: left }).await?;
+    beside.extend(claimed);
     let bytes = encode::stored(key.kind, new.clone());
     if dry_run {
         return Ok(Written { bytes, revision: Some(current.revision()), warnings });

@@ -11,6 +11,7 @@ const SUBDOMAIN_MAX: usize = 253;
 
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const NAME_PART: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const QUALIFIED: &str = "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
@@ -41,6 +42,18 @@ pub fn dns_label(text: &str) -> Vec<String> {
     }
     if !is_label(text) {
         wrong.push(LABEL.to_owned());
+    }
+    wrong
+}
+
+/// An RFC 1035 label: the names of services.
+pub fn dns_1035_label(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > LABEL_MAX {
+        wrong.push(too_long(LABEL_MAX));
+    }
+    if !is_label(text) || text.starts_with(|c: char| c.is_ascii_digit()) {
+        wrong.push(LABEL_1035.to_owned());
     }
     wrong
 }
@@ -157,6 +170,29 @@ pub fn ip(text: &str) -> Vec<String> {
     if text.parse::<IpAddr>().is_ok() { Vec::new() } else { vec![IP.to_owned()] }
 }
 
+/// An IP address that something can be reached at from elsewhere.
+pub fn endpoint_ip(text: &str) -> Vec<String> {
+    let Ok(address) = text.parse::<IpAddr>() else { return vec!["must be a valid IP address".to_owned()] };
+    let (is_link_local, is_link_local_multicast) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
+    };
+    let mut wrong = Vec::new();
+    if address.is_unspecified() {
+        wrong.push(format!("may not be unspecified ({text})"));
+    }
+    if address.is_loopback() {
+        wrong.push("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned());
+    }
+    if is_link_local {
+        wrong.push("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned());
+    }
+    if is_link_local_multicast {
+        wrong.push("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
+    }
+    wrong
+}
+
 /// What no name may have, since it stands in URLs.
 pub fn path_segment(text: &str) -> Vec<String> {
     if matches!(text, "." | "..") {
@@ -197,6 +233,12 @@ mod tests {
         check(env_name, &["A", "a b", "1.2-3"], &["", "a=b", "ü", "a\n"]);
         check(config_key, &["a", ".a", "A_B.c-d"], &["", "a b", ".", "..", "..a"]);
         check(port_name, &["http", "a-1"], &["", "1", "-a", "a--b", "HTTP", "abcdefghijklmnop"]);
+        check(dns_1035_label, &["a", "my-name"], &["", "1a", "a.b", "A", &long]);
+        check(
+            endpoint_ip,
+            &["10.0.0.1", "fd00::1"],
+            &["x", "0.0.0.0", "127.0.0.1", "::1", "169.254.1.1", "224.0.0.1", "ff02::1"],
+        );
         check(ip, &["10.0.0.1", "::1"], &["", "10.0.0", "x", "010.0.0.1"]);
         check(path_segment, &["a.b", "..."], &[".", "..", "a/b", "a%b"]);
     }

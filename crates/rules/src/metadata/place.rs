@@ -40,6 +40,12 @@ pub fn set_name(object: &mut Value, of_url: &str) -> Result<(), Status> {
     Ok(())
 }
 
+/// 400 for an object that must give its name, and does not.
+pub fn nameless(of_url: &str) -> Status {
+    let why = format!("the name of the object ({of_url} based on URL) was undeterminable: name must be provided");
+    Status::bad_request(why)
+}
+
 /// What the system sets on a new object, before its kind's strategy sees it.
 ///
 /// # Errors

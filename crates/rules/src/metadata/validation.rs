@@ -83,7 +83,8 @@ pub fn validate_labels(labels: &Value, path: &Path<'_>) -> FieldErrors {
     errors
 }
 
-fn validate_annotations(annotations: &Value, path: &Path<'_>) -> FieldErrors {
+/// The keys of a map of annotations, and its size; also of what pods are made of.
+pub fn validate_annotations(annotations: &Value, path: &Path<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let mut size = 0;
     for (key, value) in annotations.as_object().into_iter().flatten() {

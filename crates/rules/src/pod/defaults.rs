@@ -8,7 +8,25 @@ use crate::object::{at, field_mut, flag, items_mut, list, object_mut, set, set_d
 
 /// Fills in a pod in canonical form; nothing that is set is changed.
 pub fn set_defaults(pod: &mut Value) {
+    set_template_defaults(pod);
     let spec = field_mut(pod, "spec");
+    set_default(spec, "enableServiceLinks", true);
+    let host_network = flag(spec, &["hostNetwork"]);
+    // Neither is for ephemeral containers: they may have no ports and no resources.
+    for list in LISTS.into_iter().filter(|list| *list != "ephemeralContainers") {
+        for container in items_mut(spec, list) {
+            request_limits(container);
+            if host_network {
+                publish_ports(container);
+            }
+        }
+    }
+    mirror_pod_ip(field_mut(pod, "status"));
+}
+
+/// Fills in what pods are made of. The rest waits for the pods themselves.
+pub fn set_template_defaults(template: &mut Value) {
+    let spec = field_mut(template, "spec");
     mirror_service_account(spec);
     for (name, value) in [
         ("dnsPolicy", json!("ClusterFirst")),
@@ -16,25 +34,13 @@ pub fn set_defaults(pod: &mut Value) {
         ("securityContext", json!({})),
         ("terminationGracePeriodSeconds", json!(30)),
         ("schedulerName", json!("default-scheduler")),
-        ("enableServiceLinks", json!(true)),
     ] {
         set_default(spec, name, value);
     }
-    let host_network = flag(spec, &["hostNetwork"]);
     for list in LISTS {
-        for container in items_mut(spec, list) {
-            set_container(container);
-            // Neither is for ephemeral containers: they may have no ports and no resources.
-            if list != "ephemeralContainers" {
-                request_limits(container);
-                if host_network {
-                    publish_ports(container);
-                }
-            }
-        }
+        items_mut(spec, list).for_each(set_container);
     }
     items_mut(spec, "volumes").for_each(set_volume);
-    mirror_pod_ip(field_mut(pod, "status"));
 }
 
 /// `podIP` is the first of `podIPs`; each can stand for the other.

@@ -71,6 +71,7 @@ const ALL: &[&str] = &["*"];
 
 const CORE: &[&str] = &[""];
 const APPS: &[&str] = &["apps"];
+const WORKLOADS: &[&str] = &["apps", "extensions"];
 const AUTHENTICATION: &[&str] = &["authentication.k8s.io"];
 const AUTHORIZATION: &[&str] = &["authorization.k8s.io"];
 const AUTOSCALING: &[&str] = &["autoscaling"];
@@ -87,6 +88,8 @@ const RESOURCE: &[&str] = &["resource.k8s.io"];
 const STORAGE: &[&str] = &["storage.k8s.io"];
 
 const EVENTS: Rule = on(&["create", "patch", "update"], &["", "events.k8s.io"], &["events"]);
+/// Upstream's controllers remember what they have written; ours read an event that they count on.
+const COUNTED_EVENTS: Rule = on(&["get", "create", "patch", "update"], &["", "events.k8s.io"], &["events"]);
 const ASK_ABOUT_OTHERS: [Rule; 2] =
     [on(CREATE, AUTHENTICATION, &["tokenreviews"]), on(CREATE, AUTHORIZATION, &["subjectaccessreviews"])];
 
@@ -192,6 +195,45 @@ const CLUSTER_ROLES: &[Role] = &[
             on(&["update", "patch"], CORE, &["namespaces/finalize", "namespaces/status"]),
             on(&["get", "list", "watch", "delete", "deletecollection"], ALL, ALL),
         ],
+    ),
+    controller(
+        "system:controller:deployment-controller",
+        "deployment-controller",
+        &[
+            on(&["get", "list", "update", "watch"], WORKLOADS, &["deployments"]),
+            on(&["update"], WORKLOADS, &["deployments/status"]),
+            on(&["update"], WORKLOADS, &["deployments/finalizers"]),
+            on(&["create", "delete", "get", "list", "patch", "update", "watch"], WORKLOADS, &["replicasets"]),
+            on(&["get", "list", "update", "watch"], CORE, &["pods"]),
+            COUNTED_EVENTS,
+        ],
+    ),
+    controller(
+        "system:controller:disruption-controller",
+        "disruption-controller",
+        &[
+            on(READ, WORKLOADS, &["deployments"]),
+            on(READ, WORKLOADS, &["replicasets"]),
+            on(READ, POLICY, &["poddisruptionbudgets"]),
+            on(&["update"], POLICY, &["poddisruptionbudgets/status"]),
+            on(&["list"], CORE, &["pods"]),
+        ],
+    ),
+    controller(
+        "system:controller:replicaset-controller",
+        "replicaset-controller",
+        &[
+            on(&["get", "list", "update", "watch"], WORKLOADS, &["replicasets"]),
+            on(&["update"], WORKLOADS, &["replicasets/status"]),
+            on(&["update"], WORKLOADS, &["replicasets/finalizers"]),
+            on(&["create", "delete", "list", "patch", "watch"], CORE, &["pods"]),
+            COUNTED_EVENTS,
+        ],
+    ),
+    controller(
+        "system:controller:generic-garbage-collector",
+        "generic-garbage-collector",
+        &[on(&["delete", "get", "list", "patch", "update", "watch"], ALL, ALL), EVENTS],
     ),
     // These two look with their own eyes; upstream's look with those of `system:kube-controller-manager`, which may list and watch everything.
     controller(

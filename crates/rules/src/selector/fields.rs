@@ -1,6 +1,7 @@
 //! Field selectors (`status.phase=Running,metadata.name!=a`): text, and which fields each kind knows. One table
 //! (upstream: `AddFieldLabelConversionsFor…`, k8s.io/apimachinery `pkg/fields`).
 
+use remora_model::text::quoted;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
@@ -75,6 +76,7 @@ const OF_KINDS: &[(&str, &str, &[&str])] = &[
     ("", "namespaces", &["status.phase"]),
     ("", "nodes", &["spec.unschedulable"]),
     ("", "secrets", &["type"]),
+    ("", "services", &["spec.clusterIP", "spec.type"]),
 ];
 
 /// How `events.k8s.io` calls what is stored under the names of core/v1.
@@ -83,6 +85,16 @@ const STORED_AS: [(&str, &str); 2] = [("regarding.", "involvedObject."), ("repor
 fn is_known(kind: &Kind, field: &str) -> bool {
     let own = OF_KINDS.iter().filter(|(group, plural, _)| (*group, *plural) == (kind.group, kind.plural));
     OF_ALL.contains(&field) || own.into_iter().any(|(.., fields)| fields.contains(&field))
+}
+
+/// Kinds with fields of their own say it in other words than those without.
+fn unknown(kind: &Kind, field: &str) -> String {
+    let has_own = OF_KINDS.iter().any(|(group, plural, _)| (*group, *plural) == (kind.group, kind.plural));
+    if has_own {
+        return format!("field label not supported: {field}");
+    }
+    let known = OF_ALL.map(quoted).join(", ");
+    format!("{} is not a known field selector: only {known}", quoted(field))
 }
 
 impl Selector {
@@ -96,7 +108,7 @@ impl Selector {
             let term = term(&part)
                 .ok_or_else(|| Status::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
             if !is_known(kind, &term.field) {
-                return Err(Status::bad_request(format!("field label not supported: {}", term.field)));
+                return Err(Status::bad_request(unknown(kind, &term.field)));
             }
             terms.push(stored(term));
         }
@@ -237,6 +249,10 @@ mod tests {
         let status = Selector::parse(core("pods"), "spec.wibble=1").unwrap_err();
         assert_eq!((status.code, status.message.as_str()), (400, "field label not supported: spec.wibble"));
         assert_eq!(Selector::parse(core("pods"), "x").unwrap_err().code, 400);
+        assert_eq!(
+            Selector::parse(core("configmaps"), "data.a=1").unwrap_err().message,
+            "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        );
     }
 
     #[test]

@@ -88,6 +88,25 @@ impl Requirement {
     }
 }
 
+/// The text form of a spec's selector, as queries have it and as people are shown it; empty for one that selects everything.
+pub fn text(selector: &LabelSelector) -> String {
+    let equal = selector.match_labels.iter().flatten().map(|(key, value)| (key, format!("{key}={value}")));
+    let expressions = selector.match_expressions.iter().flatten().map(|one| {
+        let mut values = one.values.clone().unwrap_or_default();
+        values.sort();
+        let key = &one.key;
+        let shown = match one.operator.as_str() {
+            "Exists" => key.clone(),
+            "DoesNotExist" => format!("!{key}"),
+            operator => format!("{key} {} ({})", operator.to_lowercase(), values.join(",")),
+        };
+        (key, shown)
+    });
+    let mut all: Vec<_> = equal.chain(expressions).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>().join(",")
+}
+
 /// What is wrong with the selector of a spec.
 pub fn validate(selector: &LabelSelector, path: &Path<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
@@ -290,6 +309,23 @@ mod tests {
         for text in ["a in (", "a in", "=b", "a=b,", "a=b c", "a b", "a=b=c", "a!b", "a>x", "a b/c/d", ",", "a in (b"] {
             assert_eq!(Selector::parse(text).unwrap_err().code, 400, "{text}");
         }
+    }
+
+    #[test]
+    fn a_specs_selector_is_shown_as_text_that_selects_the_same() {
+        let selector: LabelSelector = serde_json::from_value(json!({
+            "matchLabels": {"b": "2", "a": "1"},
+            "matchExpressions": [
+                {"key": "c", "operator": "NotIn", "values": ["y", "x"]},
+                {"key": "aa", "operator": "Exists"},
+                {"key": "d", "operator": "DoesNotExist"},
+            ],
+        }))
+        .unwrap();
+        assert_eq!(text(&selector), "a=1,aa,b=2,c notin (x,y),!d");
+        let labels = json!({"a": "1", "aa": "", "b": "2", "c": "z"});
+        assert!(Selector::parse(&text(&selector)).unwrap().matches(&labels));
+        assert_eq!(text(&LabelSelector::default()), "");
     }
 
     #[test]

@@ -6,11 +6,11 @@ use serde_json::Value;
 use super::duration::since;
 use crate::object::{at, flag, integer, list, text};
 
-fn name(object: &Value) -> Value {
+pub(super) fn name(object: &Value) -> Value {
     text(object, &["metadata", "name"]).into()
 }
 
-fn age(object: &Value, now: Timestamp) -> Value {
+pub(super) fn age(object: &Value, now: Timestamp) -> Value {
     since(at(object, &["metadata", "creationTimestamp"]), now).into()
 }
 
@@ -22,7 +22,7 @@ fn count(object: &Value, field: &str) -> usize {
     }
 }
 
-fn or<'t>(word: &'t str, instead: &'t str) -> &'t str {
+pub(super) fn or<'t>(word: &'t str, instead: &'t str) -> &'t str {
     if word.is_empty() { instead } else { word }
 }
 

@@ -4,6 +4,8 @@
 
 mod cells;
 pub mod duration;
+mod services;
+mod workloads;
 
 use jiff::Timestamp;
 use remora_model::Kind;
@@ -54,12 +56,20 @@ const fn column(name: &'static str, description: &'static str) -> Column {
     Column { name, r#type: "string", format: "", description, priority: 0 }
 }
 
+const fn number(name: &'static str, description: &'static str) -> Column {
+    Column { r#type: "integer", ..column(name, description) }
+}
+
 const fn wide(name: &'static str, description: &'static str) -> Column {
     Column { priority: 1, ..column(name, description) }
 }
 
 const NAME: Column = Column { format: "name", ..column("Name", "Name of the object, unique in its namespace.") };
 const AGE: Column = column("Age", "How long ago the object was created.");
+
+const CONTAINERS: Column = wide("Containers", "Names of the template's containers.");
+const IMAGES: Column = wide("Images", "Images of the template's containers.");
+const SELECTOR: Column = wide("Selector", "Labels by which it finds its pods.");
 
 type Cells = fn(&Value, Timestamp) -> Vec<Value>;
 
@@ -120,12 +130,92 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
         cells::secret,
     ),
     ("", "serviceaccounts", &[NAME, column("Secrets", "Number of secrets."), AGE], cells::service_account),
+    (
+        "apps",
+        "deployments",
+        &[
+            NAME,
+            column("Ready", "How many of the pods are ready, of how many that are wanted."),
+            column("Up-to-date", "How many pods are made of the present template."),
+            column("Available", "How many pods have been ready for long enough."),
+            AGE,
+            CONTAINERS,
+            IMAGES,
+            SELECTOR,
+        ],
+        workloads::deployment,
+    ),
+    (
+        "apps",
+        "replicasets",
+        &[
+            NAME,
+            number("Desired", "How many pods are wanted."),
+            number("Current", "How many pods there are."),
+            number("Ready", "How many pods are ready."),
+            AGE,
+            CONTAINERS,
+            IMAGES,
+            SELECTOR,
+        ],
+        workloads::replica_set,
+    ),
+    (
+        "autoscaling",
+        "scales",
+        &[NAME, number("Desired", "How many pods are wanted."), number("Available", "How many pods there are."), AGE],
+        workloads::scale,
+    ),
+    (
+        "",
+        "services",
+        &[
+            NAME,
+            column("Type", "How the service can be reached."),
+            column("Cluster-IP", "Its address inside of the cluster."),
+            column("External-IP", "Its addresses from outside."),
+            column("Port(s)", "Its ports, each with that of the nodes, if it has one."),
+            AGE,
+            SELECTOR,
+        ],
+        services::service,
+    ),
+    (
+        "",
+        "endpoints",
+        &[NAME, column("Endpoints", "Addresses and ports behind the service."), AGE],
+        services::endpoints,
+    ),
+    (
+        "discovery.k8s.io",
+        "endpointslices",
+        &[
+            NAME,
+            column("AddressType", "What the addresses are."),
+            column("Ports", "Ports of all addresses."),
+            column("Endpoints", "Addresses behind the service."),
+            AGE,
+        ],
+        services::endpoint_slice,
+    ),
     ("coordination.k8s.io", "leases", &[NAME, column("Holder", "Who holds the lease."), AGE], cells::lease),
     (
         "node.k8s.io",
         "runtimeclasses",
         &[NAME, column("Handler", "The runtime's configuration that runs the pods of this class."), AGE],
         cells::runtime_class,
+    ),
+    (
+        "policy",
+        "poddisruptionbudgets",
+        &[
+            NAME,
+            column("Min Available", "How many pods must be available."),
+            column("Max Unavailable", "How many pods may be missing."),
+            number("Allowed Disruptions", "How many pods may be evicted now."),
+            AGE,
+        ],
+        workloads::disruption_budget,
     ),
     (
         "scheduling.k8s.io",

@@ -36,6 +36,8 @@ struct Spec<'p> {
     targets: Vec<&'p str>,
     /// As JSON, for rules that look at which fields are set.
     raw: &'p Value,
+    /// It is what pods are made of.
+    is_template: bool,
 }
 
 impl<'p> Spec<'p> {
@@ -50,6 +52,7 @@ impl<'p> Spec<'p> {
             targets: ephemeral.iter().map(|c| text(c, &["targetContainerName"])).collect(),
             spec,
             raw,
+            is_template: false,
         })
     }
 
@@ -60,11 +63,19 @@ impl<'p> Spec<'p> {
 
 /// Everything that is wrong with a pod's spec. Metadata is the strategy's.
 pub fn validate(pod: &Value) -> FieldErrors {
-    let path = Path::new("spec");
-    match Spec::read(pod) {
-        Ok(spec) => validate_spec(&spec, &path),
+    validate_read(Spec::read(pod), &Path::new("spec"))
+}
+
+/// The same for what pods are made of: its spec is at this path, and some defaults are the pods' own.
+pub fn validate_template(template: &Value, path: &Path<'_>) -> FieldErrors {
+    validate_read(Spec::read(template).map(|spec| Spec { is_template: true, ..spec }), path)
+}
+
+fn validate_read(read: Result<Spec<'_>, serde_json::Error>, path: &Path<'_>) -> FieldErrors {
+    match read {
+        Ok(spec) => validate_spec(&spec, path),
         // Canonical form has the right types already; this is a disagreement between two tables of ours.
-        Err(why) => vec![FieldError::internal(&path, why.to_string())],
+        Err(why) => vec![FieldError::internal(path, why.to_string())],
     }
 }
 
@@ -85,7 +96,7 @@ fn validate_spec(pod: &Spec<'_>, path: &Path<'_>) -> FieldErrors {
     errors.extend(network::validate_dns_policy(&pod.spec, path));
     errors.extend(scheduling::validate_node_selector(&pod.spec, &path.child("nodeSelector")));
     if pod.spec.host_network == Some(true) {
-        errors.extend(port::validate_host_network(&pod.containers, &path.child("containers")));
+        errors.extend(port::validate_host_network(pod, &path.child("containers")));
     }
     errors.extend(security::validate_pod(&pod.spec, &path.child("securityContext")));
     errors.extend(scheduling::validate_affinity(&pod.spec, &path.child("affinity")));

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort};
 use remora_model::field::FieldErrors;
 use remora_model::{FieldError, Path};
 
-use super::one_of;
+use super::{Spec, one_of};
 use crate::metadata::names;
 use crate::metadata::validation::invalid;
 
@@ -41,13 +41,17 @@ pub(super) fn validate_number(path: &Path<'_>, number: i32) -> FieldErrors {
 }
 
 /// In the host's network a container's port is the host's.
-pub(super) fn validate_host_network(containers: &[Container], path: &Path<'_>) -> FieldErrors {
+pub(super) fn validate_host_network(pod: &Spec<'_>, path: &Path<'_>) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    for (i, container) in containers.iter().enumerate() {
+    for (i, container) in pod.containers.iter().enumerate() {
         let container_path = path.index(i);
         let ports = container_path.child("ports");
         for (j, port) in container.ports.iter().flatten().enumerate() {
             let number = port.host_port.unwrap_or_default();
+            // A template's are set in the pods that are made of it.
+            if pod.is_template && number == 0 {
+                continue;
+            }
             if number != port.container_port {
                 let detail = "must match `containerPort` when `hostNetwork` is true";
                 errors.push(FieldError::invalid(&ports.index(j).child("hostPort"), number, detail));

@@ -1,0 +1,78 @@
+//! Disruption budgets are counted, so that evictions know what they may do. How, is `rules`' business; evictions spend what is allowed
+//! themselves. Woken by [`crate::workloads`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use remora_model::{Kind, kinds};
+use remora_rules::disruption;
+use remora_rules::object::{integer, text};
+use serde_json::Value;
+
+use crate::Account;
+use crate::objects::{Called, Key, Objects, controller_of, unless_changed};
+use crate::per_object::CallError;
+use crate::turns::Looked;
+
+/// As whom.
+pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:disruption-controller");
+
+fn budgets() -> &'static Kind {
+    kinds::v1("policy", "poddisruptionbudgets")
+}
+
+/// Counts disruption budgets.
+#[derive(Clone)]
+pub(crate) struct Budgets {
+    objects: Objects,
+}
+
+impl Budgets {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { objects: Objects::new(client) }
+    }
+
+    /// One look at a budget.
+    pub(crate) async fn look(self, key: Key) -> Looked {
+        self.count(&key).await.map_err(CallError::new(format!("count the disruption budget {key}")))
+    }
+
+    async fn count(&self, key: &Key) -> Called<Option<Duration>> {
+        let Some(budget) = self.objects.get(budgets(), key).await? else { return Ok(None) };
+        let all = self.objects.list(kinds::core("pods"), &key.namespace).await?;
+        let pods: Vec<&Value> = all.iter().filter(|pod| disruption::covers(&budget, pod)).collect();
+        let scale = if disruption::needs_scale(&budget) { self.scale(&pods, key).await? } else { 0 };
+        let counted = disruption::count(&budget, &pods, scale, Timestamp::now());
+        if let Some(changed) = counted.changed {
+            unless_changed(self.objects.replace(budgets(), "status", &changed).await)?;
+        }
+        Ok(counted.again.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+    }
+
+    /// How many pods the owners of these want together: their replica sets, or the deployments of those.
+    async fn scale(&self, pods: &[&Value], key: &Key) -> Called<i64> {
+        let mut scales: BTreeMap<String, i64> = BTreeMap::new();
+        for owner in pods.iter().filter_map(|pod| controller_of(pod)) {
+            let Some(set) = self.owner(owner, "ReplicaSet", "replicasets", key).await? else { continue };
+            let deployment = match controller_of(&set) {
+                Some(above) => self.owner(above, "Deployment", "deployments", key).await?,
+                None => None,
+            };
+            let top = deployment.unwrap_or(set);
+            let wanted = integer(&top, &["spec", "replicas"]).unwrap_or_default();
+            scales.insert(text(&top, &["metadata", "uid"]).to_owned(), wanted);
+        }
+        Ok(scales.values().sum())
+    }
+
+    async fn owner(&self, owner: &Value, kind: &str, plural: &str, key: &Key) -> Called<Option<Value>> {
+        if text(owner, &["kind"]) != kind {
+            return Ok(None);
+        }
+        let at = Key { namespace: key.namespace.clone(), name: text(owner, &["name"]).to_owned() };
+        let found = self.objects.get(kinds::v1("apps", plural), &at).await?;
+        Ok(found.filter(|found| found["metadata"]["uid"] == owner["uid"]))
+    }
+}

@@ -1,0 +1,161 @@
+//! Replica sets have as many pods as they want: pods that they select become theirs, missing ones are made, those that are too many are deleted.
+//! What is to be done is decided in [`plan`]; only this file calls the API. Woken by [`crate::workloads`].
+//!
+//! **Deliberately absent:** upstream's expectations of what its cache does not show yet. A look reads what is there, with all that has been
+//! written, and there is one look at a time for each.
+
+mod plan;
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use kube::Client;
+use remora_model::{Kind, kinds};
+use remora_rules::object::{at, text};
+use serde_json::{Value, json};
+
+use self::plan::{Failure, Plan};
+use crate::Account;
+use crate::objects::{Called, Key, Objects, PatchKind, controller_of, message, namespace_goes, unless_changed};
+use crate::per_object::{CallError, answered};
+use crate::recorder::{About, Recorder};
+use crate::turns::Looked;
+
+/// As whom.
+pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:replicaset-controller");
+
+/// Calls for one replica set at one time.
+const CALLS: usize = 16;
+
+fn replica_sets() -> &'static Kind {
+    kinds::v1("apps", "replicasets")
+}
+
+/// Looks after replica sets.
+#[derive(Clone)]
+pub(crate) struct ReplicaSets {
+    objects: Objects,
+    recorder: Recorder,
+}
+
+impl ReplicaSets {
+    pub(crate) fn new(client: Client) -> Self {
+        let objects = Objects::new(client);
+        Self { recorder: Recorder::new(objects.clone(), "replicaset-controller"), objects }
+    }
+
+    /// One look at a replica set.
+    pub(crate) async fn look(self, key: Key) -> Looked {
+        let what = || format!("look at the replica set {key}");
+        let found = self.objects.get(replica_sets(), &key).await.map_err(CallError::new(what()))?;
+        let Some(set) = found else { return Ok(None) };
+        let pods = self.objects.list(kinds::core("pods"), &key.namespace).await.map_err(CallError::new(what()))?;
+        let related = self.related(&set).await.map_err(CallError::new(what()))?;
+        let plan = plan::plan(&set, &pods, &related, Timestamp::now());
+        let claimed = self.claim(&set, &plan).await;
+        claimed.map_err(CallError::new(format!("take or let go pods of the replica set {key}")))?;
+        let managed = self.manage(&set, &plan).await;
+        let failure = managed.as_ref().err().map(|(reason, error)| (*reason, message(error)));
+        self.report(&set, &plan, failure).await.map_err(CallError::new(format!("write the status of {key}")))?;
+        managed.map_err(|(_, error)| CallError::new(format!("keep the replica set {key} at its size"))(error))?;
+        let later = plan::look_again(&set, &plan.active, Timestamp::now());
+        Ok(later.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+    }
+
+    /// The replica sets of the same owner: those whose pods it shares nodes with.
+    async fn related(&self, set: &Value) -> Called<Vec<String>> {
+        let uid = |of: &Value| text(of, &["metadata", "uid"]).to_owned();
+        let Some(owner) = controller_of(set) else { return Ok(vec![uid(set)]) };
+        let all = self.objects.list(replica_sets(), text(set, &["metadata", "namespace"])).await?;
+        let is_sibling = |other: &&Value| controller_of(other).is_some_and(|of| of["uid"] == owner["uid"]);
+        Ok(all.iter().filter(is_sibling).map(uid).collect())
+    }
+
+    async fn claim(&self, set: &Value, plan: &Plan) -> Called<()> {
+        let adoptions = plan.adopt.iter().map(|pod| (pod, plan::adoption(set, pod)));
+        let releases = plan.release.iter().map(|pod| (pod, plan::release(set, pod)));
+        for (pod, patch) in adoptions.chain(releases) {
+            let patched = self.objects.patch(kinds::core("pods"), &Key::of(pod), PatchKind::Strategic, &patch).await;
+            // Another one of that name, or one with an owner by now.
+            if let Err(error) = patched
+                && !answered(&error, 409)
+                && !answered(&error, 422)
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what is missing, deletes what is too much; says what has failed first.
+    async fn manage(&self, set: &Value, plan: &Plan) -> Result<(), (&'static str, kube::Error)> {
+        if plan.create > 0 {
+            return self.create(set, plan.create).await.map_err(|error| ("FailedCreate", error));
+        }
+        let deletions = plan.delete.iter().map(|pod| self.delete(set, pod).boxed()).collect();
+        all(deletions).await.map_err(|error| ("FailedDelete", error))
+    }
+
+    /// First one, then two, four, …: if the first cannot be made, the others could not either.
+    async fn create(&self, set: &Value, count: usize) -> Called<()> {
+        let (mut left, mut batch) = (count, 1);
+        while left > 0 {
+            let now = batch.min(left);
+            all((0..now).map(|_| self.create_one(set).boxed()).collect()).await?;
+            left -= now;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn create_one(&self, set: &Value) -> Called<()> {
+        let namespace = text(set, &["metadata", "namespace"]);
+        let about = About { kind: replica_sets(), object: set };
+        match self.objects.create(kinds::core("pods"), namespace, &plan::pod(set)).await {
+            Ok(pod) => {
+                let note = format!("Created pod: {}", text(&pod, &["metadata", "name"]));
+                self.recorder.tell(about, "Normal", "SuccessfulCreate", &note).await;
+                Ok(())
+            }
+            Err(error) if namespace_goes(&error) => Ok(()),
+            Err(error) => {
+                let note = format!("Error creating: {}", message(&error));
+                self.recorder.tell(about, "Warning", "FailedCreate", &note).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn delete(&self, set: &Value, pod: &Value) -> Called<()> {
+        let options = json!({"preconditions": {"uid": at(pod, &["metadata", "uid"])}});
+        let about = About { kind: replica_sets(), object: set };
+        let name = text(pod, &["metadata", "name"]);
+        match self.objects.delete(kinds::core("pods"), &Key::of(pod), &options).await {
+            Ok(()) => {
+                self.recorder.tell(about, "Normal", "SuccessfulDelete", &format!("Deleted pod: {name}")).await;
+                Ok(())
+            }
+            Err(error) if answered(&error, 409) => Ok(()),
+            Err(error) => {
+                let note = format!("Error deleting: {}", message(&error));
+                self.recorder.tell(about, "Warning", "FailedDelete", &note).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn report(&self, set: &Value, plan: &Plan, failure: Option<(&'static str, String)>) -> Called<()> {
+        let failure = failure.as_ref().map(|(reason, message)| Failure { reason, message });
+        let Some(changed) = plan::with_status(set, &plan.active, failure, Timestamp::now()) else { return Ok(()) };
+        unless_changed(self.objects.replace(replica_sets(), "status", &changed).await)
+    }
+}
+
+/// Makes all calls, some at a time; the first failure is told when all have been made.
+async fn all(calls: Vec<BoxFuture<'_, Called<()>>>) -> Called<()> {
+    let done: Vec<Called<()>> = stream::iter(calls).buffer_unordered(CALLS).collect().await;
+    done.into_iter().collect()
+}

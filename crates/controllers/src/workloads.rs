@@ -1,0 +1,326 @@
+//! What runs the controllers of workloads: one watch of each kind's metadata, for all of them; whom a change concerns ([`concerns`], pure); a
+//! queue of turns for each controller. Started by [`run`](crate::run).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::runtime::{WatchStreamExt, watcher};
+use remora_model::kinds::{KINDS, Storage, Verb};
+use remora_model::{Kind, kinds};
+use tokio::sync::mpsc::{self, UnboundedSender};
+
+use crate::deployment::Deployments;
+use crate::disruption::Budgets;
+use crate::garbage::Garbage;
+use crate::objects::{Key, Objects};
+use crate::replica_set::ReplicaSets;
+use crate::turns;
+use crate::world::{Change, Entry, Reference, Seen, World};
+
+/// A client for each.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    pub(crate) garbage: Client,
+    pub(crate) replica_set: Client,
+    pub(crate) deployment: Client,
+    pub(crate) disruption: Client,
+}
+
+/// Every kind of object that can have owners or be one, once: of two views of the same objects the first is enough. Events are neither.
+pub(crate) fn watched_kinds() -> impl Iterator<Item = &'static Kind> {
+    let mut seen = Vec::new();
+    KINDS.iter().filter(move |kind| {
+        let Storage::Stored(place) = kind.storage else { return false };
+        let is_new = !seen.contains(&place);
+        seen.push(place);
+        is_new && place != "events" && kind.verbs.contains(&Verb::Watch)
+    })
+}
+
+/// Who is to look at what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wake {
+    Garbage(Reference),
+    ReplicaSet(Key),
+    Deployment(Key),
+    Budget(Key),
+}
+
+/// Runs until dropped.
+pub(crate) async fn run(clients: Clients) {
+    let world = Arc::new(Mutex::new(World::default()));
+    let (garbage, garbage_wakes) = mpsc::unbounded_channel();
+    let (replica_set, replica_set_wakes) = mpsc::unbounded_channel();
+    let (deployment, deployment_wakes) = mpsc::unbounded_channel();
+    let (budget, budget_wakes) = mpsc::unbounded_channel();
+    let objects = Objects::new(clients.garbage.clone());
+    let collector = Garbage::new(clients.garbage, Arc::clone(&world), garbage.clone());
+    let replica_sets = ReplicaSets::new(clients.replica_set);
+    let deployments = Deployments::new(clients.deployment);
+    let budgets = Budgets::new(clients.disruption);
+    let wakes = Wakes { garbage, replica_set, deployment, budget };
+    tokio::join!(
+        watch(&objects, &world, &wakes),
+        turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),
+        turns::run("replica-set", replica_set_wakes, move |key| replica_sets.clone().look(key)),
+        turns::run("deployment", deployment_wakes, move |key| deployments.clone().look(key)),
+        turns::run("disruption", budget_wakes, move |key| budgets.clone().look(key)),
+    );
+}
+
+struct Wakes {
+    garbage: UnboundedSender<Reference>,
+    replica_set: UnboundedSender<Key>,
+    deployment: UnboundedSender<Key>,
+    budget: UnboundedSender<Key>,
+}
+
+impl Wakes {
+    fn send(&self, wake: Wake) {
+        // Receivers go when all controllers do.
+        let _ends = match wake {
+            Wake::Garbage(of) => self.garbage.send(of).is_ok(),
+            Wake::ReplicaSet(key) => self.replica_set.send(key).is_ok(),
+            Wake::Deployment(key) => self.deployment.send(key).is_ok(),
+            Wake::Budget(key) => self.budget.send(key).is_ok(),
+        };
+    }
+}
+
+type Watched = (&'static Kind, Result<Seen, watcher::Error>);
+
+async fn watch(objects: &Objects, world: &Mutex<World>, wakes: &Wakes) {
+    let mut watches: SelectAll<BoxStream<'static, Watched>> =
+        watched_kinds().map(|kind| watch_kind(objects, kind)).collect();
+    let mut unlisted: Vec<&Kind> = watched_kinds().collect();
+    while let Some((kind, seen)) = watches.next().await {
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
+                tracing::warn!(controller = "workloads", watch = kind.plural, error, "will be tried again");
+                continue;
+            }
+        };
+        let ends = matches!(seen, Seen::ListEnds);
+        let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in world.step(kind, seen) {
+            concerns(&world, &change, unlisted.is_empty()).into_iter().for_each(|wake| wakes.send(wake));
+        }
+        if ends && !unlisted.is_empty() {
+            unlisted.retain(|other| *other != kind);
+            if unlisted.is_empty() {
+                garbage_of(&world).for_each(|of| wakes.send(Wake::Garbage(of)));
+            }
+        }
+    }
+}
+
+fn watch_kind(objects: &Objects, kind: &'static Kind) -> BoxStream<'static, Watched> {
+    let watched = watcher(objects.api(kind), watcher::Config::default()).default_backoff();
+    let known = |meta: ObjectMeta| {
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        (Key { namespace: word(&meta.namespace), name: word(&meta.name) }, Entry::of(&meta))
+    };
+    let told = watched.map(move |event| {
+        let seen = event.map(|event| match event {
+            watcher::Event::Init => Seen::ListBegins,
+            watcher::Event::InitDone => Seen::ListEnds,
+            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+                let (key, entry) = known(object.metadata);
+                Seen::Is(key, entry)
+            }
+            watcher::Event::Delete(object) => Seen::IsGone(known(object.metadata).0),
+        });
+        (kind, seen)
+    });
+    told.boxed()
+}
+
+/// All that has owners of which one is not known to be there.
+fn garbage_of(world: &World) -> impl Iterator<Item = Reference> {
+    world.owned().filter(|(of, entry)| lacks_owner(world, of, entry)).map(|(of, _)| of)
+}
+
+fn lacks_owner(world: &World, of: &Reference, entry: &Entry) -> bool {
+    let owners = entry.owners.iter().filter_map(|owner| owner.reference(&of.key));
+    owners.into_iter().any(|owner| !world.has(&owner))
+}
+
+/// Whom a change concerns. Until all kinds have been listed, nobody is known to lack an owner.
+fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
+    let mut wakes = garbage_concerns(world, change, all_listed);
+    match (change.kind.group, change.kind.plural) {
+        ("", "pods") => wakes.extend(pod_concerns(world, change)),
+        ("apps", "replicasets") => {
+            wakes.push(Wake::ReplicaSet(change.key.clone()));
+            wakes.extend(of_controller(world, change, kinds::v1("apps", "deployments")).map(Wake::Deployment));
+        }
+        ("apps", "deployments") => wakes.push(Wake::Deployment(change.key.clone())),
+        ("policy", "poddisruptionbudgets") => wakes.push(Wake::Budget(change.key.clone())),
+        _ => {}
+    }
+    // How many pods there are, and how many there should be.
+    if change.kind.group == "apps" || change.kind == kinds::core("pods") {
+        let all = world.of(kinds::v1("policy", "poddisruptionbudgets"), &change.key.namespace);
+        wakes.extend(all.map(|(key, _)| Wake::Budget(key.clone())));
+    }
+    wakes
+}
+
+/// The one of a kind that controls it, or did; or all in its namespace that could come to.
+fn of_controller<'w>(world: &'w World, change: &'w Change, kind: &'static Kind) -> impl Iterator<Item = Key> + use<'w> {
+    let controllers: Vec<_> =
+        [&change.before, &change.now].into_iter().flatten().filter_map(Entry::controller).collect();
+    let is_free = change.now.as_ref().is_some_and(|now| now.controller().is_none());
+    let named: Vec<Key> = controllers
+        .into_iter()
+        .filter(|owner| owner.kind == Some(kind))
+        .map(|owner| Key { namespace: change.key.namespace.clone(), name: owner.name.clone() })
+        .collect();
+    let any = world.of(kind, &change.key.namespace).filter(move |_| is_free).map(|(key, _)| key.clone());
+    named.into_iter().chain(any)
+}
+
+fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
+    let sets = kinds::v1("apps", "replicasets");
+    let keys: Vec<Key> = of_controller(world, change, sets).collect();
+    let mut wakes = Vec::new();
+    // A deployment that recreates its pods waits for the last of them.
+    if change.now.is_none() {
+        let owners = keys.iter().filter_map(|key| world.get(sets, key)?.controller());
+        let deployment = |name: &String| Key { namespace: change.key.namespace.clone(), name: name.clone() };
+        wakes.extend(owners.map(|owner| Wake::Deployment(deployment(&owner.name))));
+    }
+    wakes.extend(keys.into_iter().map(Wake::ReplicaSet));
+    wakes
+}
+
+fn garbage_concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
+    let Some(last) = change.last() else { return Vec::new() };
+    let itself = Reference { kind: change.kind, key: change.key.clone(), uid: last.uid.clone() };
+    let mut found = Vec::new();
+    match &change.now {
+        None => {
+            found.extend(world.dependents(&last.uid));
+            // Those that wait for it to go.
+            let owners = last.owners.iter().filter_map(|owner| owner.reference(&change.key));
+            found.extend(
+                owners
+                    .filter(|owner| world.get(owner.kind, &owner.key).is_some_and(|entry| entry.waits_for_dependents)),
+            );
+        }
+        Some(now) if now.waits_for_dependents => found.push(itself),
+        Some(now) => {
+            let is_news = change.before.as_ref().is_none_or(|before| before.owners != now.owners);
+            if is_news && all_listed && lacks_owner(world, &itself, now) {
+                found.push(itself);
+            }
+        }
+    }
+    found.into_iter().map(Wake::Garbage).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Owner;
+
+    fn key(name: &str) -> Key {
+        Key { namespace: "a".to_owned(), name: name.to_owned() }
+    }
+
+    fn entry(uid: &str, owner: Option<(&'static Kind, &str, &str)>) -> Entry {
+        let owner = owner.map(|(kind, name, uid)| Owner {
+            uid: uid.to_owned(),
+            kind: Some(kind),
+            name: name.to_owned(),
+            controls: true,
+        });
+        Entry {
+            uid: uid.to_owned(),
+            owners: owner.into_iter().collect(),
+            is_ending: false,
+            waits_for_dependents: false,
+        }
+    }
+
+    /// A deployment, its replica set, and another one that nobody owns.
+    fn world() -> World {
+        let mut world = World::default();
+        let (deployments, sets) = (kinds::v1("apps", "deployments"), kinds::v1("apps", "replicasets"));
+        world.step(deployments, Seen::Is(key("web"), entry("d", None)));
+        world.step(sets, Seen::Is(key("web-1"), entry("rs", Some((deployments, "web", "d")))));
+        world.step(sets, Seen::Is(key("free"), entry("free", None)));
+        world
+    }
+
+    fn told(world: &mut World, kind: &'static Kind, seen: Seen) -> Vec<String> {
+        let shown = |wake: &Wake| match wake {
+            Wake::Garbage(of) => format!("garbage {of}"),
+            Wake::ReplicaSet(key) => format!("replica set {key}"),
+            Wake::Deployment(key) => format!("deployment {key}"),
+            Wake::Budget(key) => format!("budget {key}"),
+        };
+        let changes = world.step(kind, seen);
+        changes.iter().flat_map(|change| concerns(world, change, true)).map(|wake| shown(&wake)).collect()
+    }
+
+    #[test]
+    fn a_pod_concerns_its_owner_or_all_that_could_own_it() {
+        let (pods, sets) = (kinds::core("pods"), kinds::v1("apps", "replicasets"));
+        let mut world = world();
+        let own = entry("p", Some((sets, "web-1", "rs")));
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), own.clone())), ["replica set a/web-1"]);
+        let all = ["replica set a/web-1", "replica set a/free", "replica set a/web-1"];
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), all);
+        told(&mut world, pods, Seen::Is(key("p"), own));
+        assert_eq!(told(&mut world, pods, Seen::IsGone(key("p"))), ["deployment a/web", "replica set a/web-1"]);
+    }
+
+    #[test]
+    fn a_pod_concerns_the_budgets_of_its_namespace() {
+        let budgets = kinds::v1("policy", "poddisruptionbudgets");
+        let mut world = World::default();
+        assert_eq!(told(&mut world, budgets, Seen::Is(key("b"), entry("b", None))), ["budget a/b"]);
+        let seen = told(&mut world, kinds::core("pods"), Seen::Is(key("p"), entry("p", None)));
+        assert_eq!(seen, ["budget a/b"]);
+    }
+
+    #[test]
+    fn a_replica_set_concerns_its_deployment() {
+        let (deployments, sets) = (kinds::v1("apps", "deployments"), kinds::v1("apps", "replicasets"));
+        let mut world = world();
+        let own = entry("rs", Some((deployments, "web", "d")));
+        let seen = told(&mut world, sets, Seen::Is(key("web-1"), own));
+        assert_eq!(seen, ["replica set a/web-1", "deployment a/web", "deployment a/web"]);
+        let free = told(&mut world, sets, Seen::Is(key("free"), entry("free", None)));
+        assert_eq!(free, ["replica set a/free", "deployment a/web"]);
+    }
+
+    #[test]
+    fn what_loses_an_owner_may_be_garbage() {
+        let (deployments, sets) = (kinds::v1("apps", "deployments"), kinds::v1("apps", "replicasets"));
+        let mut world = world();
+        let gone = told(&mut world, deployments, Seen::IsGone(key("web")));
+        assert_eq!(gone, ["garbage replicaset a/web-1", "deployment a/web"]);
+        let late = entry("late", Some((deployments, "web", "d")));
+        let seen = told(&mut world, sets, Seen::Is(key("late"), late));
+        assert_eq!(seen, ["garbage replicaset a/late", "replica set a/late", "deployment a/web"]);
+        assert_eq!(garbage_of(&world).count(), 2);
+    }
+
+    #[test]
+    fn an_owner_that_waits_is_told_when_a_dependent_goes() {
+        let (deployments, sets) = (kinds::v1("apps", "deployments"), kinds::v1("apps", "replicasets"));
+        let mut world = world();
+        let waits = Entry { is_ending: true, waits_for_dependents: true, ..entry("d", None) };
+        let marked = told(&mut world, deployments, Seen::Is(key("web"), waits));
+        assert_eq!(marked, ["garbage deployment a/web", "deployment a/web"]);
+        let gone = told(&mut world, sets, Seen::IsGone(key("web-1")));
+        assert_eq!(gone, ["garbage deployment a/web", "replica set a/web-1", "deployment a/web"]);
+    }
+}

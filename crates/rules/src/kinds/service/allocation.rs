@@ -1,0 +1,339 @@
+//! Which address and which ports of the nodes a service gets (upstream: `pkg/registry/core/service/storage/alloc.go`). Pure: who else has what
+//! is an argument, and so is the chance by which one is chosen. There is one family of addresses, IPv4.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use remora_model::field::FieldErrors;
+use remora_model::{FieldError, Path, Status, kinds};
+use serde_json::{Value, json};
+
+use super::{is_headless, needs_address, needs_health_check, needs_node_ports};
+use crate::metadata::names;
+use crate::metadata::validation::invalid;
+use crate::object::{at, field_mut, integer, items_mut, list, set, text};
+
+const SPEC: Path<'static> = Path::new("spec");
+/// Addresses of services: 10.96.0.0/16, as kubeadm's clusters have them. The first is kept for the API server.
+const NETWORK: u32 = u32::from_be_bytes([10, 96, 0, 0]);
+const ADDRESSES: std::ops::Range<u32> = 2..65_535;
+/// Ports of nodes.
+const PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
+
+/// Whether it has, or is to get, anything that no other may have.
+pub fn concerns(service: &Value) -> bool {
+    (needs_address(service) && !is_headless(service)) || needs_node_ports(service)
+}
+
+/// What a client has left out of an update: it keeps what it has.
+pub fn keep(new: &mut Value, old: &Value) {
+    if needs_address(old) && needs_address(new) {
+        let spec = field_mut(new, "spec");
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            let is_missing = match at(spec, &[field]) {
+                Value::Null => true,
+                Value::Array(items) => items.is_empty(),
+                value => value == "",
+            };
+            if is_missing {
+                set(spec, field, at(old, &["spec", field]).clone());
+            }
+        }
+    }
+    if needs_node_ports(old) && needs_node_ports(new) {
+        keep_node_ports(new, old);
+    }
+    if needs_health_check(old) && needs_health_check(new) && health_check(new).is_none() {
+        let kept = at(old, &["spec", "healthCheckNodePort"]).clone();
+        set(field_mut(new, "spec"), "healthCheckNodePort", kept);
+    }
+    follow_first_address(new, old);
+}
+
+fn keep_node_ports(new: &mut Value, old: &Value) {
+    let before = list(old, &["spec", "ports"]);
+    let given: Vec<i64> = super::node_ports(new);
+    for port in items_mut(field_mut(new, "spec"), "ports") {
+        let same = |other: &&Value| text(other, &["name"]) == text(port, &["name"]);
+        let kept = before.iter().find(same).and_then(|other| integer(other, &["nodePort"]));
+        if let Some(kept) = kept.filter(|kept| *kept != 0 && !given.contains(kept))
+            && integer(port, &["nodePort"]).unwrap_or_default() == 0
+        {
+            set(port, "nodePort", kept.into());
+        }
+    }
+}
+
+/// Old clients know one address only.
+fn follow_first_address(new: &mut Value, old: &Value) {
+    let of = |service: &Value, field: &str| at(service, &["spec", field]).clone();
+    if of(new, "clusterIP") != of(old, "clusterIP") && of(new, "clusterIPs") == of(old, "clusterIPs") {
+        let first = match text(new, &["spec", "clusterIP"]) {
+            "" => Value::Null,
+            address => json!([address]),
+        };
+        set(field_mut(new, "spec"), "clusterIPs", first);
+    }
+}
+
+fn health_check(service: &Value) -> Option<i64> {
+    integer(service, &["spec", "healthCheckNodePort"]).filter(|port| *port != 0)
+}
+
+/// Gives a service what it needs and does not have. `others` are all other services; `chance` is any number.
+///
+/// # Errors
+/// 422 if what it asks for is taken or is not to be had.
+pub fn allocate(service: &mut Value, others: &[Value], chance: u64) -> Result<(), Status> {
+    let mut errors = FieldErrors::new();
+    complete_addresses(service);
+    if needs_address(service) {
+        complete_families(service);
+        errors = validate_addresses(service);
+        if errors.is_empty() {
+            errors.extend(missing_family(service));
+        }
+    }
+    if errors.is_empty() {
+        errors.extend(take_address(service, others, chance));
+    }
+    if errors.is_empty() {
+        errors.extend(take_ports(service, others, chance));
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => {
+            let kind = kinds::core("services");
+            Err(Status::invalid(kind.qualified(), text(service, &["metadata", "name"]), &errors))
+        }
+    }
+}
+
+fn complete_addresses(service: &mut Value) {
+    let first = text(service, &["spec", "clusterIP"]).to_owned();
+    if list(service, &["spec", "clusterIPs"]).is_empty() && !first.is_empty() {
+        set(field_mut(service, "spec"), "clusterIPs", json!([first]));
+    }
+}
+
+fn complete_families(service: &mut Value) {
+    let is_free = is_headless(service) && at(service, &["spec", "selector"]).is_null();
+    let spec = field_mut(service, "spec");
+    // What selects nothing may lead anywhere.
+    if is_free && at(spec, &["ipFamilyPolicy"]).is_null() && list(spec, &["ipFamilies"]).is_empty() {
+        set(spec, "ipFamilyPolicy", "RequireDualStack".into());
+        set(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
+    }
+    if list(spec, &["ipFamilies"]).is_empty() {
+        set(spec, "ipFamilies", json!(["IPv4"]));
+    }
+    if at(spec, &["ipFamilyPolicy"]).is_null() {
+        set(spec, "ipFamilyPolicy", "SingleStack".into());
+    }
+}
+
+/// One family is all that there is; a service without addresses may name two.
+fn missing_family(service: &Value) -> FieldErrors {
+    let is_free = is_headless(service) && at(service, &["spec", "selector"]).is_null();
+    if is_free {
+        return FieldErrors::new();
+    }
+    let mut errors = FieldErrors::new();
+    let policy = text(service, &["spec", "ipFamilyPolicy"]);
+    if policy == "RequireDualStack" {
+        let why = "this cluster is not configured for dual-stack services";
+        errors.push(FieldError::invalid(&SPEC.child("ipFamilyPolicy"), policy, why));
+    }
+    let place = SPEC.child("ipFamilies");
+    for (i, family) in list(service, &["spec", "ipFamilies"]).iter().enumerate().filter(|(_, f)| *f == "IPv6") {
+        errors.push(FieldError::invalid(&place.index(i), family.clone(), "not configured on this cluster"));
+    }
+    errors
+}
+
+/// Addresses and families by themselves.
+pub fn validate_addresses(service: &Value) -> FieldErrors {
+    if super::type_of(service) == "ExternalName" {
+        return FieldErrors::new();
+    }
+    let spec = at(service, &["spec"]);
+    let place = SPEC.child("clusterIPs");
+    let addresses = list(spec, &["clusterIPs"]);
+    let mut errors = FieldErrors::new();
+    let shown = || at(spec, &["clusterIPs"]).clone();
+    match (text(spec, &["clusterIP"]), addresses.first()) {
+        ("", Some(_)) => {
+            errors.push(FieldError::invalid(&place, shown(), "must be empty when `clusterIP` is not specified"));
+        }
+        (first, Some(other)) if other != first => {
+            errors.push(FieldError::invalid(&place, shown(), "first value must match `clusterIP`"));
+        }
+        _ => {}
+    }
+    let families = list(spec, &["ipFamilies"]);
+    for (i, family) in families.iter().enumerate() {
+        let path = SPEC.child("ipFamilies");
+        let word = family.as_str().unwrap_or_default();
+        if !["IPv4", "IPv6"].contains(&word) {
+            errors.push(FieldError::not_supported(&path.index(i), word, &["IPv4", "IPv6"]));
+        }
+        if families[..i].contains(family) {
+            errors.push(FieldError::duplicate(&path.index(i), word));
+        }
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    if let Some(policy) = at(spec, &["ipFamilyPolicy"]).as_str().filter(|policy| !policies.contains(policy)) {
+        errors.push(FieldError::not_supported(&SPEC.child("ipFamilyPolicy"), policy, &policies));
+    }
+    for (i, address) in addresses.iter().enumerate() {
+        match address.as_str().unwrap_or_default() {
+            "None" if i == 0 && addresses.len() == 1 => {}
+            "None" if i == 0 => {
+                errors.push(FieldError::invalid(&place, shown(), "'None' must be the first and only value"));
+            }
+            address => errors.extend(invalid(&place.index(i), address, names::ip)),
+        }
+    }
+    if addresses.len() > 2 {
+        errors.push(FieldError::invalid(&place, shown(), "may only hold up to 2 values"));
+    }
+    errors
+}
+
+fn take_address(service: &mut Value, others: &[Value], chance: u64) -> FieldErrors {
+    if !needs_address(service) || is_headless(service) {
+        return FieldErrors::new();
+    }
+    let taken: BTreeSet<&str> =
+        others.iter().flat_map(|other| list(other, &["spec", "clusterIPs"])).filter_map(Value::as_str).collect();
+    let path = SPEC.child("clusterIPs");
+    let refuse = |shown: Value, why: String| vec![FieldError::invalid(&path, shown, why)];
+    let wanted = list(service, &["spec", "clusterIPs"]).first().and_then(Value::as_str);
+    if let Some(wanted) = wanted {
+        let shown = at(service, &["spec", "clusterIPs"]).clone();
+        let inside = wanted.parse().is_ok_and(|address: Ipv4Addr| address.to_bits() >> 16 == NETWORK >> 16);
+        return match (inside, taken.contains(wanted)) {
+            (false, _) => {
+                let why = "the provided network does not match the current range";
+                refuse(shown, format!("failed to allocate IP {wanted}: {why}"))
+            }
+            (true, true) => refuse(shown, format!("failed to allocate IP {wanted}: provided IP is already allocated")),
+            (true, false) => FieldErrors::new(),
+        };
+    }
+    let address = |offset: u32| Ipv4Addr::from_bits(NETWORK + offset).to_string();
+    match pick(u64::from(ADDRESSES.end - ADDRESSES.start), chance, |offset| {
+        let offset = ADDRESSES.start + u32::try_from(offset).unwrap_or_default();
+        Some(address(offset)).filter(|address| !taken.contains(address.as_str()))
+    }) {
+        Some(found) => {
+            let spec = field_mut(service, "spec");
+            set(spec, "clusterIP", found.clone().into());
+            set(spec, "clusterIPs", json!([found]));
+            FieldErrors::new()
+        }
+        None => refuse(Value::Null, "failed to allocate a serviceIP: range is full".to_owned()),
+    }
+}
+
+/// The first that fits, from a place that chance names.
+fn pick<T>(count: u64, chance: u64, fits: impl Fn(u64) -> Option<T>) -> Option<T> {
+    let start = chance % count;
+    (0..count).find_map(|step| fits((start + step) % count))
+}
+
+fn take_ports(service: &mut Value, others: &[Value], chance: u64) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    if !needs_node_ports(service) {
+        return errors;
+    }
+    // One that several protocols share counts once for each.
+    let of = |other: &Value| -> Vec<i64> { super::node_ports(other).into_iter().chain(health_check(other)).collect() };
+    let taken: BTreeSet<i64> = others.iter().flat_map(of).collect();
+    let mut own: BTreeSet<i64> = of(service).into_iter().collect();
+    let place = SPEC.child("ports");
+    for (i, port) in list(service, &["spec", "ports"]).iter().enumerate() {
+        let Some(wanted) = integer(port, &["nodePort"]).filter(|wanted| *wanted != 0) else { continue };
+        let why = match (PORTS.contains(&wanted), taken.contains(&wanted)) {
+            (false, _) => "provided port is not in the valid range. The range of valid ports is 30000-32767",
+            (true, true) => "provided port is already allocated",
+            (true, false) => continue,
+        };
+        errors.push(FieldError::invalid(&place.index(i).child("nodePort"), wanted, why));
+    }
+    if !errors.is_empty() {
+        return errors;
+    }
+    let mut next = || {
+        let count = u64::try_from(PORTS.end() - PORTS.start() + 1).unwrap_or_default();
+        let found = pick(count, chance, |step| {
+            let port = PORTS.start() + i64::try_from(step).unwrap_or_default();
+            (!taken.contains(&port) && !own.contains(&port)).then_some(port)
+        })?;
+        own.insert(found);
+        Some(found)
+    };
+    let needs_check = needs_health_check(service) && health_check(service).is_none();
+    let spec = field_mut(service, "spec");
+    for port in items_mut(spec, "ports").filter(|port| integer(port, &["nodePort"]).unwrap_or_default() == 0) {
+        match next() {
+            Some(found) => set(port, "nodePort", found.into()),
+            None => return vec![FieldError::internal(&place, "failed to allocate a nodePort: range is full")],
+        }
+    }
+    if needs_check && let Some(found) = next() {
+        set(spec, "healthCheckNodePort", found.into());
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(spec: Value) -> Value {
+        json!({"metadata": {"name": "s"}, "spec": spec})
+    }
+
+    fn check(spec: Value, others: &[Value], field: &str, expected: Value) {
+        let mut made = service(spec);
+        allocate(&mut made, others, 3).unwrap();
+        assert_eq!(*made.pointer(field).unwrap_or(&Value::Null), expected, "{made}");
+    }
+
+    #[test]
+    fn each_service_gets_what_nobody_else_has() {
+        let first = service(json!({"type": "ClusterIP", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"]}));
+        check(json!({"type": "ClusterIP"}), &[], "/spec/clusterIP", json!("10.96.0.5"));
+        check(json!({"type": "ClusterIP"}), std::slice::from_ref(&first), "/spec/clusterIPs", json!(["10.96.0.6"]));
+        check(
+            json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}}),
+            &[],
+            "/spec/clusterIPs",
+            json!(["None"]),
+        );
+        check(json!({"type": "ExternalName"}), &[], "/spec/clusterIP", Value::Null);
+        let ports = json!([{"port": 1, "nodePort": 30_003}, {"port": 2}]);
+        check(json!({"type": "NodePort", "ports": ports}), &[], "/spec/ports/1/nodePort", json!(30_004));
+        let local = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 1}]});
+        check(local, &[], "/spec/healthCheckNodePort", json!(30_004));
+    }
+
+    #[test]
+    fn an_update_keeps_what_it_leaves_out() {
+        let old = service(json!({
+            "type": "NodePort", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "a", "nodePort": 30_001}],
+        }));
+        let mut new = service(json!({"type": "NodePort", "ports": [{"name": "a"}, {"name": "b"}]}));
+        keep(&mut new, &old);
+        assert_eq!(new["spec"]["clusterIPs"], json!(["10.96.0.5"]));
+        assert_eq!(new["spec"]["ports"], json!([{"name": "a", "nodePort": 30_001}, {"name": "b"}]));
+    }
+
+    #[test]
+    fn a_range_that_is_full_has_nothing_left() {
+        assert_eq!(pick(3, 2, |at| (at == 1).then_some(at)), Some(1));
+        assert_eq!(pick(3, 2, |_| None::<u64>), None);
+    }
+}
