@@ -17,7 +17,7 @@ use remora_store::Store;
 use crate::audit::{Auditor, Counters, Trail};
 use crate::auth::authz::{self, Attributes};
 use crate::auth::token::TokenKey;
-use crate::auth::{Authenticated, Authorizer, authn, impersonate};
+use crate::auth::{Authorizer, authn, impersonate};
 use crate::body::read;
 use crate::discovery::{self, Documents};
 use crate::flow::{Gate, Seat};
@@ -210,7 +210,7 @@ async fn answer(
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
     let who = authn::authenticate(state, &connection, &parts.headers).await;
-    trail.judge(&parts, &info, &connection, who.as_ref().ok().map(|who| &who.user));
+    trail.judge(&parts, &info, &connection, who.as_ref().ok());
     let user = admit(state, who?, &info, &parts.headers, trail)?;
     let content_type = header(&parts.headers, CONTENT_TYPE).map(str::to_owned);
     let request = ApiRequest::route(&info, &parts.method, &query, content_type.as_deref())?;
@@ -229,26 +229,19 @@ async fn answer(
 /// Whose rights count, after impersonation; and whether they suffice.
 fn admit(
     state: &State,
-    who: Authenticated,
+    mut user: User,
     info: &RequestInfo,
     headers: &HeaderMap,
     trail: &Trail,
 ) -> Result<User, Status> {
-    let mut user = who.user;
-    if who.known
-        && let Some(other) = impersonate::impersonated(state.authorizer(), &user, headers)?
-    {
+    if let Some(other) = impersonate::impersonated(state.authorizer(), &user, headers)? {
         trail.impersonates(&other);
         user = other;
     }
     let what = Attributes::from(info);
     let decision = state.authorizer().decide(&user, &what);
     trail.decided(&decision);
-    match decision.allowed {
-        true => Ok(user),
-        false if who.known => Err(authz::forbidden(&user, &what, &decision.reason)),
-        false => Err(Status::unauthorized()),
-    }
+    if decision.allowed { Ok(user) } else { Err(authz::forbidden(&user, &what, &decision.reason)) }
 }
 
 /// The request's turn. Whether the server is well can be asked at any time.

@@ -229,6 +229,8 @@ impl Route<'_> {
         }
         match asked.subresource.as_str() {
             "" => self.whole(kind, verb),
+            // The old `/watch/` paths lead to objects only: who may watch must not get into a session, or a log there.
+            _ if verb == Verb::Watch.as_str() => Err(nowhere()),
             name => match kind.subresource(name) {
                 Some(sub) if self.has(sub.verbs) => self.part(kind, name),
                 Some(_) => Err(Status::method_not_allowed().into()),
@@ -413,6 +415,8 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dx", "list pods in a"),
             ("GET", "/api/v1/namespaces/a/pods?watch=1", "watch pods in a []"),
             ("GET", "/api/v1/watch/namespaces/a/pods/web", "watch pods in a [metadata.name=web]"),
+            ("GET", "/api/v1/watch/namespaces/a/pods/web/exec", "404"),
+            ("GET", "/api/v1/watch/namespaces/a/pods/web/log", "404"),
             ("POST", "/api/v1/namespaces/a/pods", "create pods in a"),
             ("POST", "/api/v1/pods", "405"),
             ("PUT", "/api/v1/namespaces/a/pods", "405"),
