@@ -25,7 +25,7 @@ use crate::metrics::{Counted, Metrics};
 use crate::nodes::Nodes;
 use crate::objects::Objects;
 use crate::request::{Accepted, ApiRequest, Query, Refusal, RequestInfo, SessionKind, media};
-use crate::{bootstrap, health, openapi, pods, response, verbs};
+use crate::{bootstrap, health, openapi, pods, proxy, response, verbs};
 
 /// How long a request that is no watch, log or session may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -260,7 +260,10 @@ fn all_values(headers: &HeaderMap, name: http::HeaderName) -> String {
 
 /// Logs and sessions are no objects: any Accept will do.
 fn is_stream(request: &ApiRequest) -> bool {
-    matches!(request, ApiRequest::Log(..) | ApiRequest::Session(..) | ApiRequest::PortForward(..))
+    matches!(
+        request,
+        ApiRequest::Log(..) | ApiRequest::Session(..) | ApiRequest::PortForward(..) | ApiRequest::Proxy(..)
+    )
 }
 
 fn counted(info: RequestInfo) -> Counted {
@@ -270,8 +273,11 @@ fn counted(info: RequestInfo) -> Counted {
     }
 }
 
-/// Heads of answers come in bounded time; bodies of watches, logs and sessions are not meant.
+/// Heads of answers come in bounded time; bodies of watches, logs and sessions are not meant, nor is what others answer.
 async fn in_time(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Result<Response<Body>, Status> {
+    if matches!(request, ApiRequest::Proxy(..)) {
+        return act(call, request, body, accept).await;
+    }
     let acted = tokio::time::timeout(REQUEST_TIMEOUT, act(call, request, body, accept)).await;
     acted.unwrap_or_else(|_| Err(Status::timeout("request did not complete within the allotted timeout", 0)))
 }
@@ -306,7 +312,8 @@ fn has_body(request: &ApiRequest) -> bool {
         | ApiRequest::Get(..)
         | ApiRequest::Log(..)
         | ApiRequest::Session(..)
-        | ApiRequest::PortForward(..) => false,
+        | ApiRequest::PortForward(..)
+        | ApiRequest::Proxy(..) => false,
     }
 }
 
@@ -335,5 +342,6 @@ async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Resu
         ApiRequest::Session(key, SessionKind::Exec, options) => pods::exec::exec(call, &key, options).await,
         ApiRequest::Session(key, SessionKind::Attach, options) => pods::exec::attach(call, &key, options).await,
         ApiRequest::PortForward(key, ports) => pods::port_forward::answer(call, &key, ports).await,
+        ApiRequest::Proxy(key) => proxy::answer(call, &key, body).await,
     }
 }

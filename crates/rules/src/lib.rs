@@ -18,6 +18,7 @@
 //! | who manages which field, server-side apply | [`managed`] |
 //! | DELETE | [`delete`] |
 //! | queries | [`selector`], [`pod::log`] |
+//! | where a proxied request goes | [`proxy`] |
 //! | `kubectl get` | [`table`] |
 //!
 //! Everything is checked against recorded answers of Kubernetes v1.34 (`tests/recorded.rs`).
@@ -34,6 +35,7 @@ pub mod object;
 pub mod patch;
 pub mod pod;
 pub mod pod_security;
+pub mod proxy;
 pub mod quota;
 pub mod rbac;
 pub mod selector;
