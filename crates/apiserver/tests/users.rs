@@ -109,6 +109,34 @@ async fn a_node_may_report_on_itself() {
 }
 
 #[tokio::test]
+async fn a_node_reads_what_its_pods_name_and_nothing_else() {
+    let (server, _) = with_pod().await;
+    const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+    for name in ["named", "other"] {
+        server.post(SECRETS, json!({"metadata": {"name": name}})).await;
+    }
+    let node = server.as_user(User::new(format!("system:node:{NODE}"), ["system:nodes"]));
+    let read = async |server: &Server, path: &str| server.ask("GET", &format!("{SECRETS}{path}")).send().await.code;
+    assert_eq!(read(&node, "/named").await, 403);
+    let env = json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "named", "key": "k"}}}]);
+    let spec = json!({"nodeName": NODE, "containers": [{"name": "c", "image": "i", "env": env}]});
+    server.post(PODS, json!({"metadata": {"name": "reads"}, "spec": spec})).await;
+    assert_eq!(read(&node, "/named").await, 200);
+    assert_eq!(read(&node, "?fieldSelector=metadata.name%3Dnamed").await, 200);
+    for path in ["/other", "", "?fieldSelector=metadata.name%3Dother"] {
+        let (code, why) = node.ask("GET", &format!("{SECRETS}{path}")).send().await.refused();
+        assert!(
+            code == 403 && why.contains("no relationship found between node 'anchor' and this object"),
+            "{path}: {why}"
+        );
+    }
+    let elsewhere = server.as_user(User::new("system:node:elsewhere", ["system:nodes"]));
+    assert_eq!(read(&elsewhere, "/named").await, 403);
+    server.ask("DELETE", &format!("{PODS}/reads")).json(&json!({"gracePeriodSeconds": 0})).send().await.ok();
+    assert_eq!(read(&node, "/named").await, 403);
+}
+
+#[tokio::test]
 async fn reviews_answer_as_requests_are_answered() {
     let server = Server::start().await;
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
