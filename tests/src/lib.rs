@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+mod going;
 pub mod mask;
 mod node;
 
+pub use going::Going;
 pub use node::{Client, Done, TestNode, say};
