@@ -148,11 +148,16 @@ def execute(api, script, **options):
 
 
 def read_until(session, text):
-    """What a session says, up to a text or its end."""
+    """What a terminal says, up to a text or its end.
+
+    The client waits on the socket alone: what TLS has already taken from it is seen only when more comes. An empty line makes more come."""
     said, ends = "", time.monotonic() + PATIENCE
     while text not in said and session.is_open() and time.monotonic() < ends:
         session.update(timeout=1)
-        said += session.read_stdout(timeout=0) + session.read_stderr(timeout=0)
+        news = session.read_stdout(timeout=0) + session.read_stderr(timeout=0)
+        if not news:
+            session.write_stdin("\n")
+        said += news
     assert text in said, said
     return said
 
