@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod going;
 pub mod mask;
 pub mod memory;
 mod node;
 
+pub use going::Going;
 pub use node::{Client, Done, TestNode, say};

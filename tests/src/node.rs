@@ -1,5 +1,6 @@
 //! The node under test and the clients that talk to it, inside its network namespace.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -10,6 +11,9 @@ use rexpect::session::PtySession;
 
 /// How long a terminal may stay silent before a test counts as hung, in milliseconds.
 const SILENCE: u64 = 60_000;
+
+/// The exit status by which xtask says so.
+const CANNOT_BE_HAD: i32 = 77;
 
 /// A running node, started by `cargo xtask node start`.
 pub struct TestNode {
@@ -95,6 +99,21 @@ impl TestNode {
             command.arg("--").args(rest);
         }
         Ok(done(command.stdin(Stdio::null()).output().context("starting xtask")?))
+    }
+
+    /// The command of a client of another language, which xtask makes ready, or none, said loudly, if this machine cannot have it.
+    ///
+    /// # Errors
+    /// If it does not build.
+    pub fn client_of(&self, language: &str) -> Result<Option<Vec<String>>> {
+        let output = Command::new(&self.xtask).args(["client", language]).stdin(Stdio::null()).output();
+        let made = done(output.context("starting xtask")?);
+        if made.code == CANNOT_BE_HAD {
+            say(&format!("SKIPPED: no client in {language} on this machine: {}", made.stderr.trim()));
+            return Ok(None);
+        }
+        ensure!(made.code == 0, "xtask client {language}: {made:?}");
+        Ok(Some(made.stdout.lines().map(str::to_owned).collect()))
     }
 
     /// Remora's own command line.
@@ -226,10 +245,10 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Says what is skipped, and why.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+/// Says what is skipped, and why; also where the harness keeps what passed tests print.
 pub fn say(line: &str) {
-    eprintln!("{line}");
+    // A reader that is gone cannot be told so.
+    let _gone = writeln!(std::io::stderr(), "{line}");
 }
 
 fn done(output: Output) -> Done {

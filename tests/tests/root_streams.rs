@@ -7,14 +7,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use remora_tests::{Client, TestNode};
+use remora_tests::{Client, Going, TestNode};
 use rexpect::process::signal::Signal;
-use rustix::process::{Pid, kill_process_group};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 const PROMPT: &str = "/ # ";
@@ -133,12 +131,11 @@ fn attach_shows_what_was_said_and_goes_on() {
 fn a_client_that_vanishes_ends_its_exec() {
     with_every_kubectl("vanish", &[BOX], |_, kubectl| {
         let words = ["exec", "-i", "box", "--", "sh", "-c", "echo here; cat"];
-        let mut child =
-            kubectl.command(&words).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut going = Going::start(kubectl.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let mut line = String::new();
-        BufReader::new(child.stdout.take().context("stdout")?).read_line(&mut line)?;
+        BufReader::new(going.child().stdout.take().context("stdout")?).read_line(&mut line)?;
         ensure!(line == "here\n", "{line}");
-        end(&mut child)?;
+        drop(going);
         let script = "while ps | grep -q '[e]cho here'; do sleep 0.05; done";
         kubectl.run(&["exec", "box", "--", "timeout", "20", "sh", "-c", script]).and_then(|left| {
             ensure!(left.code == 0, "the command goes on: {left:?}");
@@ -160,18 +157,10 @@ fn files_are_copied_both_ways() {
     });
 }
 
-/// Ends a client and what it has started.
-fn end(child: &mut Child) -> Result<()> {
-    let group = Pid::from_raw(i32::try_from(child.id())?).context("a process has an id")?;
-    kill_process_group(group, rustix::process::Signal::KILL)?;
-    child.wait()?;
-    Ok(())
-}
-
 /// A `kubectl port-forward` that goes on.
 struct Forward<'n> {
     node: &'n TestNode,
-    child: Child,
+    going: Going,
     /// Local ports, in the order of the remote ones.
     ports: Vec<u16>,
 }
@@ -182,9 +171,9 @@ impl<'n> Forward<'n> {
         words.extend(remote.iter().map(|port| format!(":{port}")));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = kubectl.command(&words);
-        let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let mut forward = Forward { node, child, ports: Vec::new() };
-        let mut lines = BufReader::new(forward.child.stdout.take().context("stdout")?);
+        let going = Going::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        let mut forward = Forward { node, going, ports: Vec::new() };
+        let mut lines = BufReader::new(forward.going.child().stdout.take().context("stdout")?);
         for port in remote {
             let mut line = String::new();
             lines.read_line(&mut line)?;
@@ -210,13 +199,6 @@ impl<'n> Forward<'n> {
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
         Ok(answer)
-    }
-}
-
-impl Drop for Forward<'_> {
-    fn drop(&mut self) {
-        // One that has ended by itself cannot be ended.
-        let _ended_or_gone = end(&mut self.child);
     }
 }
 
@@ -288,7 +270,7 @@ fn a_port_where_nobody_listens_is_told() {
         ensure!(forward.connect(0)?.read_to_end(&mut Vec::new())? == 0);
         // Stock kubectl gives up after any failure. That the server does not is shown in remora-streaming.
         let mut said = String::new();
-        forward.child.stderr.take().context("stderr")?.read_to_string(&mut said)?;
+        forward.going.child().stderr.take().context("stderr")?.read_to_string(&mut said)?;
         ensure!(said.contains("error forwarding port 9999 to pod web, uid "), "{said}");
         ensure!(said.contains("IPv4: dial tcp4 127.0.0.1:9999: connect: connection refused"), "{said}");
         ensure!(said.contains("IPv6 dial tcp6 [::1]:9999: connect: connection refused"), "{said}");

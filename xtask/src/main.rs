@@ -1,4 +1,4 @@
-//! The one door for people and machines: `cargo xtask demo | test | bench | chaos | conform | node | vm | setup | tidy`.
+//! The one door for people and machines: `cargo xtask demo | test | bench | chaos | conform | node | client | vm | setup | tidy`.
 //!
 //! It installs what is missing, builds, makes images and network namespaces, and starts the programs that the work is
 //! about. It is no part of what users get, and depends on none of our crates, so that it builds in seconds.
@@ -6,6 +6,7 @@
 mod bench;
 mod binaries;
 mod chaos;
+mod clients;
 mod conform;
 mod demo;
 mod disk;
@@ -50,6 +51,11 @@ enum Task {
     /// A node for tests and benchmarks, in a network namespace of its own.
     #[command(subcommand)]
     Node(NodeTask),
+    /// Make a client of another language ready to run and print its command, a word a line; exit status 77 if it cannot be had here.
+    Client {
+        /// Which one.
+        language: clients::Language,
+    },
     /// A virtual machine with cgroup v2 and Debian's kernel.
     #[command(subcommand)]
     Vm(vm::VmTask),
@@ -107,6 +113,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Chaos(args) => chaos::run(&args)?,
         Task::Conform(args) => return conform::run(&args),
         Task::Tidy => tidy::run()?,
+        Task::Client { language } => return clients::run(language),
         Task::Vm(task) => return vm::run(task),
         Task::Node(NodeTask::Start { dir, release, up }) => {
             let profile = if release { binaries::Profile::Release } else { binaries::Profile::Dev };

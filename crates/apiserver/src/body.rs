@@ -49,14 +49,10 @@ fn refused(error: &ParseError) -> Status {
     }
 }
 
-/// YAML goes through JSON's parser too, which holds the limits; aliases are expanded by then, so their result is bounded.
+/// YAML is read as JSON is, within the same limits; what its aliases repeat, its own parser bounds.
 fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
-    let wrong = |why: &dyn std::fmt::Display| Status::bad_request(format!("error converting YAML to JSON: {why}"));
-    let value: Value = serde_norway::from_slice(bytes).map_err(|error| wrong(&error))?;
-    if json::is_deeper_than(&value, Limits::OBJECT.depth) {
-        return Err(wrong(&"exceeded max depth"));
-    }
-    Ok(Parsed { value, duplicates: Vec::new() })
+    let read = json::read(serde_norway::Deserializer::from_slice(bytes), Limits::OBJECT.depth);
+    read.map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))
 }
 
 /// The object of a create or update, in its stored form with its defaults.

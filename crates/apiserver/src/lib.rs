@@ -19,6 +19,7 @@
 //! | [`encode`], [`forms`], [`events`] | objects as bytes: stored, alone, in lists, tables and watches | ✔ |
 //! | [`selection`], [`deletion`] | what a collection's selectors mean; what a DELETE does | ✔ |
 //! | [`verbs`], [`pods`] | one file for each verb and each subresource of pods | |
+//! | [`proxy`] | what pods and nodes serve themselves | |
 //! | [`discovery`], [`openapi`], [`health`], [`metrics`] | about the server itself | |
 //!
 //! **Invariant:** GET, LIST and WATCH without selectors never decode an object; an event is encoded once for each form.
@@ -44,6 +45,7 @@ pub mod objects;
 pub mod openapi;
 pub mod pods;
 pub mod protobuf;
+pub mod proxy;
 pub mod quota;
 pub mod request;
 pub mod response;

@@ -1,10 +1,30 @@
 //! The nodes that can be asked for logs and sessions: by name, a [`PodStreams`]. Filled by the binary with the node of
-//! this process.
+//! this process. And what a node may read for its pods.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use remora_http::User;
+use remora_model::{Status, kinds};
+use remora_rules::rbac::{Attributes, node};
 use remora_streaming::PodStreams;
+
+use crate::auth::authz;
+use crate::objects::Objects;
+
+/// Whether `user` is a node that wants to read what a pod of its own names: a secret, a config map, a claim. Looks at the pods as they are now, so
+/// that a node that has just been given one may start it.
+///
+/// # Errors
+/// If the store fails.
+pub async fn has_pod_that_names(objects: &Objects, user: &User, what: &Attributes<'_>) -> Result<bool, Status> {
+    let Some(wanted) = node::wants_to_read(authz::who(user), what) else { return Ok(false) };
+    if wanted.namespace.is_empty() || wanted.name.is_empty() {
+        return Ok(false);
+    }
+    let pods = objects.all_stored(kinds::core("pods"), Some(wanted.namespace)).await?;
+    Ok(pods.iter().any(|pod| node::names(&pod.decoded(), &wanted)))
+}
 
 /// Finds a node's streams.
 pub trait Nodes: Send + Sync + 'static {

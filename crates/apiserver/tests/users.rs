@@ -86,10 +86,13 @@ async fn the_unknown_see_health_and_version_only() {
         assert!(nobody.ask("GET", path).send().await.code.is_success(), "{path}");
     }
     for path in ["/", "/api", "/apis", "/metrics", PODS, "/wibble", "/openapi/v2"] {
-        assert_eq!(nobody.ask("GET", path).send().await.refused(), (401, "Unauthorized".to_owned()), "{path}");
+        let (code, why) = nobody.ask("GET", path).send().await.refused();
+        assert!(code == 403 && why.contains("User \"system:anonymous\" cannot"), "{path}: {code} {why}");
     }
     let ask = nobody.ask("GET", PODS).header("authorization", "Bearer wibble").send().await;
     assert_eq!(ask.refused().0, 401);
+    let as_jane = nobody.ask("GET", "/version").header("impersonate-user", "jane").send().await.refused();
+    assert!(as_jane.0 == 403 && as_jane.1.contains("cannot impersonate resource \"users\""), "{as_jane:?}");
 }
 
 #[tokio::test]
@@ -103,6 +106,34 @@ async fn a_node_may_report_on_itself() {
     let other = server.as_user(User::new("system:node:other", ["system:nodes"]));
     let path = format!("/api/v1/nodes/{NODE}/status");
     assert_eq!(other.ask("PATCH", &path).merge(&json!({})).send().await.refused().0, 403);
+}
+
+#[tokio::test]
+async fn a_node_reads_what_its_pods_name_and_nothing_else() {
+    let (server, _) = with_pod().await;
+    const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+    for name in ["named", "other"] {
+        server.post(SECRETS, json!({"metadata": {"name": name}})).await;
+    }
+    let node = server.as_user(User::new(format!("system:node:{NODE}"), ["system:nodes"]));
+    let read = async |server: &Server, path: &str| server.ask("GET", &format!("{SECRETS}{path}")).send().await.code;
+    assert_eq!(read(&node, "/named").await, 403);
+    let env = json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "named", "key": "k"}}}]);
+    let spec = json!({"nodeName": NODE, "containers": [{"name": "c", "image": "i", "env": env}]});
+    server.post(PODS, json!({"metadata": {"name": "reads"}, "spec": spec})).await;
+    assert_eq!(read(&node, "/named").await, 200);
+    assert_eq!(read(&node, "?fieldSelector=metadata.name%3Dnamed").await, 200);
+    for path in ["/other", "", "?fieldSelector=metadata.name%3Dother"] {
+        let (code, why) = node.ask("GET", &format!("{SECRETS}{path}")).send().await.refused();
+        assert!(
+            code == 403 && why.contains("no relationship found between node 'anchor' and this object"),
+            "{path}: {why}"
+        );
+    }
+    let elsewhere = server.as_user(User::new("system:node:elsewhere", ["system:nodes"]));
+    assert_eq!(read(&elsewhere, "/named").await, 403);
+    server.ask("DELETE", &format!("{PODS}/reads")).json(&json!({"gracePeriodSeconds": 0})).send().await.ok();
+    assert_eq!(read(&node, "/named").await, 403);
 }
 
 #[tokio::test]

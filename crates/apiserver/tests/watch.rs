@@ -110,6 +110,19 @@ async fn an_idle_watch_is_told_where_it_stands_if_it_wants_to_be() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_wants_bookmarks_has_one_before_its_end() {
+    let server = Server::start().await;
+    let made = make(&server, "a", json!({})).await;
+    let path = format!("{MAPS}?watch=true&allowWatchBookmarks=true&resourceVersion={}", version(&made));
+    let mut watch = server.watch(&format!("{path}&timeoutSeconds=5")).await;
+    let event = watch.next().await.unwrap();
+    assert_eq!((&event["type"], version(&event["object"])), (&json!("BOOKMARK"), version(&made)));
+    assert_eq!(watch.next().await, None);
+    let mut short = server.watch(&format!("{path}&timeoutSeconds=2")).await;
+    assert_eq!(short.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_ends_in_its_time() {
     let server = Server::start().await;
     let mut watch = server.watch(&format!("{MAPS}?watch=true&timeoutSeconds=5")).await;

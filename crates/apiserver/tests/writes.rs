@@ -89,6 +89,24 @@ async fn unknown_fields_are_refused_warned_of_or_ignored() {
 }
 
 #[tokio::test]
+async fn keys_given_twice_are_told_in_json_and_in_yaml() {
+    let server = Server::start().await;
+    let bodies = [
+        ("application/json", r#"{"metadata": {"name": "NAME"}, "data": {"x": "1", "x": "2"}}"#),
+        ("application/yaml", "metadata: {name: NAME}\ndata:\n  x: '1'\n  x: '2'\n"),
+    ];
+    for (number, (kind, text)) in bodies.into_iter().enumerate() {
+        let text = text.replace("NAME", &format!("m{number}"));
+        let post = |validation: &str| server.ask("POST", &format!("{MAPS}{validation}")).body(kind, text.clone());
+        let (code, why) = post("?fieldValidation=Strict").send().await.refused();
+        assert!(code == 400 && why.ends_with("strict decoding error: duplicate field \"data.x\""), "{kind}: {why}");
+        let made = post("").send().await;
+        assert_eq!(made.warning.as_deref(), Some("299 - \"duplicate field \\\"data.x\\\"\""), "{kind}");
+        assert_eq!(made.ok()["data"]["x"], "2", "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_may_be_yaml_and_no_more_than_three_mebibytes() {
     let server = Server::start().await;
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '1'}\n";

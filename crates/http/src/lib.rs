@@ -12,12 +12,13 @@
 //! | [`connection`] | who is at the other end, and when it must end |
 //! | [`body`] | bodies, and reading one within a limit |
 //! | [`tls`], [`memory`] | the two ways in |
-//! | [`upgrade`] | taking a connection over from HTTP |
+//! | [`upgrade`], [`exchange()`] | taking a connection over from HTTP, passing a request on |
 //! | [`pki`] | our certificate authority and what it has signed |
 #![forbid(unsafe_code)]
 
 pub mod body;
 pub mod connection;
+mod exchange;
 mod guard;
 pub mod handler;
 mod identity;
@@ -31,6 +32,7 @@ pub mod upgrade;
 
 pub use body::{Body, BoxError, ReadBodyError, read_body};
 pub use connection::{Connection, Peer};
+pub use exchange::exchange;
 pub use handler::{Handler, Observer, Responded};
 pub use identity::User;
 pub use limits::Limits;

@@ -52,22 +52,21 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Parsed, ParseError> {
     if bytes.len() > limits.bytes {
         return Err(ParseError::TooLarge { limit: limits.bytes });
     }
-    let duplicates = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let node = Node { duplicates: &duplicates, depth_left: limits.depth };
-    let value = node.deserialize(&mut reader).map_err(ParseError::Malformed)?;
+    let parsed = read(&mut reader, limits.depth).map_err(ParseError::Malformed)?;
     reader.end().map_err(ParseError::Malformed)?;
-    Ok(Parsed { value, duplicates: duplicates.into_inner() })
+    Ok(parsed)
 }
 
-/// Checks the depth of a value that was not parsed here (YAML).
-pub fn is_deeper_than(value: &Value, depth: usize) -> bool {
-    match (value, depth) {
-        (Value::Array(_) | Value::Object(_), 0) => true,
-        (Value::Array(items), depth) => items.iter().any(|v| is_deeper_than(v, depth - 1)),
-        (Value::Object(map), depth) => map.values().any(|v| is_deeper_than(v, depth - 1)),
-        _ => false,
-    }
+/// Reads one value of any format that JSON can hold.
+///
+/// # Errors
+/// If it is malformed, or nested more deeply.
+pub fn read<'de, R: serde::Deserializer<'de>>(reader: R, depth: usize) -> Result<Parsed, R::Error> {
+    let duplicates = RefCell::new(Vec::new());
+    let node = Node { duplicates: &duplicates, depth_left: depth };
+    let value = node.deserialize(reader)?;
+    Ok(Parsed { value, duplicates: duplicates.into_inner() })
 }
 
 /// One value to be read, with how much deeper it may go. Paths of duplicates are relative to the value being read:

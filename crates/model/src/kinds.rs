@@ -97,6 +97,8 @@ pub struct Kind {
 const ALL_VERBS: &[Verb] = &[Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch];
 const ONE_BY_ONE: &[Verb] = &[Create, Delete, Get, List, Patch, Update, Watch];
 const READ_WRITE: &[Verb] = &[Get, Patch, Update];
+/// Of what passes every method on.
+const PROXIED: &[Verb] = &[Create, Delete, Get, Patch, Update];
 
 const fn part(name: &'static str, kind: &'static str, verbs: &'static [Verb]) -> Subresource {
     Subresource { name, group: "", version: "", kind, verbs }
@@ -207,7 +209,7 @@ pub static KINDS: &[Kind] = &[
         singular: "node",
         short_names: &["no"],
         namespaced: false,
-        subresources: &[part("status", "Node", READ_WRITE)],
+        subresources: &[part("proxy", "NodeProxyOptions", PROXIED), part("status", "Node", READ_WRITE)],
         // Kubernetes keeps the word it used before nodes were called nodes.
         storage: Storage::Stored("minions"),
         schema: "Node",
@@ -227,6 +229,7 @@ pub static KINDS: &[Kind] = &[
             part("exec", "PodExecOptions", &[Create, Get]),
             part("log", "Pod", &[Get]),
             part("portforward", "PodPortForwardOptions", &[Create, Get]),
+            part("proxy", "PodProxyOptions", PROXIED),
             part("status", "Pod", READ_WRITE),
         ],
         storage: Storage::Stored("pods"),

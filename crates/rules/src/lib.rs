@@ -20,6 +20,7 @@
 //! | how many replicas | [`scale`] |
 //! | DELETE | [`delete`] |
 //! | queries | [`selector`], [`pod::log`] |
+//! | where a proxied request goes | [`proxy`] |
 //! | `kubectl get` | [`table`] |
 //!
 //! Everything is checked against recorded answers of Kubernetes v1.34 (`tests/recorded.rs`).
@@ -38,6 +39,7 @@ pub mod object;
 pub mod patch;
 pub mod pod;
 pub mod pod_security;
+pub mod proxy;
 pub mod quota;
 pub mod rbac;
 pub mod scale;

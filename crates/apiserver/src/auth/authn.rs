@@ -11,37 +11,23 @@ use super::authz::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 use super::token::{self, Claims, ISSUER, Reference, TokenError};
 use crate::server::State;
 
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authenticated {
-    /// Who they are, whoever they may want to act as.
-    pub user: User,
-    /// Whether the client gave any proof of who it is.
-    pub known: bool,
-}
-
 /// The user of a request, before impersonation.
 ///
 /// # Errors
 /// 401 for a bad token.
-pub async fn authenticate(
-    state: &State,
-    connection: &Connection,
-    headers: &HeaderMap,
-) -> Result<Authenticated, Status> {
-    let user = match (connection.user(), bearer(headers)) {
-        (Some(user), _) => with_group(User::clone(user), AUTHENTICATED),
+pub async fn authenticate(state: &State, connection: &Connection, headers: &HeaderMap) -> Result<User, Status> {
+    match (connection.user(), bearer(headers)) {
+        (Some(user), _) => Ok(with_group(User::clone(user), AUTHENTICATED)),
         (None, Some(text)) => {
             let audiences = [ISSUER.to_owned()];
             let found = check_token(state, text, &audiences).await;
             found.map(|(user, _)| user).map_err(|error| {
                 tracing::debug!(%error, "a bearer token was refused");
                 Status::unauthorized()
-            })?
+            })
         }
-        (None, None) => return Ok(Authenticated { user: User::new(ANONYMOUS, [UNAUTHENTICATED]), known: false }),
-    };
-    Ok(Authenticated { user, known: true })
+        (None, None) => Ok(User::new(ANONYMOUS, [UNAUTHENTICATED])),
+    }
 }
 
 fn with_group(mut user: User, group: &str) -> User {

@@ -2,6 +2,7 @@
 //! Pure. Each name that is taken on is authorized on its own, as verb `impersonate`.
 
 use http::HeaderMap;
+use percent_encoding::percent_decode_str;
 use remora_http::User;
 use remora_model::Status;
 
@@ -29,11 +30,21 @@ pub fn impersonated(authorizer: &Authorizer, user: &User, headers: &HeaderMap) -
     };
     let mut wanted = User { uid, ..User::new(&name, groups) };
     for key in extras() {
-        wanted.extra.insert(key.to_owned(), texts(headers, &format!("{EXTRA}{key}"))?);
+        let values = texts(headers, &format!("{EXTRA}{key}"))?;
+        wanted.extra.entry(extra_key(key)).or_default().extend(values);
     }
     check(authorizer, user, &wanted)?;
     add_implied_groups(&mut wanted);
     Ok(Some(wanted))
+}
+
+/// Keys hold what headers cannot, in percent signs; one that is not meant so counts as it is (upstream: `unescapeExtraKey`).
+fn extra_key(name: &str) -> String {
+    let is_hex = |part: &str| part.get(..2).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if !name.split('%').skip(1).all(is_hex) {
+        return name.to_owned();
+    }
+    percent_decode_str(name).decode_utf8().map_or_else(|_| name.to_owned(), |key| key.into_owned())
 }
 
 /// All values of a header. One that cannot be read must not count as none: the request would be its sender's own.
@@ -113,6 +124,28 @@ mod tests {
             [AUTHENTICATED],
             "that is a user"
         );
+    }
+
+    #[test]
+    fn keys_of_extra_fields_are_read_from_percent_signs() {
+        for (name, expected) in [
+            ("scopes", "scopes"),
+            ("authentication.kubernetes.io%2fpod-name", "authentication.kubernetes.io/pod-name"),
+            ("example.com%2fabc", "example.com/abc"),
+            ("a%zz", "a%zz"),
+            ("a%2f%2", "a%2f%2"),
+            ("a%ff", "a%ff"),
+        ] {
+            assert_eq!(extra_key(name), expected, "{name}");
+        }
+        let (authorizer, admin) = (Authorizer::default(), User::new("a", [MASTERS, AUTHENTICATED]));
+        let as_jane = headers(&[
+            ("impersonate-user", "jane"),
+            ("impersonate-extra-a%2fb", "1"),
+            ("impersonate-extra-a%2Fb", "2"),
+        ]);
+        let jane = impersonated(&authorizer, &admin, &as_jane).unwrap().unwrap();
+        assert_eq!(jane.extra["a/b"], ["1", "2"]);
     }
 
     #[test]

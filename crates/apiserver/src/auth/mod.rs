@@ -7,6 +7,5 @@ mod follow;
 pub mod impersonate;
 pub mod token;
 
-pub use authn::Authenticated;
 pub use authz::Authorizer;
 pub use token::{TokenError, TokenKey};

@@ -41,7 +41,7 @@ fn refused(refusal: &Refusal) -> Response<Body> {
 }
 
 /// The bytes behind the 101 that this request is about to be answered; none if it does not come to that.
-fn upgraded(call: &Call) -> impl Future<Output = Option<upgrade::Upgraded>> + Send + use<> {
+pub(crate) fn upgraded(call: &Call) -> impl Future<Output = Option<upgrade::Upgraded>> + Send + use<> {
     let mut request = Request::new(());
     *request.extensions_mut() = call.parts.extensions.clone();
     async move {

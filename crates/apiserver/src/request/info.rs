@@ -3,6 +3,7 @@
 //! path that leads nowhere is first asked for its rights. Whether the resource exists is [`super::ApiRequest`]'s business.
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 use super::query::Query;
 
@@ -12,7 +13,7 @@ pub struct RequestInfo {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; of a path that is no resource,
     /// the HTTP method in lower case.
     pub verb: String,
-    /// The whole path, without query.
+    /// The whole path, decoded, without query.
     pub path: String,
     /// What the path names, if it names a resource.
     pub resource: Option<ResourceInfo>,
@@ -43,8 +44,11 @@ pub struct ResourceInfo {
 const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 impl RequestInfo {
-    /// Reads method, path and query (for `watch=true`, and the name that a field selector picks).
+    /// Reads method, path and query (for `watch=true`, and the name that a field selector picks). What the path has in percent signs is read before
+    /// it is taken apart, as upstream does: some clients write the colons of names so. Rights and routes see the same.
     pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
+        let path = percent_decode_str(path).decode_utf8_lossy();
+        let path = path.as_ref();
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         match split_group(&parts) {
             Some((group, version, rest)) if !rest.is_empty() => {
@@ -153,6 +157,10 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods/web?watch=1", "get /v1 ns=a pods/web sub= rest=0"),
             ("GET", "/api/v1/namespaces/a/pods/web/log", "get /v1 ns=a pods/web sub=log rest=0"),
             ("GET", "/api/v1/namespaces/a/pods/web/proxy/x/y", "get /v1 ns=a pods/web sub=proxy rest=2"),
+            ("GET", "/api/v1/namespaces/a/pods/web%3A80/proxy", "get /v1 ns=a pods/web:80 sub=proxy rest=0"),
+            ("GET", "/api/v1/namespaces/a%2Fsecrets/s", "get /v1 ns=a secrets/s sub= rest=0"),
+            ("GET", "/api/v1/nodes/%zz%FF", "get /v1 ns= nodes/%zz\u{fffd} sub= rest=0"),
+            ("GET", "/%76ersion", "get /version"),
             ("POST", "/api/v1/namespaces/a/pods/web/exec", "create /v1 ns=a pods/web sub=exec rest=0"),
             ("PATCH", "/api/v1/namespaces/a/pods/web/status", "patch /v1 ns=a pods/web sub=status rest=0"),
             ("GET", "/api/v1/namespaces", "list /v1 ns= namespaces/ sub= rest=0"),

@@ -14,6 +14,10 @@ const ANSWERED: [&str; 2] = [JSON, YAML];
 /// What objects are accepted in.
 const TAKEN: [&str; 3] = [JSON, YAML, PROTOBUF];
 
+/// What a client that insists on protobuf has to set.
+const HOW_TO_ASK: &str = " (protobuf is read here, but not written: in client-go, leave rest.Config.AcceptContentTypes empty or set it to \
+                          \"application/vnd.kubernetes.protobuf,application/json\")";
+
 /// What shape of an object the client wants (`as=` in Accept).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -101,7 +105,13 @@ pub fn negotiate(accept: &str) -> Result<Accepted, Status> {
         return Ok(Accepted::default());
     }
     let accepted = |clause: &Clause<'_>| Some(Accepted { encoding: clause.encoding()?, form: clause.form()? });
-    wanted.iter().find_map(accepted).ok_or_else(|| Status::not_acceptable(&ANSWERED))
+    wanted.iter().find_map(accepted).ok_or_else(|| {
+        let mut refusal = Status::not_acceptable(&ANSWERED);
+        if wanted.iter().any(|clause| clause.media == PROTOBUF) {
+            refusal.message.push_str(HOW_TO_ASK);
+        }
+        refusal
+    })
 }
 
 /// Whether the client asks for aggregated discovery, and in which version (`v2`, `v2beta1`) it wants it first. JSON
@@ -174,6 +184,12 @@ mod tests {
         ] {
             assert_eq!(negotiate(accept).ok(), expected, "{accept}");
         }
+    }
+
+    #[test]
+    fn who_insists_on_protobuf_is_told_what_to_set() {
+        assert!(negotiate(PROTOBUF).unwrap_err().message.contains("rest.Config.AcceptContentTypes"));
+        assert!(!negotiate("text/html").unwrap_err().message.contains("protobuf"));
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub enum ApiRequest {
     Session(ObjectKey, SessionKind, StreamOptions),
     /// `pods/NAME/portforward`, with the ports that a client over channels wants.
     PortForward(ObjectKey, Vec<u16>),
+    /// Any method on `pods/NAME/proxy/…` and `nodes/NAME/proxy/…`; the name may have a port.
+    Proxy(ObjectKey),
 }
 
 /// What an update or patch may change.
@@ -229,11 +231,13 @@ impl Route<'_> {
         }
         let nowhere = || Refusal::from(Status::no_such_resource());
         let kind = kinds::by_resource(&asked.group, &asked.version, &asked.resource).ok_or_else(nowhere)?;
-        if asked.rest > 0 || self.is_in_wrong_scope(kind) {
+        if (asked.rest > 0 && asked.subresource != "proxy") || self.is_in_wrong_scope(kind) {
             return Err(nowhere());
         }
         match asked.subresource.as_str() {
             "" => self.whole(kind, verb),
+            // The old `/watch/` paths lead to objects only: who may watch must not get into a session, a log or a proxy there.
+            _ if verb == Verb::Watch.as_str() => Err(nowhere()),
             name => match kind.subresource(name) {
                 Some(sub) if self.has(sub.verbs) => self.part(kind, name),
                 Some(_) => Err(Status::method_not_allowed().into()),
@@ -328,6 +332,7 @@ impl Route<'_> {
                 return Ok(ApiRequest::PortForward(object, port_forward::ports_from_query(self.query.pairs())?));
             }
             "attach" => return Ok(ApiRequest::Session(object, SessionKind::Attach, self.streams())),
+            "proxy" => return Ok(ApiRequest::Proxy(object)),
             _ => return Err(Status::no_such_resource().into()),
         };
         match *self.method {
@@ -393,6 +398,7 @@ mod tests {
             ApiRequest::Log(o, _) => format!("log {o}"),
             ApiRequest::Session(o, kind, _) => format!("{kind:?} {o}"),
             ApiRequest::PortForward(o, ports) => format!("port-forward {o} {ports:?}"),
+            ApiRequest::Proxy(o) => format!("proxy {o}"),
             other => format!("{other:?}"),
         }
     }
@@ -426,6 +432,9 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dx", "list pods in a"),
             ("GET", "/api/v1/namespaces/a/pods?watch=1", "watch pods in a []"),
             ("GET", "/api/v1/watch/namespaces/a/pods/web", "watch pods in a [metadata.name=web]"),
+            ("GET", "/api/v1/watch/namespaces/a/pods/web/exec", "404"),
+            ("GET", "/api/v1/watch/namespaces/a/pods/web/log", "404"),
+            ("GET", "/api/v1/watch/nodes/n/proxy/x", "404"),
             ("POST", "/api/v1/namespaces/a/pods", "create pods in a"),
             ("POST", "/api/v1/pods", "405"),
             ("PUT", "/api/v1/namespaces/a/pods", "405"),
@@ -455,6 +464,10 @@ mod tests {
             ),
             ("GET", "/api/v1/namespaces/a/pods/web/portforward?ports=http", "400"),
             ("PUT", "/api/v1/namespaces/a/pods/web/portforward", "405"),
+            ("GET", "/api/v1/namespaces/a/pods/web:80/proxy", "proxy pods a/web:80"),
+            ("DELETE", "/api/v1/namespaces/a/pods/web/proxy/x/y", "proxy pods a/web"),
+            ("GET", "/api/v1/nodes/n:9100/proxy/metrics", "proxy nodes n:9100"),
+            ("GET", "/api/v1/namespaces/a/configmaps/c/proxy/x", "404"),
             ("GET", "/api/v1/namespaces/a/pods/web/wibble", "404"),
             ("GET", "/api/v1/namespaces/a/pods/web/log/x", "404"),
             ("GET", "/api/v1/nodes/n", "get nodes n"),

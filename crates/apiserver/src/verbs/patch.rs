@@ -60,7 +60,7 @@ struct Config {
 }
 
 impl Config {
-    /// Reads YAML, mostly JSON. Keys given twice are only seen in JSON.
+    /// Reads YAML, mostly JSON.
     fn parse(bytes: &[u8], validation: FieldValidation) -> Result<Self, Status> {
         let wrong = |why: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {why}"));
         let parsed = parse(bytes, Limits::OBJECT).or_else(|_| body::parse(Some(YAML), bytes));

@@ -33,6 +33,9 @@ use crate::server::Call;
 
 /// How often an idle watch is told where it stands, if it wants bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watch with bookmarks is told once more where it stands, so that the next one goes on from there; a shorter one is
+/// not (upstream's `getWatchDeadline`).
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// The shortest life of a watch that names none, in seconds; it lives up to twice as long (upstream's
 /// `--min-request-timeout`), so that not all end at once.
 const SHORTEST_LIFE: u64 = 1800;
@@ -60,13 +63,16 @@ pub async fn answer(call: &Call, what: &Collection, options: &WatchOptions) -> R
     let life = options.timeout.unwrap_or_else(some_life);
     let mut writer = EventWriter::new(call, what.kind);
     let waiting = writer.initial(&start.initial, start.announces_end.then_some(start.after));
+    let ends = Instant::now() + life;
+    let last_bookmark = (options.bookmarks && life > LAST_BOOKMARK).then(|| ends - LAST_BOOKMARK);
     let session = Session {
         watch,
         selection,
         stored_as: encode::storage_kind(what.kind),
         writer,
         waiting,
-        ends: Instant::now() + life,
+        ends,
+        last_bookmark,
         has_ended: false,
         _counted: call.state.metrics().watching(what.kind.group, what.kind.plural),
     };
@@ -111,6 +117,8 @@ struct Session {
     /// Frames that are ready.
     waiting: VecDeque<Bytes>,
     ends: Instant,
+    /// When it is time for the last bookmark; none if that is asked for already, or not wanted.
+    last_bookmark: Option<Instant>,
     has_ended: bool,
     _counted: Watching,
 }
@@ -133,8 +141,9 @@ impl Session {
                 return None;
             }
             // Cancel-safe: a stream's next() and a timer lose nothing when dropped.
-            let item = tokio::time::timeout_at(self.ends, self.watch.next()).await;
+            let item = tokio::time::timeout_at(self.last_bookmark.unwrap_or(self.ends), self.watch.next()).await;
             match item {
+                Err(_) if self.last_bookmark.take().is_some() => self.watch.request_progress(),
                 Err(_) | Ok(None) => return None,
                 Ok(Some(Ok(WatchItem::Event(event)))) => {
                     if let Some(frame) = self.told(&event) {

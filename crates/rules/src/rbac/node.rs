@@ -1,7 +1,8 @@
 //! What a node may do, by what it is, without any binding (upstream: `plugin/pkg/auth/authorizer/node`): the rules of `system:node`, and of nodes
 //! and node leases its own only. Upstream leaves it to the admission plugin NodeRestriction which nodes a node writes; here it is one place.
 //!
-//! Deliberately absent: upstream's graph of which pod on which node names which secret, config map or service account.
+//! What a node's pods name, their secrets and config maps, is its own too, but a decision knows no pods: it says no, and whoever can look
+//! ([`wants_to_read`], [`names`]) may say yes after all. Upstream keeps a graph of all pods for it.
 
 use std::sync::LazyLock;
 
@@ -9,8 +10,9 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::Value;
 
 use super::{Attributes, Decision, Who, defaults, rule};
-use crate::object::{at, text};
+use crate::object::{at, list, text};
 use crate::pod::admission::MIRROR_ANNOTATION;
+use crate::pod::containers;
 
 const GROUP: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
@@ -32,7 +34,90 @@ pub fn decide(who: Who<'_>, what: &Attributes<'_>) -> Decision {
     if let Some(why) = refusal(node, what) {
         return Decision::no(why);
     }
+    if wants_to_read(who, what).is_some() {
+        return Decision::no(format!("no relationship found between node '{node}' and this object"));
+    }
     if RULES.iter().any(|of| rule::allows(of, what)) { Decision::yes("") } else { Decision::default() }
+}
+
+/// An object that a node may read if a pod of its own names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// The node.
+    pub node: &'a str,
+    /// `secrets`, `configmaps` or `persistentvolumeclaims`.
+    pub resource: &'a str,
+    /// Where; the pod is there too.
+    pub namespace: &'a str,
+    /// Which.
+    pub name: &'a str,
+}
+
+/// What a node wants to read that it may read only for its pods.
+pub fn wants_to_read<'a>(who: Who<'a>, what: &Attributes<'a>) -> Option<Named<'a>> {
+    let node = node_of(who).filter(|node| !node.is_empty())?;
+    let Attributes::Resource { verb, group: "", resource, subresource: "", namespace, name } = *what else {
+        return None;
+    };
+    let is_theirs = match resource {
+        "secrets" | "configmaps" => matches!(verb, "get" | "list" | "watch"),
+        "persistentvolumeclaims" => verb == "get",
+        _ => false,
+    };
+    is_theirs.then_some(Named { node, resource, namespace, name })
+}
+
+/// Whether this is a pod of the node's that names the object. Mirrors do not count: the node makes them itself.
+pub fn names(pod: &Value, wanted: &Named<'_>) -> bool {
+    let is_mirror = !at(pod, &["metadata", "annotations", MIRROR_ANNOTATION]).is_null();
+    if is_mirror || wanted.name.is_empty() || text(pod, &["spec", "nodeName"]) != wanted.node {
+        return false;
+    }
+    match wanted.resource {
+        "secrets" => secrets(pod).any(|name| name == wanted.name),
+        "configmaps" => config_maps(pod).any(|name| name == wanted.name),
+        _ => claims(pod).any(|name| name == wanted.name),
+    }
+}
+
+/// What its environments and volumes take from secrets, and what its images are pulled with (upstream: `VisitPodSecretNames`).
+fn secrets(pod: &Value) -> impl Iterator<Item = &str> {
+    let pulls = list(pod, &["spec", "imagePullSecrets"]).iter().map(|secret| text(secret, &["name"]));
+    let mounted = volumes(pod).flat_map(|volume| {
+        // Each kind of volume has its own field for it.
+        let sources = volume.as_object().into_iter().flat_map(|fields| fields.values());
+        sources.flat_map(|source| {
+            let refs = ["secretRef", "nodePublishSecretRef"].map(|field| text(source, &[field, "name"]));
+            refs.into_iter().chain([text(source, &["secretName"])])
+        })
+    });
+    pulls.chain(mounted).chain(projected(pod, "secret")).chain(environment(pod, "secretRef", "secretKeyRef"))
+}
+
+/// The same for config maps (upstream: `VisitPodConfigmapNames`).
+fn config_maps(pod: &Value) -> impl Iterator<Item = &str> {
+    let mounted = volumes(pod).map(|volume| text(volume, &["configMap", "name"]));
+    mounted.chain(projected(pod, "configMap")).chain(environment(pod, "configMapRef", "configMapKeyRef"))
+}
+
+fn claims(pod: &Value) -> impl Iterator<Item = &str> {
+    volumes(pod).map(|volume| text(volume, &["persistentVolumeClaim", "claimName"]))
+}
+
+fn volumes(pod: &Value) -> impl Iterator<Item = &Value> {
+    list(pod, &["spec", "volumes"]).iter()
+}
+
+fn projected<'v>(pod: &'v Value, source: &'static str) -> impl Iterator<Item = &'v str> {
+    let sources = volumes(pod).flat_map(|volume| list(volume, &["projected", "sources"]));
+    sources.map(move |one| text(one, &[source, "name"]))
+}
+
+fn environment<'v>(pod: &'v Value, whole: &'static str, key: &'static str) -> impl Iterator<Item = &'v str> {
+    containers::all(pod).flat_map(move |(_, container)| {
+        let wholes = list(container, &["envFrom"]).iter().map(move |from| text(from, &[whole, "name"]));
+        wholes.chain(list(container, &["env"]).iter().map(move |variable| text(variable, &["valueFrom", key, "name"])))
+    })
 }
 
 /// Why a node may not touch what is not its own.
@@ -98,6 +183,44 @@ mod tests {
     }
 
     #[test]
+    fn a_node_reads_what_its_pods_name() {
+        let pod = json!({
+            "metadata": {"name": "p"},
+            "spec": {
+                "nodeName": "n",
+                "imagePullSecrets": [{"name": "pull"}],
+                "volumes": [
+                    {"name": "a", "secret": {"secretName": "mounted"}},
+                    {"name": "b", "projected": {"sources": [{"secret": {"name": "part"}}, {"configMap": {"name": "map-part"}}]}},
+                    {"name": "c", "configMap": {"name": "map"}},
+                    {"name": "d", "persistentVolumeClaim": {"claimName": "claim"}},
+                    {"name": "e", "csi": {"driver": "x", "nodePublishSecretRef": {"name": "published"}}},
+                ],
+                "containers": [{"name": "c", "env": [
+                    {"name": "A", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}},
+                    {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "map-key", "key": "k"}}},
+                ]}],
+                "initContainers": [{"name": "i", "envFrom": [{"secretRef": {"name": "whole"}}]}],
+                "ephemeralContainers": [{"name": "e", "envFrom": [{"configMapRef": {"name": "map-whole"}}]}],
+            }
+        });
+        let of = |resource, name| Named { node: "n", resource, namespace: "a", name };
+        for name in ["pull", "mounted", "part", "published", "key", "whole"] {
+            assert!(names(&pod, &of("secrets", name)), "{name}");
+            assert!(!names(&pod, &of("configmaps", name)), "{name}");
+        }
+        for name in ["map", "map-part", "map-key", "map-whole"] {
+            assert!(names(&pod, &of("configmaps", name)) && !names(&pod, &of("secrets", name)), "{name}");
+        }
+        assert!(names(&pod, &of("persistentvolumeclaims", "claim")));
+        assert!(!names(&pod, &of("secrets", "")) && !names(&pod, &of("secrets", "other")));
+        assert!(!names(&pod, &Named { node: "m", ..of("secrets", "pull") }));
+        let mut mirror = pod;
+        mirror["metadata"]["annotations"] = json!({MIRROR_ANNOTATION: "x"});
+        assert!(!names(&mirror, &of("secrets", "pull")));
+    }
+
+    #[test]
     fn a_node_does_its_work_and_leaves_others_alone() {
         let nodes = [GROUP.to_owned()];
         let node = Who { name: "system:node:n", groups: &nodes };
@@ -116,6 +239,10 @@ mod tests {
             (node, "create", "coordination.k8s.io:leases kube-node-lease/", true),
             (node, "update", "coordination.k8s.io:leases kube-node-lease/other", false),
             (node, "update", "coordination.k8s.io:leases kube-system/n", false),
+            (node, "get", "secrets a/s", false),
+            (node, "list", "secrets /", false),
+            (node, "watch", "configmaps a/c", false),
+            (node, "get", "persistentvolumeclaims a/c", false),
             (liar, "patch", "pods/status a/p", false),
         ] {
             let (resource, place) = path.split_once(' ').unwrap();
@@ -124,6 +251,8 @@ mod tests {
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let what = Attributes::Resource { verb, group, resource, subresource, namespace, name };
             assert_eq!(decide(who, &what).allowed, expected, "{verb} {path}");
+            let asks = !expected && matches!(resource, "secrets" | "configmaps" | "persistentvolumeclaims");
+            assert_eq!(wants_to_read(who, &what).is_some(), asks, "{verb} {path}");
         }
     }
 }

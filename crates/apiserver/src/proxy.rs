@@ -1,0 +1,226 @@
+//! `pods/NAME/proxy/…` and `nodes/NAME/proxy/…`: the request is passed on to what listens there, and its answer, or what it is upgraded to, comes
+//! back. Where it goes is [`remora_rules::proxy`]'s business. Source of the behaviour: apimachinery's `UpgradeAwareHandler`; links in
+//! pages are not rewritten.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use remora_http::{Body, body, exchange, upgrade};
+use remora_model::{ObjectKey, Status};
+use remora_rules::proxy::{self, Asked};
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+
+use crate::pods;
+use crate::server::Call;
+
+/// How long what is asked may take to accept the connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// What counts between two ends of one connection only (RFC 9110, section 7.6.1), beside what `Connection` names.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+/// Older names of the same.
+const MORE_HOP_BY_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
+
+/// Passes a request on.
+pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response<Body>, Status> {
+    let place = Place::of(&call.parts.uri);
+    let server = find(call, key).await?;
+    let wants_upgrade = wants_upgrade(&call.parts.headers);
+    if place.path.is_empty() && !wants_upgrade && matches!(call.parts.method, Method::GET | Method::HEAD) {
+        return Ok(to_its_root(&call.parts.uri));
+    }
+    let request = passed_on(call, &place, server, wants_upgrade, body)?;
+    let host = request.headers().get(header::HOST).cloned();
+    let failed =
+        |why: &dyn std::fmt::Display| Status::service_unavailable(format!("error trying to reach service: {why}"));
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(server)).await;
+    let io = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    let io = io.map_err(|error| failed(&format_args!("dial tcp {server}: {error}")))?;
+    let mut response = exchange(io, request, &call.connection).await.map_err(|error| failed(&error))?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return if wants_upgrade { Ok(join(call, response)) } else { Err(failed(&"it answers another protocol")) };
+    }
+    without_hops(response.headers_mut());
+    let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    redirect(response.headers_mut(), place.prefix, server, host);
+    *response.version_mut() = Version::default();
+    Ok(response)
+}
+
+/// Where the object listens.
+async fn find(call: &Call, key: &ObjectKey) -> Result<SocketAddr, Status> {
+    let is_pod = key.kind.plural == "pods";
+    let asked = Asked::parse(&key.name, if is_pod { "pod" } else { "node" })?;
+    let object = ObjectKey::new(key.kind, key.namespace.as_deref(), asked.name);
+    let found = call.state.objects().require(&object).await?.decoded();
+    if is_pod { asked.in_pod(&found) } else { asked.on_node(&found) }
+}
+
+/// A request's path in two parts.
+struct Place<'u> {
+    /// Up to `proxy`.
+    prefix: &'u str,
+    /// What follows: empty, or from the `/` on.
+    path: &'u str,
+}
+
+impl<'u> Place<'u> {
+    /// The name is the one part that may itself be `proxy`, so that what counts is the first after it: a namespaced object's path has two more
+    /// parts before it.
+    fn of(uri: &'u Uri) -> Place<'u> {
+        let path = uri.path();
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let count = if parts.nth(2) == Some("namespaces") { 7 } else { 5 };
+        let mut ends = path.char_indices().filter(|(at, _)| is_end_of_part(path, *at));
+        let end = ends.nth(count - 1).map_or(path.len(), |(at, char)| at + char.len_utf8());
+        let (prefix, path) = path.split_at(end);
+        Place { prefix, path }
+    }
+}
+
+fn is_end_of_part(path: &str, at: usize) -> bool {
+    let bytes = path.as_bytes();
+    bytes[at] != b'/' && bytes.get(at + 1).is_none_or(|next| *next == b'/')
+}
+
+/// A page's relative links work only below a path that ends with a slash.
+fn to_its_root(uri: &Uri) -> Response<Body> {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    if let Ok(location) = HeaderValue::from_str(&format!("{}/{query}", uri.path())) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    named_by_connection(headers).contains(&header::UPGRADE)
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+fn without_hops(headers: &mut HeaderMap) {
+    for name in named_by_connection(headers).into_iter().chain(HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    for name in MORE_HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The request as the other server sees it: who asks proved that to us, and their proof is for nobody else.
+fn passed_on(
+    call: &Call,
+    place: &Place<'_>,
+    server: SocketAddr,
+    upgrades: bool,
+    body: Body,
+) -> Result<Request<Body>, Status> {
+    let (parts, uri) = (&call.parts, &call.parts.uri);
+    let path = if place.path.is_empty() { "/" } else { place.path };
+    let target = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut headers = parts.headers.clone();
+    without_hops(&mut headers);
+    headers.remove(header::AUTHORIZATION);
+    let taken_on: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    for name in taken_on {
+        headers.remove(name);
+    }
+    if upgrades {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        for value in parts.headers.get_all(header::UPGRADE) {
+            headers.append(header::UPGRADE, value.clone());
+        }
+    }
+    // HTTP/2 has no such header.
+    let host = uri.authority().map_or_else(|| server.to_string(), ToString::to_string);
+    let host = HeaderValue::from_str(&host).map_err(Status::internal)?;
+    let host = headers.entry(header::HOST).or_insert(host).clone();
+    headers.insert("x-forwarded-host", host);
+    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    headers.insert("x-forwarded-uri", HeaderValue::from_str(uri.path()).map_err(Status::internal)?);
+    if let Some(address) = call.connection.address() {
+        headers.append("x-forwarded-for", HeaderValue::from_str(&address.ip().to_string()).map_err(Status::internal)?);
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = target.parse().map_err(Status::internal)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Keeps redirections within the proxied server behind the proxy.
+fn redirect(headers: &mut HeaderMap, prefix: &str, server: SocketAddr, host: &str) {
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let there = location.and_then(|location| proxy::redirected(location, prefix, server, host));
+    if let Some(there) = there.and_then(|there| HeaderValue::from_str(&there).ok()) {
+        headers.insert(header::LOCATION, there);
+    }
+}
+
+/// Both ends speak another protocol from now on; their bytes are passed on until both have ended.
+fn join(call: &Call, response: Response<Body>) -> Response<Body> {
+    let mut answer = Response::new(body::empty());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = response.headers().clone();
+    let (client, server) = (pods::upgraded(call), upgrade::on(response));
+    let trail = std::sync::Arc::clone(&call.trail);
+    call.connection.spawn(async move {
+        // For the audit log, the request ends with the session.
+        let _open = trail;
+        let (Some(mut client), Ok(mut server)) = tokio::join!(client, server) else { return };
+        if let Err(error) = copy_bidirectional(&mut client, &mut server).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a proxied session has ended");
+        }
+    });
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_what_follows_the_first_proxy() {
+        for (uri, prefix, path) in [
+            ("/api/v1/namespaces/a/pods/web:80/proxy", "/api/v1/namespaces/a/pods/web:80/proxy", ""),
+            ("/api/v1/namespaces/a/pods/proxy/proxy/proxy//x?q", "/api/v1/namespaces/a/pods/proxy/proxy", "/proxy//x"),
+            ("/api/v1/nodes/n/proxy/", "/api/v1/nodes/n/proxy", "/"),
+            ("//api/v1/nodes/n/proxy/../é", "//api/v1/nodes/n/proxy", "/../é"),
+        ] {
+            let uri = uri.replace('é', "%C3%A9").parse().unwrap();
+            let place = Place::of(&uri);
+            assert_eq!((place.prefix, place.path.replace("%C3%A9", "é").as_str()), (prefix, path));
+        }
+    }
+
+    #[test]
+    fn what_is_between_two_ends_stays_there() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "keep-alive, X-Own"), ("x-own", "1"), ("te", "trailers"), ("accept", "*/*")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        assert!(!wants_upgrade(&headers));
+        without_hops(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+        headers.insert("connection", HeaderValue::from_static("Upgrade"));
+        assert!(wants_upgrade(&headers));
+    }
+}

@@ -1,0 +1,192 @@
+//! What `pods/NAME/proxy` and `nodes/NAME/proxy` lead to. Source of the rules: upstream's `ResourceLocation` of pods and nodes, and
+//! `IsProxyableIP` (k8s.io/kubernetes `pkg/proxy/util`).
+//!
+//! Deliberately absent: names that begin with `https:`. What a pod's certificate would have to prove is nowhere said; upstream takes any.
+
+use std::net::{IpAddr, SocketAddr};
+
+use remora_model::Status;
+use remora_model::text::quoted;
+use serde_json::Value;
+
+use crate::object::{at, list, text};
+
+/// The part of a path that names an object and a port: `web`, `web:8080`, `http:web:8080`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The object.
+    pub name: &'a str,
+    port: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// 400 if it is none; `what` is `pod` or `node`, for the message.
+    pub fn parse(segment: &'a str, what: &str) -> Result<Asked<'a>, Status> {
+        let parts: Vec<&str> = segment.split(':').collect();
+        let (name, port) = match parts.as_slice() {
+            [name] => (*name, ""),
+            [name, port] | ["" | "http", name, port] => (*name, *port),
+            ["https", ..] => {
+                return Err(Status::bad_request(format!("a {what} is not asked over TLS: leave \"https:\" out")));
+            }
+            _ => ("", ""),
+        };
+        if name.is_empty() {
+            return Err(Status::bad_request(format!("invalid {what} request {}", quoted(segment))));
+        }
+        Ok(Asked { name, port })
+    }
+
+    /// Where the pod listens: at the port that is asked for, else at the first that it names, else at 80.
+    ///
+    /// # Errors
+    /// 400 if the pod has no address that may be asked, or for a port that is none.
+    pub fn in_pod(&self, pod: &Value) -> Result<SocketAddr, Status> {
+        let named = list(pod, &["spec", "containers"]).iter().find_map(|container| {
+            let first = list(container, &["ports"]).first()?;
+            first.get("containerPort").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok())
+        });
+        let port = self.port()?.or(named).unwrap_or(80);
+        Ok(SocketAddr::new(proxyable(text(pod, &["status", "podIP"]))?, port))
+    }
+
+    /// Where the node listens: at the port that is asked for, else at its agent's.
+    ///
+    /// # Errors
+    /// 400 as for pods; 503 if no port is asked for and the node's agent has none.
+    pub fn on_node(&self, node: &Value) -> Result<SocketAddr, Status> {
+        let agent = at(node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).as_u64();
+        let agent = agent.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        let port = self.port()?.or(agent).ok_or_else(|| {
+            let name = self.name;
+            Status::service_unavailable(format!(
+                "the agent of node {name} listens on no port: ask for one, as in nodes/{name}:9100/proxy"
+            ))
+        })?;
+        let internal =
+            list(node, &["status", "addresses"]).iter().find(|address| text(address, &["type"]) == "InternalIP");
+        Ok(SocketAddr::new(proxyable(internal.map_or("", |address| text(address, &["address"])))?, port))
+    }
+
+    fn port(&self) -> Result<Option<u16>, Status> {
+        if self.port.is_empty() {
+            return Ok(None);
+        }
+        let port = self.port.parse().ok().filter(|port| *port > 0).map(Some);
+        port.ok_or_else(|| Status::bad_request(format!("invalid port {}: only numbers lead there", quoted(self.port))))
+    }
+}
+
+/// An address that the API server may ask for others: none of its own loopback, and none of a link.
+fn proxyable(address: &str) -> Result<IpAddr, Status> {
+    let is_local = |address: &IpAddr| match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+    };
+    let parsed = address.parse().ok().filter(|address| !is_local(address));
+    parsed.ok_or_else(|| Status::bad_request("address not allowed"))
+}
+
+/// A path of the proxied server as the client has to ask for it, if a redirection leads to the same server: `prefix` and its path.
+pub fn redirected(location: &str, prefix: &str, server: SocketAddr, host: &str) -> Option<String> {
+    let path = match location.strip_prefix("http://") {
+        None => Some(location),
+        Some(rest) => {
+            let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+            (authority == server.to_string() || authority == host).then_some(path)
+        }
+    };
+    path.filter(|path| path.starts_with('/') && !path.starts_with("//")).map(|path| format!("{prefix}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn asked(segment: &str) -> Result<Asked<'_>, String> {
+        Asked::parse(segment, "pod").map_err(|status| status.message)
+    }
+
+    #[test]
+    fn names_and_ports_are_told_apart() {
+        for (segment, name, port) in [
+            ("web", "web", ""),
+            ("web:80", "web", "80"),
+            ("http:web:80", "web", "80"),
+            (":web:80", "web", "80"),
+            ("http:web:", "web", ""),
+        ] {
+            assert_eq!(asked(segment), Ok(Asked { name, port }), "{segment}");
+        }
+        assert_eq!(asked("a:b:c").unwrap_err(), "invalid pod request \"a:b:c\"");
+        assert_eq!(asked(":80").unwrap_err(), "invalid pod request \":80\"");
+        assert!(asked("https:web:443").unwrap_err().contains("not asked over TLS"));
+    }
+
+    #[test]
+    fn a_pod_is_asked_at_its_own_address_only() {
+        let pod = |address: &str| {
+            json!({
+                "spec": {"containers": [{"name": "a"}, {"name": "b", "ports": [{"containerPort": 8080}]}]},
+                "status": {"podIP": address}
+            })
+        };
+        let place = |segment: &str, address: &str| {
+            asked(segment)
+                .unwrap()
+                .in_pod(&pod(address))
+                .map(|place| place.to_string())
+                .map_err(|status| status.message)
+        };
+        assert_eq!(place("web", "10.0.0.2").unwrap(), "10.0.0.2:8080");
+        assert_eq!(place("web:81", "fd00::2").unwrap(), "[fd00::2]:81");
+        for address in [
+            "",
+            "127.0.0.1",
+            "127.9.9.9",
+            "169.254.169.254",
+            "0.0.0.0",
+            "::1",
+            "::ffff:127.0.0.1",
+            "fe80::1",
+            "224.0.0.1",
+        ] {
+            assert_eq!(place("web", address).unwrap_err(), "address not allowed", "{address}");
+        }
+        for port in ["web:http", "web:0", "web:65536"] {
+            assert!(place(port, "10.0.0.2").unwrap_err().starts_with("invalid port"), "{port}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_asked_at_a_port_that_is_named() {
+        let node = json!({"status": {"addresses": [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "10.0.0.1"}]}});
+        let place = |segment: &'static str, node: &Value| {
+            Asked::parse(segment, "node").unwrap().on_node(node).map_err(|status| status.code)
+        };
+        assert_eq!(place("n:9100", &node), Ok("10.0.0.1:9100".parse().unwrap()));
+        assert_eq!(place("n", &node), Err(503));
+        let mut listening = node.clone();
+        listening["status"]["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": 10250}});
+        assert_eq!(place("n", &listening), Ok("10.0.0.1:10250".parse().unwrap()));
+    }
+
+    #[test]
+    fn redirections_within_the_server_go_through_the_proxy() {
+        let server = "10.0.0.2:80".parse().unwrap();
+        for (location, expected) in [
+            ("/login?a=b", Some("/p/login?a=b")),
+            ("http://10.0.0.2:80/x", Some("/p/x")),
+            ("http://host", Some("/p/")),
+            ("http://elsewhere/x", None),
+            ("//elsewhere/x", None),
+            ("relative", None),
+        ] {
+            assert_eq!(redirected(location, "/p", server, "host").as_deref(), expected, "{location}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What every client can do on a real node: each stock kubectl, command by command, in [`rows`]; the clients of other [`languages`] step by step.
+//!
+//! `cargo xtask test` starts the node. Every client works in a namespace of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod languages;
+mod matrix;
+mod row;
+mod rows;
