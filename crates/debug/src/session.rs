@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess, LogParams, Patch, PatchParams};
 
 use crate::wait::Awaited;
-use crate::{DebugPlan, Failure, Progress, Refusal, Rung, progress, refusal};
+use crate::{Cause, DebugPlan, Failure, Progress, Refusal, Rung, progress, refusal};
 
 /// A container in a pod that we want to reach.
 pub struct Session {
@@ -64,8 +64,13 @@ pub struct Admitted {
 /// needed before the real thing.
 ///
 /// # Errors
-/// The server's own words if less would not help or there was only one rung, [`SessionError::Refused`] if none was admitted.
+/// [`Failure`] if the name is taken by another debug container; the server's own words if less would not help or there was only one rung, [`SessionError::Refused`] if none was admitted.
 pub async fn admit(pods: &Api<Pod>, pod: &str, plan: &DebugPlan, trial: Trial) -> Result<Admitted, SessionError> {
+    if plan.is_taken() {
+        let taken = format!("a debug container {} is in pod {pod} already", plan.container);
+        let remedy = Some("an entry can neither start again nor change: give another name, or none");
+        return Err(Failure { cause: Cause::CannotStart, message: taken, remedy }.into());
+    }
     let params = PatchParams { dry_run: trial == Trial::DryRun, ..PatchParams::default() };
     let namespace = pods.namespace().unwrap_or("default");
     let mut refused = Vec::new();

@@ -80,3 +80,15 @@ async fn what_less_would_not_change_is_the_servers_word_at_once() {
     let Err(SessionError::Api(kube::Error::Api(status))) = admit(&pods, Trial::Real).await else { panic!("admitted") };
     assert_eq!((status.message.as_str(), asked.lock().unwrap().len()), (message, 1));
 }
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_refused_here_since_the_server_would_accept_the_same_entry_and_do_nothing() {
+    let (pods, asked) = server(0, 200, "");
+    let there = json!({"spec": {"containers": [{"name": "app"}], "ephemeralContainers": [{"name": "mine"}]}});
+    let pod: Pod = serde_json::from_value(there).unwrap();
+    let request = DebugRequest { name: Some("mine".to_owned()), ..DebugRequest::default() };
+    let plan = remora_debug::plan(&request, &pod, &Facts::default(), "abcde").unwrap();
+    let refused = remora_debug::admit(&pods, "web", &plan, Trial::Real).await.unwrap_err();
+    assert_eq!(refused.to_string(), "a debug container mine is in pod web already");
+    assert!(asked.lock().unwrap().is_empty());
+}
