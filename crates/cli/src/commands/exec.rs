@@ -71,8 +71,10 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: ExecArgs) -> Result<ExitCod
     let offer = offer(name, &container, &args.command);
     match ended {
         Ok(status) => {
+            // Where the node gives no exit status, its words become an error, which has a hint of its own.
+            let ended = terminal::exit_code(status).map_err(|error| error.hint(&offer))?;
             print_note(format_args!("hint: {offer}"));
-            terminal::exit_code(status)
+            Ok(ended)
         }
         Err(error) => Err(error.hint(offer)),
     }
@@ -86,18 +88,20 @@ fn keep_head(head: &mut Vec<u8>, bytes: &[u8]) {
     head.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
-/// Some nodes begin an exec of a program that is not there, and end it with a runtime's words and 126 or 127. The same status with anything
-/// else is the program's own.
+/// Real Kubernetes on containerd never begins what is not there, and says so in the stream's last word. Other nodes begin, and end it with a
+/// runtime's words and 126 or 127: the same status with anything else is the program's own.
 fn is_refusal(status: Option<&Status>, shown: &[u8]) -> bool {
-    let code = status.and_then(terminal::code_of);
-    let shown = String::from_utf8_lossy(shown);
-    code.is_some_and(|code| [126, 127].contains(&code))
-        && shown.len() <= HEAD
-        && shown.starts_with("OCI runtime exec failed")
-        && is_missing_program(&shown)
+    let Some(status) = status else { return false };
+    match terminal::code_of(status) {
+        None => status.message.as_deref().is_some_and(is_missing_program),
+        Some(126 | 127) => {
+            let shown = String::from_utf8_lossy(shown);
+            shown.len() <= HEAD && shown.starts_with("OCI runtime exec failed") && is_missing_program(&shown)
+        }
+        Some(_) => false,
+    }
 }
 
-/// Real Kubernetes says it as an error of its own.
 fn is_missing_program(message: &str) -> bool {
     message.contains("executable file not found") || message.contains("no such file or directory")
 }
@@ -135,6 +139,10 @@ mod tests {
         check("126", refusal, true);
         check("127", "OCI runtime exec failed: exec: \"/x\": stat /x: no such file or directory", true);
         check("1", refusal, false);
+        let words = format!("Internal error occurred: error executing command in container: {refusal}");
+        let unbegun: Status =
+            serde_json::from_value(serde_json::json!({"status": "Failure", "message": words})).unwrap();
+        assert!(is_refusal(Some(&unbegun), b""));
         check("126", "sh: can't execute 'x': Permission denied", false);
         check("126", &format!("much work done\n{refusal}"), false);
         check("126", &format!("{refusal}{}", "x".repeat(2 * HEAD)), false);

@@ -2,6 +2,8 @@
 //!
 //! Archives are read and written by blocking code on a thread of its own, over a bridge: what hostile bytes may do is easier to see so.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
@@ -13,6 +15,8 @@ use crate::{CommandError, terminal};
 
 /// Bytes that may be on their way between the connection and an archive.
 const BUFFER: usize = 256 << 10;
+/// How long a program may take to say why its archive is none.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// So much of what a program complains of is kept.
 const COMPLAINTS: u64 = 4 << 10;
 
@@ -131,15 +135,23 @@ async fn end<T>(
             None => None,
         }
     };
-    let worked = async {
-        let worked = work.await.map_err(|error| CommandError::caused("copying", &error))?;
-        // An archive that is refused is read no further.
-        if worked.is_err() {
-            process.abort();
+    let rest = async { tokio::join!(complaints, status) };
+    let (mut work, mut rest) = (std::pin::pin!(work), std::pin::pin!(rest));
+    let failed = |error: tokio::task::JoinError| CommandError::caused("copying", &error);
+    let (worked, (complaints, status)) = tokio::select! {
+        // Of a program that has ended, the archive's end is on its way.
+        rest = &mut rest => (work.await.map_err(failed)?, rest),
+        worked = &mut work => {
+            let worked = worked.map_err(failed)?;
+            // An archive that is refused is read no further; why it ends too early is said at once, or never.
+            let rest = match &worked {
+                Ok(_) => rest.await,
+                Err(_) => tokio::time::timeout(LAST_WORDS, rest).await.unwrap_or_default(),
+            };
+            (worked, rest)
         }
-        worked
     };
-    let (worked, complaints, status) = tokio::join!(worked, complaints, status);
+    process.abort();
     if let Some(code) = status.as_ref().and_then(terminal::code_of)
         && [126, 127].contains(&code)
     {

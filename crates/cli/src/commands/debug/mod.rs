@@ -26,7 +26,7 @@ use self::facts::Known;
 use self::find::Subject;
 use self::talk::Talk;
 use crate::cluster::Cluster;
-use crate::output::print_note;
+use crate::output::{print_note, print_raw};
 use crate::record::Recorder;
 use crate::terminal::{self, Input};
 use crate::{ClusterArgs, CommandError, Kind};
@@ -158,10 +158,7 @@ async fn follow(
             ended
         }
         // A tool that nobody types to is read from its log: there the first byte is, too.
-        Progress::Running | Progress::Terminated(_) => {
-            terminal::print_log(session.log().await?).await?;
-            Ok(exit_code(session.exit_code().await?))
-        }
+        Progress::Running | Progress::Terminated(_) => Ok(exit_code(session.told(print_raw).await?)),
         // `ready` returns when there is nothing more to wait for.
         Progress::Waiting(_) | Progress::Never(_) => {
             Err(CommandError::of(Kind::CannotStart, "the tool container did not start"))
