@@ -108,8 +108,9 @@ async fn running(pods: &Api<Pod>) -> Result<()> {
 
 /// On a terminal, until the shell's prompt is there.
 fn prompt(program: &Path, words: &[&str]) -> Result<Duration> {
-    let mut command = Command::new(program);
-    command.args(words);
+    // A terminal that a program makes has no size; a real one has, and its arrival makes a shell draw its prompt again where it came too early.
+    let mut command = Command::new("sh");
+    command.args(["-c", "stty rows 33 cols 101; exec \"$@\"", "sh"]).arg(program).args(words);
     let begun = Instant::now();
     let mut terminal = rexpect::session::spawn_command(command, Some(SILENCE))?;
     terminal.exp_regex("[#$] ").with_context(|| format!("no prompt from {}", program.display()))?;
