@@ -10,6 +10,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// What each crate of ours may use of ours. A crate that is not here may not exist.
 const EDGES: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("archive", &[]),
     ("cri", &[]),
     ("shim-protocol", &[]),
     ("sys", &[]),
@@ -21,7 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store-etcd", &["store"]),
     ("streaming", &["http"]),
     ("network", &["sys"]),
-    ("images", &["cri", "sys"]),
+    ("images", &["archive", "cri", "sys"]),
     ("apiserver", &["model", "rules", "store", "streaming", "http"]),
     ("node", &["model", "decide", "cri", "streaming", "http", "sys"]),
     ("runtime", &["cri", "oci-config", "images", "network", "streaming", "http", "shim-protocol", "sys"]),
@@ -29,7 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("create", &["shim-protocol", "sys"]),
     ("controllers", &["model", "rules"]),
     ("debug", &["model", "streaming"]),
-    ("cli", &["model", "debug"]),
+    ("cli", &["model", "archive", "debug"]),
     (
         "remora",
         &[
@@ -74,6 +75,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tonic", &["cri-grpc", "node", "store-etcd"]),
     ("axum", &["apiserver"]),
     ("kube", &["node", "controllers", "debug", "cli", "remora"]),
+    ("cap-std", &["cli"]),
     ("libcontainer", &["create"]),
     ("libseccomp", &["create"]),
     ("clap", &["cli", "remora", "shim", "create"]),
@@ -90,7 +92,7 @@ const NEVER_BELOW: &[(&str, &[&str])] = &[
     ("remora", &["libcontainer"]),
     ("store", &["tonic", "hyper", "tokio-rustls"]),
     ("apiserver", &["tonic"]),
-    ("cli", &["rtnetlink", "libcontainer", "rusqlite"]),
+    ("cli", &["rtnetlink", "libcontainer", "rusqlite", "remora-sys"]),
 ];
 
 fn metadata() -> Metadata {
@@ -171,4 +173,32 @@ fn everything_below(metadata: &Metadata, crate_name: &str) -> BTreeSet<String> {
         open.extend(normal.map(|d| &d.pkg));
     }
     seen.into_iter().map(|id| metadata[id].name.to_string()).collect()
+}
+
+/// The client is built for other systems too. `cargo metadata` resolves for each; what needs Linux must not be in the tree.
+#[test]
+fn the_client_builds_where_there_is_no_linux() {
+    const LINUX_ONLY: [&str; 12] = [
+        "remora-sys",
+        "remora-http",
+        "remora-runtime",
+        "remora-network",
+        "remora-images",
+        "remora-streaming",
+        "netlink-sys",
+        "rtnetlink",
+        "libcontainer",
+        "libseccomp",
+        "procfs",
+        "inotify",
+    ];
+    for system in ["aarch64-apple-darwin", "x86_64-apple-darwin", "x86_64-pc-windows-msvc"] {
+        let mut command = MetadataCommand::new();
+        command.manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        let metadata = command.other_options(["--filter-platform".to_owned(), system.to_owned()]).exec().unwrap();
+        let below = everything_below(&metadata, "cli");
+        assert!(below.contains("kube"), "the tree for {system} is resolved");
+        let wrong: Vec<&str> = LINUX_ONLY.into_iter().filter(|name| below.contains(*name)).collect();
+        assert_eq!(wrong, Vec::<&str>::new(), "{system}");
+    }
 }

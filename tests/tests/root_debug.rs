@@ -303,11 +303,9 @@ fn a_shell_keeps_the_time_where_the_node_does_not() {
 }
 
 #[test]
-fn as_a_plugin_of_kubectl_and_offered_by_exec() {
+fn as_a_plugin_of_kubectl() {
     with_clients("plugin", |remora, kubectl| {
         pod(kubectl, "web", "", "")?;
-        let refused = remora.run(&["exec", "web", "--", "sh"])?;
-        ensure!(refused.code == 126 && refused.stderr.contains("bring one: remora debug web\n"), "{refused:?}");
         let folder = std::env::temp_dir().join(format!("remora-plugin-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         std::os::unix::fs::symlink(remora.path(), folder.join("kubectl-remora"))?;
@@ -326,6 +324,71 @@ fn as_a_plugin_of_kubectl_and_offered_by_exec() {
             plugin.env("PATH", format!("{}:{paths}", folder.display())).stdin(std::process::Stdio::null()).output()?;
         std::fs::remove_dir_all(folder)?;
         ensure!(said.status.success() && said.stdout == b"web\n", "{said:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn exec_brings_the_program_that_the_container_lacks() {
+    with_clients("exec", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let refused = remora.run(&["exec", "web", "--no-fallback", "--", "ls"])?;
+        ensure!(refused.code == 126 && refused.stderr.contains("remora debug web --target=web -- ls"), "{refused:?}");
+        ensure!(entries(kubectl, "web")?.is_empty());
+        let mut terminal = remora.terminal("exec -it web -- sh")?;
+        terminal.exp_string("Container web has no sh: a debug container runs it.")?;
+        terminal.exp_string(PROMPT)?;
+        // Nothing that is typed is lost to the exec that failed.
+        terminal.send_line("ls /httpd; exit 4")?;
+        terminal.exp_string("/httpd")?;
+        terminal.exp_eof()?;
+        let status = format!("{:?}", terminal.process().wait()?);
+        ensure!(status.contains(", 4)"), "{status}");
+        Ok(())
+    });
+}
+
+#[test]
+fn files_go_in_and_out_of_a_container_without_tar() {
+    with_clients("cp", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        let folder = std::env::temp_dir().join(format!("remora-cp-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("tree/sub"))?;
+        std::fs::write(folder.join("tree/sub/a"), vec![7; 1 << 20])?;
+        std::os::unix::fs::symlink("sub/a", folder.join("tree/link"))?;
+        let at = |name: &str| folder.join(name).display().to_string();
+        let copied = remora.run(&["cp", &at("tree"), "web:/tmp-tree"]).and_then(|into| {
+            let back = remora.run(&["cp", "-q", "web:/tmp-tree", &at("back")])?;
+            Ok((into, back, remora.run(&["cp", "--no-fallback", "web:/httpd", &at("no")])?))
+        });
+        let same = std::fs::read(folder.join("back/link")).is_ok_and(|bytes| bytes == vec![7; 1 << 20]);
+        std::fs::remove_dir_all(&folder)?;
+        let (into, back, refused) = copied?;
+        ensure!(into.code == 0 && into.stderr.contains("Copied 2 files, 1.00 MiB."), "{into:?}");
+        ensure!(back.code == 0 && back.stderr.is_empty() && same, "{back:?}");
+        ensure!(refused.code == 1 && refused.stderr.contains("container web has no tar"), "{refused:?}");
+        // The copiers have ended with their commands.
+        for copier in 0..entries(kubectl, "web")?.len() {
+            let ended = format!("{{.status.ephemeralContainerStatuses[{copier}].state.terminated.exitCode}}");
+            kubectl.ok(&format!("wait pod/web --for=jsonpath={ended}=0 --timeout=30s"))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_piped_input_ends_for_the_tool_where_it_ends_here() {
+    with_clients("pipe", |remora, kubectl| {
+        pod(kubectl, "web", "", "")?;
+        // `run` has nothing to say: a `cat` that never learned of it would wait for ever.
+        let done = debug(remora, &["web", "-q", "-i", "--", "sh", "-c", "cat; echo end"], 0)?;
+        ensure!(done.stdout == "end\n", "{done:?}");
+        let taken = debug(remora, &["web", "-q", "-c", "one", "--", "true"], 0)?;
+        ensure!(taken.stderr.is_empty(), "{taken:?}");
+        let again = debug(remora, &["web", "-q", "-c", "one", "--", "true"], 243)?;
+        ensure!(again.stderr.contains("a debug container one is in pod web already"), "{again:?}");
+        let nobody = debug(remora, &["web", "--as=nobody", "-q"], 241)?;
+        ensure!(nobody.stderr.contains("User \"nobody\" cannot get resource \"pods\""), "{nobody:?}");
         Ok(())
     });
 }

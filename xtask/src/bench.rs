@@ -1,13 +1,13 @@
 //! `cargo xtask bench`: optimized programs, measured by those of `tests/src/bin`; a node has a network namespace of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::binaries::{self, Profile};
-use crate::{host, node, setup};
+use crate::{host, node, setup, test};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
@@ -20,12 +20,17 @@ pub(crate) struct BenchArgs {
     /// With `api`: also how it grows, up to 100,000 objects and 4,000 watchers.
     #[arg(long)]
     growth: bool,
+    /// Of `debug`: another cluster than a node of our own, which is started otherwise.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
     /// Debug session, pod start, exec, node start, memory.
     Session,
+    /// The start of `remora debug` → prompt, beside kubectl; the client's start and size.
+    Debug,
     /// Low-level runtimes on a prepared bundle: remora-create beside runc.
     Runtime,
     /// Requests per second under load from wrk, and how soon many watchers know.
@@ -35,6 +40,7 @@ enum What {
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     match args.what {
         What::Session => session(args.rounds),
+        What::Debug => debug(args.rounds, args.kubeconfig.as_deref()),
         What::Runtime => runtime(args.rounds),
         What::Api => api(args),
     }
@@ -64,6 +70,31 @@ fn measure_node(program: &str, arguments: impl FnOnce(&mut Command)) -> Result<(
     let measured = host::run(&mut command);
     let stopped = node::stop(&dir);
     measured.and(stopped)
+}
+
+fn debug(rounds: usize, kubeconfig: Option<&Path>) -> Result<()> {
+    let meter = binaries::build_test_program(Profile::Release, "bench-debug")?;
+    let Some(kubeconfig) = kubeconfig else {
+        let dir = PathBuf::from("/var/tmp/remora-bench");
+        let node = node::start(&dir, Profile::Release, &[])?;
+        let mut command = node.command(&[meter])?;
+        let measured = host::run(with_clients(&mut command, rounds, node.remora()));
+        let stopped = node::stop(&dir);
+        return measured.and(stopped);
+    };
+    let remora = binaries::build(Profile::Release)?;
+    let mut command = Command::new(meter);
+    command.env("KUBECONFIG", kubeconfig);
+    host::run(with_clients(&mut command, rounds, &remora))
+}
+
+/// kubectl is the newest that is installed beside the one in `$PATH`.
+fn with_clients<'a>(command: &'a mut Command, rounds: usize, remora: &Path) -> &'a mut Command {
+    command.args(["--rounds", &rounds.to_string()]).arg("--remora").arg(remora);
+    if let Some(kubectl) = test::kubectls().as_deref().and_then(|all| all.rsplit(':').next()) {
+        command.args(["--kubectl", kubectl]);
+    }
+    command
 }
 
 fn runtime(rounds: usize) -> Result<()> {

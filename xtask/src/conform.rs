@@ -1,4 +1,4 @@
-//! `cargo xtask conform`: what the real thing has answered, asked of any API server.
+//! `cargo xtask conform`: what the real thing has answered, asked of any API server; and `remora debug`, on any cluster.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -17,6 +17,9 @@ pub(crate) struct ConformArgs {
     /// Whose API server; without it that of KUBECONFIG. Of a node of `cargo xtask node`, run this inside: `cargo xtask node in -- …`.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
+    /// Of `debug`: only checks whose title contains this.
+    #[arg(long)]
+    only: Option<String>,
     /// Also what passes.
     #[arg(short, long)]
     verbose: bool,
@@ -26,13 +29,24 @@ pub(crate) struct ConformArgs {
 enum What {
     /// Recorded requests around pods and ephemeral containers, and the answers of kube-apiserver v1.34.4.
     Api,
+    /// `remora debug` and its kin: every flag, every failure, profile × pod × Pod Security level.
+    Debug,
 }
 
 pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
-    let What::Api = args.what;
-    let mut player = Command::new(binaries::build_test_program(Profile::Dev, "conform-api")?);
+    let mut player = match args.what {
+        What::Api => Command::new(binaries::build_test_program(Profile::Dev, "conform-api")?),
+        What::Debug => {
+            let mut player = Command::new(binaries::build_test_program(Profile::Dev, "conform-debug")?);
+            player.arg("--remora").arg(binaries::build(Profile::Dev)?);
+            player
+        }
+    };
     if let Some(path) = &args.kubeconfig {
         player.arg("--kubeconfig").arg(path);
+    }
+    if let (What::Debug, Some(only)) = (args.what, &args.only) {
+        player.arg("--only").arg(only);
     }
     if args.verbose {
         player.arg("--verbose");

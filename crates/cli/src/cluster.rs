@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, core::NamespaceResourceScope};
 
 use crate::{ClusterArgs, CommandError};
@@ -29,10 +29,11 @@ impl Cluster {
             }
             Source::Standard => Config::from_kubeconfig(&options).await,
         };
-        let config = loaded.map_err(|error| {
+        let mut config = loaded.map_err(|error| {
             CommandError::caused("reading the kubeconfig", &error)
                 .hint("`sudo remora up` starts a node and writes one; or name one with --kubeconfig")
         })?;
+        impersonate(&mut config.auth_info, args)?;
         let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| CommandError::caused("making a client", &error))?;
         Ok(Cluster { client, namespace })
@@ -46,6 +47,24 @@ impl Cluster {
     {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
+}
+
+/// Words on the command line come before the kubeconfig's.
+fn impersonate(auth: &mut AuthInfo, args: &ClusterArgs) -> Result<(), CommandError> {
+    if let Some(user) = &args.as_user {
+        auth.impersonate = Some(user.clone());
+        auth.impersonate_groups = None;
+        auth.impersonate_uid = None;
+        auth.impersonate_user_extra = None;
+    }
+    if !args.as_group.is_empty() {
+        // A group without a user is refused by every API server, with less to learn from.
+        if auth.impersonate.is_none() {
+            return Err(CommandError::usage("--as-group needs --as: name the user who is in the group"));
+        }
+        auth.impersonate_groups = Some(args.as_group.clone());
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -77,6 +96,33 @@ mod tests {
     fn an_argument_wins_over_everything() {
         let source = find(Some(Path::new("/x")), true, None);
         assert_eq!(source, Source::File("/x".into()));
+    }
+
+    #[test]
+    fn a_group_needs_a_user_and_a_user_on_the_command_line_brings_no_group_of_the_file() {
+        let check = |file: (Option<&str>, &[&str]),
+                     line: (Option<&str>, &[&str]),
+                     expected: Option<(&str, &[&str])>| {
+            let owned = |groups: &[&str]| groups.iter().map(|group| (*group).to_owned()).collect::<Vec<_>>();
+            let mut auth = AuthInfo {
+                impersonate: file.0.map(str::to_owned),
+                impersonate_groups: Some(owned(file.1)).filter(|groups| !groups.is_empty()),
+                ..AuthInfo::default()
+            };
+            let args =
+                ClusterArgs { as_user: line.0.map(str::to_owned), as_group: owned(line.1), ..ClusterArgs::default() };
+            let done = impersonate(&mut auth, &args).is_ok();
+            let got = (auth.impersonate.unwrap_or_default(), auth.impersonate_groups.unwrap_or_default());
+            assert_eq!(
+                done.then_some(got),
+                expected.map(|(user, groups)| (user.to_owned(), owned(groups))),
+                "{line:?}"
+            );
+        };
+        check((None, &[]), (Some("jane"), &["dev", "ops"]), Some(("jane", &["dev", "ops"])));
+        check((Some("root"), &["system:masters"]), (Some("jane"), &[]), Some(("jane", &[])));
+        check((Some("root"), &[]), (None, &["dev"]), Some(("root", &["dev"])));
+        check((None, &[]), (None, &["dev"]), None);
     }
 
     #[test]

@@ -53,6 +53,12 @@ pub struct ClusterArgs {
     /// The namespace [default: that of the context].
     #[arg(long, short, global = true)]
     pub namespace: Option<String>,
+    /// Do it as this user, whom you may impersonate: `jane`, `system:serviceaccount:NAMESPACE:NAME`.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+    /// And as a member of this group. May be repeated.
+    #[arg(long, global = true, value_name = "GROUP")]
+    pub as_group: Vec<String>,
 }
 
 /// Where a node on this machine keeps its things.
@@ -87,6 +93,8 @@ pub enum Command {
     Get(commands::get::GetArgs),
     /// Run a command in a container.
     Exec(commands::exec::ExecArgs),
+    /// Copy files into and out of containers, also of those without tar and shell.
+    Cp(commands::cp::CpArgs),
     /// Add a tool container to a running pod and attach to it.
     Debug(Box<commands::debug::DebugArgs>),
     /// Play what `debug --record` has written.
@@ -119,6 +127,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Run(args) => commands::run::run(cluster, args).await,
         Command::Get(args) => commands::get::run(cluster, args).await,
         Command::Exec(args) => commands::exec::run(cluster, args).await,
+        Command::Cp(args) => commands::cp::run(cluster, args).await,
         Command::Debug(args) => commands::debug::run(cluster, *args).await,
         Command::Play(args) => commands::play::run(args).await,
         Command::PortForward(args) => commands::port_forward::run(cluster, args).await,

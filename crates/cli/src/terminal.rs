@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 
 use crate::CommandError;
 use crate::output::{print_note, print_raw};
-use crate::record::Recorder;
 
 /// How long the rest of a broken connection may take to be shown.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -62,17 +61,12 @@ pub(crate) fn wanted(tty: bool) -> bool {
     tty && possible
 }
 
-/// Relays until the process ends, then gives its exit status.
-pub(crate) async fn relay(process: AttachedProcess, tty: bool) -> Result<ExitCode, CommandError> {
-    exit_code(relay_once(process, tty, &mut Input::new(), None).await?)
-}
-
-/// Relays until the connection ends. No status means that it broke off.
+/// Relays until the connection ends; `heard` is told what is shown. No status means that it broke off.
 pub(crate) async fn relay_once(
     mut process: AttachedProcess,
     tty: bool,
     input: &mut Input,
-    recorder: Option<&mut Recorder>,
+    heard: &dyn Fn(&[u8]),
 ) -> Result<Option<Status>, CommandError> {
     let raw = RawMode::enter(tty)?;
     let status = process.take_status();
@@ -87,7 +81,7 @@ pub(crate) async fn relay_once(
     let stdin = process.stdin();
     let (output, errors) = (process.stdout(), process.stderr());
     let outputs = async {
-        tokio::try_join!(receive(output, tokio::io::stdout(), recorder), receive(errors, tokio::io::stderr(), None))
+        tokio::try_join!(receive(output, tokio::io::stdout(), heard), receive(errors, tokio::io::stderr(), heard))
     };
     let (mut status, mut outputs) = (std::pin::pin!(status), std::pin::pin!(outputs));
     let status = tokio::select! {
@@ -115,6 +109,7 @@ pub(crate) async fn relay_once(
 }
 
 /// What the user types, read once for all connections of a session: what one has not taken, the next one gets.
+#[derive(Debug)]
 pub(crate) struct Input {
     /// Begins with the first connection: until then nobody else's input is touched.
     chunks: Option<mpsc::Receiver<Vec<u8>>>,
@@ -188,7 +183,7 @@ impl Drop for RawMode {
 async fn receive(
     from: Option<impl AsyncRead + Unpin>,
     mut to: impl AsyncWrite + Unpin,
-    mut recorder: Option<&mut Recorder>,
+    heard: &dyn Fn(&[u8]),
 ) -> Result<(), CommandError> {
     let Some(mut from) = from else { return Ok(()) };
     let failed = |error: std::io::Error| CommandError::caused("writing output", &error);
@@ -200,9 +195,7 @@ async fn receive(
         }
         to.write_all(&buffer[..read]).await.map_err(failed)?;
         to.flush().await.map_err(failed)?;
-        if let Some(recorder) = &mut recorder {
-            recorder.output(&buffer[..read]);
-        }
+        heard(&buffer[..read]);
     }
 }
 
@@ -220,22 +213,26 @@ async fn report_sizes(mut sizes: futures::channel::mpsc::Sender<TerminalSize>) {
     }
 }
 
-fn exit_code(status: Option<Status>) -> Result<ExitCode, CommandError> {
+/// The exit status of a relayed process, said if it is not 0.
+pub(crate) fn exit_code(status: Option<Status>) -> Result<ExitCode, CommandError> {
     let Some(status) = status else {
         return Err(CommandError::failed("the connection broke off before the command ended"));
     };
     if status.status.as_deref() == Some("Success") {
         return Ok(ExitCode::SUCCESS);
     }
-    let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
-    let code = causes
-        .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
-        .find_map(|cause| cause.message.as_ref()?.parse::<u8>().ok());
-    match code {
+    match code_of(&status) {
         Some(code) => {
             print_note(format_args!("command terminated with exit code {code}"));
             Ok(ExitCode::from(code))
         }
         None => Err(CommandError::failed(status.message.unwrap_or_default())),
     }
+}
+
+/// The exit status in a stream's last word.
+pub(crate) fn code_of(status: &Status) -> Option<u8> {
+    let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+    let mut codes = causes.filter(|cause| cause.reason.as_deref() == Some("ExitCode"));
+    codes.find_map(|cause| cause.message.as_ref()?.parse().ok())
 }

@@ -44,7 +44,7 @@ impl Failure {
 }
 
 /// Words of a node's message, and what helps; the first that is found holds.
-const REMEDIES: [(&str, &str); 15] = [
+const REMEDIES: [(&str, &str); 16] = [
     ("toomanyrequests", "the registry limits pulls: wait, or choose an image that the node has already (--image)"),
     (
         "unauthorized",
@@ -73,6 +73,7 @@ const REMEDIES: [(&str, &str); 15] = [
     ("not found", "check the name and the tag of the image"),
     ("manifest unknown", "check the name and the tag of the image"),
     ("runAsNonRoot", "choose a user with --user=UID"),
+    ("breaks non-root policy", "the pod refuses root: choose another user with --user=UID"),
     (
         "unable to find target",
         "the pod has no running container of that name: choose one with --target, or --no-target",
@@ -175,6 +176,12 @@ mod tests {
         check(
             "CreateContainerConfigError",
             "container has runAsNonRoot and image will run as root",
+            start,
+            Some("--user=UID"),
+        );
+        check(
+            "CreateContainerConfigError",
+            "container's runAsUser breaks non-root policy (pod: \"web\")",
             start,
             Some("--user=UID"),
         );

@@ -9,6 +9,7 @@
 //! | a copy, a node's pod | [`copy()`], [`node_pod`] |
 //! | what a refusal means | [`refusal`](refusal()) |
 //! | why a session cannot be had | [`stuck`], [`Failure`] |
+//! | how files are copied | [`files`] |
 //! | what is told before anything is done | [`Report`] |
 
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ mod choose;
 mod copy;
 mod custom;
 mod failure;
+pub mod files;
 mod limits;
 mod mirror;
 mod plan;

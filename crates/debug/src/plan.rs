@@ -101,6 +101,11 @@ impl DebugPlan {
         let order: Vec<Value> = names.map(|name| json!({"name": name})).collect();
         json!({"spec": {"$setElementOrder/ephemeralContainers": order, "ephemeralContainers": [rung.entry]}})
     }
+
+    /// An entry of this name is there. One that says the same would be accepted, change nothing, and never start again.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.present.contains(&self.container)
+    }
 }
 
 /// What is worked out once, for all rungs.
@@ -295,6 +300,8 @@ impl Subject<'_> {
             target_container_name: self.target_name.clone().filter(|_| joins),
             termination_message_policy: Some("File".to_owned()),
             stdin: request.stdin.then_some(true),
+            // What is piped in has an end, and only so does the tool learn of it; a terminal may be left and joined again.
+            stdin_once: (request.stdin && request.attach && !request.tty).then_some(true),
             tty: request.tty.then_some(true),
             ..EphemeralContainer::default()
         }

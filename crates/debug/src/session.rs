@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use futures::AsyncBufRead;
+use futures::AsyncReadExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess, LogParams, Patch, PatchParams};
 
 use crate::wait::Awaited;
-use crate::{DebugPlan, Failure, Progress, Refusal, Rung, progress, refusal};
+use crate::{Cause, DebugPlan, Failure, Progress, Refusal, Rung, progress, refusal};
 
 /// A container in a pod that we want to reach.
 pub struct Session {
@@ -64,8 +64,13 @@ pub struct Admitted {
 /// needed before the real thing.
 ///
 /// # Errors
-/// The server's own words if less would not help or there was only one rung, [`SessionError::Refused`] if none was admitted.
+/// [`Failure`] if the name is taken by another debug container; the server's own words if less would not help or there was only one rung, [`SessionError::Refused`] if none was admitted.
 pub async fn admit(pods: &Api<Pod>, pod: &str, plan: &DebugPlan, trial: Trial) -> Result<Admitted, SessionError> {
+    if plan.is_taken() {
+        let taken = format!("a debug container {} is in pod {pod} already", plan.container);
+        let remedy = Some("an entry can neither start again nor change: give another name, or none");
+        return Err(Failure { cause: Cause::CannotStart, message: taken, remedy }.into());
+    }
     let params = PatchParams { dry_run: trial == Trial::DryRun, ..PatchParams::default() };
     let namespace = pods.namespace().unwrap_or("default");
     let mut refused = Vec::new();
@@ -129,13 +134,38 @@ impl Session {
         Awaited { pods: &self.pods, pod: &self.pod, container: &self.container, image: &self.image, timeout }
     }
 
-    /// Its log from the first line to its end.
+    /// Gives everything that it says to `seen`, to its end; its exit status.
     ///
     /// # Errors
-    /// The server's refusal.
-    pub async fn log(&self) -> Result<impl AsyncBufRead + use<>, SessionError> {
-        let params = LogParams { container: Some(self.container.clone()), follow: true, ..LogParams::default() };
-        Ok(self.pods.log_stream(&self.pod, &params).await?)
+    /// The server's refusal, a connection that is lost, or a pod that went away first.
+    pub async fn told(&self, mut seen: impl FnMut(&[u8])) -> Result<i32, SessionError> {
+        let told = self.log(true, 0, &mut seen).await?;
+        let code = self.exit_code().await?;
+        // A kubelet may end a log that is followed when the container has ended, without its last lines.
+        self.log(false, told, &mut seen).await?;
+        Ok(code)
+    }
+
+    /// Its log but for the first bytes; how long it is.
+    async fn log(&self, follow: bool, skip: u64, seen: &mut impl FnMut(&[u8])) -> Result<u64, SessionError> {
+        let params = LogParams { container: Some(self.container.clone()), follow, ..LogParams::default() };
+        let mut log = std::pin::pin!(self.pods.log_stream(&self.pod, &params).await?);
+        let mut buffer = vec![0; 16 << 10];
+        let mut length = 0;
+        loop {
+            let read = log.read(&mut buffer).await;
+            let read = read.map_err(|error| {
+                Failure::new(Cause::Lost, format!("reading the log of container {}: {error}", self.container))
+            })?;
+            if read == 0 {
+                return Ok(length);
+            }
+            let known = usize::try_from(skip.saturating_sub(length)).unwrap_or(read).min(read);
+            if known < read {
+                seen(&buffer[known..read]);
+            }
+            length += read as u64;
+        }
     }
 
     /// Joins the container's streams; what it has already shown on a terminal comes first where the node can do that.

@@ -80,3 +80,40 @@ async fn what_less_would_not_change_is_the_servers_word_at_once() {
     let Err(SessionError::Api(kube::Error::Api(status))) = admit(&pods, Trial::Real).await else { panic!("admitted") };
     assert_eq!((status.message.as_str(), asked.lock().unwrap().len()), (message, 1));
 }
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_refused_here_since_the_server_would_accept_the_same_entry_and_do_nothing() {
+    let (pods, asked) = server(0, 200, "");
+    let there = json!({"spec": {"containers": [{"name": "app"}], "ephemeralContainers": [{"name": "mine"}]}});
+    let pod: Pod = serde_json::from_value(there).unwrap();
+    let request = DebugRequest { name: Some("mine".to_owned()), ..DebugRequest::default() };
+    let plan = remora_debug::plan(&request, &pod, &Facts::default(), "abcde").unwrap();
+    let refused = remora_debug::admit(&pods, "web", &plan, Trial::Real).await.unwrap_err();
+    assert_eq!(refused.to_string(), "a debug container mine is in pod web already");
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+/// A kubelet that ends a followed log early, as v1.34's does now and then when a container ends.
+#[tokio::test]
+async fn a_log_that_ends_early_is_read_to_its_end_and_nothing_is_said_twice() {
+    let ended = json!({"metadata": {"name": "web", "resourceVersion": "1"}, "status": {"ephemeralContainerStatuses": [
+        {"name": "d", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 7}}}]}});
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+        let answer = match (path.ends_with("/log"), query.contains("follow=true")) {
+            (true, true) => "one\ntw".to_owned(),
+            (true, false) => "one\ntwo\nthree\n".to_owned(),
+            (false, _) if query.contains("watch=true") => String::new(),
+            (false, _) => {
+                json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [ended]})
+                    .to_string()
+            }
+        };
+        async move { Ok::<_, Infallible>(Response::new(Body::from(answer.into_bytes()))) }
+    });
+    let pods = Api::namespaced(Client::new(service, "shop"), "shop");
+    let mut told = Vec::new();
+    let code =
+        remora_debug::Session::existing(pods, "web", "d", "busybox").told(|bytes| told.extend_from_slice(bytes)).await;
+    assert_eq!((code.unwrap(), String::from_utf8(told).unwrap().as_str()), (7, "one\ntwo\nthree\n"));
+}

@@ -1,15 +1,19 @@
-//! `remora exec`
+//! `remora exec`: a program in a container; where the container lacks it, in a debug container beside it.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::AttachParams;
 
 use crate::cluster::Cluster;
+use crate::commands::debug::{self, DebugArgs};
 use crate::output::print_note;
 use crate::resource::pod_name;
-use crate::{ClusterArgs, CommandError, terminal};
+use crate::terminal::{self, Input};
+use crate::{ClusterArgs, CommandError};
 
 /// Arguments of `remora exec`. The exit status is that of the command.
 #[derive(Debug, Args)]
@@ -25,6 +29,9 @@ pub struct ExecArgs {
     /// Standard streams are a terminal.
     #[arg(long, short = 't')]
     pub(crate) tty: bool,
+    /// Fail if the container lacks the program, instead of running it in a debug container that is added to the pod.
+    #[arg(long)]
+    pub(crate) no_fallback: bool,
     /// The command and its arguments, after `--`.
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
@@ -33,38 +40,75 @@ pub struct ExecArgs {
 pub(crate) async fn run(cluster: &ClusterArgs, args: ExecArgs) -> Result<ExitCode, CommandError> {
     let name = pod_name(&args.pod)?;
     let pods = Cluster::connect(cluster).await?.api::<Pod>();
-    let offer = offer(name, &args.container, &args.command);
-    let container = match args.container {
-        Some(container) => container,
+    let container = match &args.container {
+        Some(container) => container.clone(),
         None => default_container(&pods.get(name).await?, name)?,
     };
     let tty = terminal::wanted(args.tty);
-    let params = AttachParams::default().container(container).stdin(args.stdin).stdout(true).stderr(!tty).tty(tty);
-    let ended = async { terminal::relay(pods.exec(name, args.command, &params).await?, tty).await };
-    match ended.await {
-        // A runtime's way to say that there is no such program. The program itself may also have said so: it is an offer.
-        Ok(code) if code == ExitCode::from(126) => {
-            print_note(format_args!("hint: {offer}"));
-            Ok(code)
-        }
-        Err(error) if is_missing_program(&error.message) => Err(error.hint(offer)),
+    let params = AttachParams::default().container(&container).stdin(args.stdin).stdout(true).stderr(!tty).tty(tty);
+    let mut input = Input::new();
+    let head = RefCell::new(Vec::new());
+    let heard = |bytes: &[u8]| keep_head(&mut head.borrow_mut(), bytes);
+    let ended = async {
+        let process = pods.exec(name, &args.command, &params).await?;
+        terminal::relay_once(process, tty, &mut input, &heard).await
+    };
+    let ended = match ended.await {
+        Ok(status) if !is_refusal(status.as_ref(), &head.borrow()) => return terminal::exit_code(status),
+        Err(error) if !is_missing_program(&error.message) => return Err(error),
         ended => ended,
+    };
+    // What is piped in is on its way to a program that never began: another one would get the rest of it.
+    let falls_back = !args.no_fallback && (!args.stdin || terminal::stdin_is_terminal());
+    if falls_back {
+        let program = args.command.first().map(String::as_str).unwrap_or_default();
+        print_note(format_args!(
+            "Container {container} has no {program}: a debug container runs it. Its entry stays in the pod (--no-fallback prevents that)."
+        ));
+        let beside = DebugArgs::beside(name, &container, (args.stdin, args.tty), &args.command, input)?;
+        return debug::run(cluster, beside).await;
+    }
+    let offer = offer(name, &container, &args.command);
+    match ended {
+        Ok(status) => {
+            // Where the node gives no exit status, its words become an error, which has a hint of its own.
+            let ended = terminal::exit_code(status).map_err(|error| error.hint(&offer))?;
+            print_note(format_args!("hint: {offer}"));
+            Ok(ended)
+        }
+        Err(error) => Err(error.hint(offer)),
     }
 }
 
-/// Real Kubernetes says it as an error of its own.
+/// So much is kept of what a process has shown: more than any refusal is long.
+const HEAD: usize = 4 << 10;
+
+fn keep_head(head: &mut Vec<u8>, bytes: &[u8]) {
+    let room = (HEAD + 1).saturating_sub(head.len());
+    head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// Real Kubernetes on containerd never begins what is not there, and says so in the stream's last word. Other nodes begin, and end it with a
+/// runtime's words and 126 or 127: the same status with anything else is the program's own.
+fn is_refusal(status: Option<&Status>, shown: &[u8]) -> bool {
+    let Some(status) = status else { return false };
+    match terminal::code_of(status) {
+        None => status.message.as_deref().is_some_and(is_missing_program),
+        Some(126 | 127) => {
+            let shown = String::from_utf8_lossy(shown);
+            shown.len() <= HEAD && shown.starts_with("OCI runtime exec failed") && is_missing_program(&shown)
+        }
+        Some(_) => false,
+    }
+}
+
 fn is_missing_program(message: &str) -> bool {
     message.contains("executable file not found") || message.contains("no such file or directory")
 }
 
 /// The command that brings the program along.
-fn offer(pod: &str, container: &Option<String>, command: &[String]) -> String {
-    let target = container.as_ref().map(|container| format!(" --target={container}")).unwrap_or_default();
-    let is_shell = command
-        .first()
-        .is_some_and(|word| ["sh", "bash", "ash", "zsh"].contains(&word.rsplit('/').next().unwrap_or_default()));
-    let words = if is_shell && command.len() == 1 { String::new() } else { format!(" -- {}", command.join(" ")) };
-    format!("if the container has no such program, bring one: remora debug {pod}{target}{words}")
+fn offer(pod: &str, container: &str, command: &[String]) -> String {
+    format!("bring the program along: remora debug {pod} --target={container} -- {}", command.join(" "))
 }
 
 /// The container that a command without `-c` means; says which if there are several.
@@ -83,15 +127,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_program_is_offered_beside_the_container() {
-        let check = |container: Option<&str>, command: &[&str], expected: &str| {
-            let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-            let offer = offer("web", &container.map(str::to_owned), &command);
-            assert_eq!(offer.split_once(": ").unwrap().1, expected);
+    fn only_a_runtimes_own_words_are_a_refusal() {
+        let check = |code: &str, shown: &str, expected: bool| {
+            let status = serde_json::json!({"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": code}]}});
+            let status: Status = serde_json::from_value(status).unwrap();
+            let mut head = Vec::new();
+            shown.as_bytes().chunks(100).for_each(|bytes| keep_head(&mut head, bytes));
+            assert_eq!(is_refusal(Some(&status), &head), expected, "{code} {shown}");
         };
-        check(None, &["sh"], "remora debug web");
-        check(Some("app"), &["/bin/bash"], "remora debug web --target=app");
-        check(None, &["ps", "-ef"], "remora debug web -- ps -ef");
-        assert!(is_missing_program("exec: \"sh\": executable file not found in $PATH"));
+        let refusal = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"sh\": executable file not found in $PATH";
+        check("126", refusal, true);
+        check("127", "OCI runtime exec failed: exec: \"/x\": stat /x: no such file or directory", true);
+        check("1", refusal, false);
+        let words = format!("Internal error occurred: error executing command in container: {refusal}");
+        let unbegun: Status =
+            serde_json::from_value(serde_json::json!({"status": "Failure", "message": words})).unwrap();
+        assert!(is_refusal(Some(&unbegun), b""));
+        check("126", "sh: can't execute 'x': Permission denied", false);
+        check("126", &format!("much work done\n{refusal}"), false);
+        check("126", &format!("{refusal}{}", "x".repeat(2 * HEAD)), false);
+    }
+
+    #[test]
+    fn what_a_debug_container_runs_is_what_was_typed() {
+        let command = ["sh".to_owned(), "-c".to_owned(), "exit 3".to_owned()];
+        let args = DebugArgs::beside("ls", "app", (true, true), &command, Input::new()).unwrap();
+        assert!(format!("{args:?}").contains(r#"what: Some("pod/ls")"#), "{args:?}");
+        assert!(format!("{args:?}").contains(r#"command: ["sh", "-c", "exit 3"]"#), "{args:?}");
     }
 }

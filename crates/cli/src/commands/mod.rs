@@ -1,6 +1,7 @@
 //! One file per command: its arguments, whose doc comments are its help text, and what it does.
 
 pub(crate) mod completion;
+pub(crate) mod cp;
 pub(crate) mod debug;
 pub(crate) mod delete;
 pub(crate) mod down;

@@ -1,18 +1,16 @@
 //! Layers: from a tar of changes to a folder that overlayfs can use (OCI image spec, "Image Layer Filesystem Changeset").
 //!
-//! `decompress` → `tar` (headers, limits) → `entry` (what a header means; pure) → `unpack` (writes it), which asks `merged`
+//! `decompress` → `remora_archive` (headers, limits) → `entry` (what a header means; pure) → `unpack` (writes it), which asks `merged`
 //! where a path leads over the layers below.
 
 mod decompress;
 mod entry;
 mod merged;
-mod pax;
-mod tar;
 mod unpack;
 
 pub(crate) use decompress::decompress;
 pub(crate) use entry::{Entry, Kind, relative};
-pub(crate) use tar::{EntryReader, TarError, Type};
+pub(crate) use remora_archive::{EntryReader, TarError, Type};
 pub(crate) use unpack::unpack;
 
 use std::io;

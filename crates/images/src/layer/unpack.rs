@@ -6,11 +6,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
+use remora_archive::Header;
 use remora_sys::inode::{self, Node};
 
 use super::entry::Attributes;
 use super::merged::{Below, Folder, Merged, look};
-use super::tar::Header;
 use super::{Entry, EntryReader, Kind, LayerError, Limits, decompress};
 use crate::Digest;
 use crate::digest::Hasher;

@@ -1,10 +1,11 @@
 //! What can be typed after `remora debug`, and what of it the library is asked for.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use k8s_openapi::api::core::v1::EnvVar;
 use remora_debug::{CopyRequest, DebugRequest, Keep, Limits, Mirror, Profile, Root, TargetChoice, User};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use super::plan::Output;
 use super::sessions::Action;
 use crate::CommandError;
 use crate::commands::{parse_duration, parse_variable};
+use crate::terminal::Input;
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -134,6 +136,16 @@ pub struct DebugArgs {
     command: Vec<String>,
     #[command(flatten)]
     copy: CopyArgs,
+    /// What another command has begun to read, if it has.
+    #[arg(skip)]
+    pub(super) input: RefCell<Option<Input>>,
+}
+
+/// The arguments alone, to be parsed by other commands.
+#[derive(Debug, Parser)]
+struct DebugCommand {
+    #[command(flatten)]
+    args: DebugArgs,
 }
 
 /// Arguments for a copy of the pod.
@@ -229,6 +241,22 @@ pub(super) struct Copy {
 }
 
 impl DebugArgs {
+    /// A command beside a container, as if this had been typed; it goes on with what was read for another.
+    pub(crate) fn beside(
+        pod: &str,
+        target: &str,
+        (stdin, tty): (bool, bool),
+        command: &[String],
+        input: Input,
+    ) -> Result<DebugArgs, CommandError> {
+        let pod = format!("pod/{pod}");
+        let flags = [(stdin, "-i"), (tty, "-t")].into_iter().filter_map(|(given, flag)| given.then_some(flag));
+        let words = ["debug", &pod, "--target", target, "--attach"].into_iter().chain(flags).chain(["--"]);
+        let words = words.map(str::to_owned).chain(command.iter().cloned());
+        let parsed = DebugCommand::try_parse_from(words).map_err(CommandError::usage)?;
+        Ok(DebugArgs { input: RefCell::new(Some(input)), ..parsed.args })
+    }
+
     /// The library's request.
     pub(super) fn request(&self, terminals: Terminals) -> Result<DebugRequest, CommandError> {
         let Streams { stdin, tty, attach } = self.streams(terminals);
@@ -370,7 +398,6 @@ fn read_custom(path: &std::path::Path) -> Result<Value, CommandError> {
 mod tests {
     use super::*;
     use crate::{Cli, Command};
-    use clap::Parser;
 
     const TERMINAL: Terminals = Terminals { stdin: true, stdout: true };
     const PIPES: Terminals = Terminals { stdin: false, stdout: false };

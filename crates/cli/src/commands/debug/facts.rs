@@ -13,8 +13,8 @@ use crate::cluster::Cluster;
 const POD_SECURITY: &str = "pod-security.kubernetes.io/";
 
 /// Of a pod's node, and of the user's rights.
-pub(super) struct Known {
-    pub(super) facts: Facts,
+pub(crate) struct Known {
+    pub(crate) facts: Facts,
     /// The node's name, with its runtime.
     pub(super) node: Option<String>,
     /// Why nothing starts there now.
@@ -24,7 +24,7 @@ pub(super) struct Known {
 }
 
 /// All at once: the slowest answer is all that it costs.
-pub(super) async fn of_pod(cluster: &Cluster, pod: &Pod, default_image: &str) -> Known {
+pub(crate) async fn of_pod(cluster: &Cluster, pod: &Pod, default_image: &str) -> Known {
     let name = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let (node, may_attach, user) =
         futures::join!(node(cluster, name.as_deref()), may(cluster, "get", "pods/attach"), user(cluster));

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use http::Request;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
+use remora_debug::SessionError;
 use serde_json::Value;
 
 use super::args::DebugArgs;
@@ -46,7 +47,7 @@ async fn named(cluster: &Cluster, name: &str) -> Result<Box<Pod>, CommandError> 
                 None => error,
             })
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(SessionError::Api(error).into()),
     }
 }
 
@@ -74,7 +75,7 @@ pub(crate) async fn owner(cluster: &Cluster, kind: &str, name: &str) -> Result<V
     let path = format!("{}/{name}", resource.path(Some(&cluster.namespace)));
     let request = Request::get(path).body(Vec::new());
     let request = request.map_err(|error| CommandError::usage(format_args!("{name} is no name: {error}")))?;
-    Ok(cluster.client.request(request).await?)
+    Ok(cluster.client.request(request).await.map_err(SessionError::Api)?)
 }
 
 /// A label selector in one line, from `spec.selector` in either of its two shapes.
@@ -107,11 +108,17 @@ fn expression(expression: &Value) -> Option<String> {
 
 /// Every pod that fits, by name.
 pub(super) async fn all(cluster: &Cluster, selector: &str) -> Result<Vec<Pod>, CommandError> {
-    let found = fitting(cluster.api::<Pod>().list(&ListParams::default().labels(selector)).await?.items);
+    let found = fitting(selected(cluster, selector).await?);
     if found.is_empty() {
         return Err(none(cluster, &format!("selector {selector}")));
     }
     Ok(found)
+}
+
+/// In a session, who refuses decides the exit status.
+async fn selected(cluster: &Cluster, selector: &str) -> Result<Vec<Pod>, CommandError> {
+    let pods = cluster.api::<Pod>().list(&ListParams::default().labels(selector)).await;
+    Ok(pods.map_err(SessionError::Api)?.items)
 }
 
 fn none(cluster: &Cluster, place: &str) -> CommandError {
@@ -119,8 +126,7 @@ fn none(cluster: &Cluster, place: &str) -> CommandError {
 }
 
 async fn one_of(cluster: &Cluster, selector: &str, place: &str) -> Result<Box<Pod>, CommandError> {
-    let pods = cluster.api::<Pod>().list(&ListParams::default().labels(selector)).await?.items;
-    let mut fitting = fitting(pods);
+    let mut fitting = fitting(selected(cluster, selector).await?);
     match fitting.len() {
         0 => Err(none(cluster, place)),
         1 => Ok(Box::new(fitting.remove(0))),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use remora_debug::{DebugRequest, Session, Trial};
 
@@ -55,10 +55,21 @@ async fn one(
     let admitted = remora_debug::admit(&pods, name, &plan, Trial::Real).await?;
     let session = Session::existing(pods, name, &plan.container, &plan.image.name);
     session.ready(&admitted.pod, args.timeout, |_| ()).await?;
-    let log = std::pin::pin!(session.log().await?);
-    let mut lines = log.lines();
-    while let Some(line) = lines.try_next().await.map_err(|error| CommandError::caused("reading the log", &error))? {
-        print_line(format_args!("[{name}] {line}"));
+    let mut line = Vec::new();
+    let code = session.told(|bytes| lines(name, &mut line, bytes)).await?;
+    if !line.is_empty() {
+        lines(name, &mut line, b"\n");
     }
-    Ok(session.exit_code().await?)
+    Ok(code)
+}
+
+/// Prints what has become whole lines; the rest waits.
+fn lines(name: &str, rest: &mut Vec<u8>, bytes: &[u8]) {
+    for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        rest.extend_from_slice(piece);
+        if let Some(line) = rest.strip_suffix(b"\n") {
+            print_line(format_args!("[{name}] {}", String::from_utf8_lossy(line)));
+            rest.clear();
+        }
+    }
 }

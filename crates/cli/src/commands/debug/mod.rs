@@ -3,7 +3,7 @@
 //! What is asked of the server is the plan of `remora_debug`; here it is parsed, carried out and told.
 
 mod args;
-mod facts;
+pub(crate) mod facts;
 pub(crate) mod find;
 mod many;
 mod own_pod;
@@ -11,6 +11,7 @@ mod plan;
 mod sessions;
 mod talk;
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use self::facts::Known;
 use self::find::Subject;
 use self::talk::Talk;
 use crate::cluster::Cluster;
-use crate::output::print_note;
+use crate::output::{print_note, print_raw};
 use crate::record::Recorder;
 use crate::terminal::{self, Input};
 use crate::{ClusterArgs, CommandError, Kind};
@@ -120,7 +121,7 @@ fn same_shape(pod: &Pod, plan: &DebugPlan, request: &DebugRequest) -> Option<Str
 }
 
 /// An entry stays for good: none is made that could not start, or not be reached.
-fn stop_early(request: &DebugRequest, known: &Known) -> Result<(), CommandError> {
+pub(crate) fn stop_early(request: &DebugRequest, known: &Known) -> Result<(), CommandError> {
     if let Some(obstacle) = &known.obstacle {
         return Err(CommandError::of(Kind::NodeNotReady, obstacle).hint("kubectl describe node tells more"));
     }
@@ -149,17 +150,15 @@ async fn follow(
         Progress::Running if request.stdin => {
             let title = format!("remora debug, container {}", session.container());
             let mut recorder = args.record.as_deref().map(|path| Recorder::begin(path, &title)).transpose()?;
-            let ended = converse(session, true, request.tty, talk, recorder.as_mut()).await;
+            let input = Typed::Passed(args.input.take().unwrap_or_else(Input::new));
+            let ended = converse(session, request.tty, talk, input, recorder.as_mut()).await;
             if let Some(error) = recorder.as_ref().and_then(Recorder::failure) {
                 print_note(format_args!("the transcript is not whole: {error}"));
             }
             ended
         }
         // A tool that nobody types to is read from its log: there the first byte is, too.
-        Progress::Running | Progress::Terminated(_) => {
-            terminal::print_log(session.log().await?).await?;
-            Ok(exit_code(session.exit_code().await?))
-        }
+        Progress::Running | Progress::Terminated(_) => Ok(exit_code(session.told(print_raw).await?)),
         // `ready` returns when there is nothing more to wait for.
         Progress::Waiting(_) | Progress::Never(_) => {
             Err(CommandError::of(Kind::CannotStart, "the tool container did not start"))
@@ -167,20 +166,35 @@ async fn follow(
     }
 }
 
+/// Whether what is typed is passed on.
+enum Typed {
+    Passed(Input),
+    Not,
+}
+
 /// Relays until the tool has ended. A connection that breaks off is made again: the tool has not noticed.
 async fn converse(
     session: &Session,
-    stdin: bool,
     tty: bool,
     talk: Talk,
-    mut recorder: Option<&mut Recorder>,
+    input: Typed,
+    recorder: Option<&mut Recorder>,
 ) -> Result<ExitCode, CommandError> {
-    let mut input = Input::new();
+    let (stdin, mut input) = match input {
+        Typed::Passed(input) => (true, input),
+        Typed::Not => (false, Input::new()),
+    };
+    let recorder = RefCell::new(recorder);
+    let heard = |bytes: &[u8]| {
+        if let Some(recorder) = recorder.borrow_mut().as_mut() {
+            recorder.output(bytes);
+        }
+    };
     let mut pause = FIRST_PAUSE;
     loop {
         match session.attach(stdin, tty).await {
             Ok(process) => {
-                if terminal::relay_once(process, tty, &mut input, recorder.as_deref_mut()).await?.is_some() {
+                if terminal::relay_once(process, tty, &mut input, &heard).await?.is_some() {
                     return Ok(exit_code(session.exit_code().await?));
                 }
                 pause = FIRST_PAUSE;
@@ -195,6 +209,11 @@ async fn converse(
         if let Ok(Progress::Terminated(state)) = session.now().await {
             return Ok(exit_code(state.exit_code));
         }
+        // Such an input closes with the connection (`stdinOnce`): what would be sent now would follow a hole.
+        if stdin && !tty {
+            let lost = "the connection to the API server is lost, and the tool has got only a part of its input";
+            return Err(CommandError::of(Kind::Lost, lost).hint("run it again"));
+        }
         talk.note("The connection is lost; attaching again …");
         tokio::time::sleep(pause).await;
         pause *= 2;
@@ -206,7 +225,7 @@ fn exit_code(of_the_tool: i32) -> ExitCode {
 }
 
 /// Five characters as Kubernetes picks them for generated names: no vowels, nothing that looks like another.
-fn suffix() -> String {
+pub(crate) fn suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut random = rand::rng();
     (0..5).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()

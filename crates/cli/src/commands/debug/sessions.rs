@@ -137,7 +137,8 @@ async fn attach(cluster: &Cluster, args: &SessionArgs) -> Result<ExitCode, Comma
     if tty {
         talk.note("If you don't see a command prompt, try pressing enter.");
     }
-    super::converse(&session, row.stdin, tty, talk, None).await
+    let input = if row.stdin { super::Typed::Passed(terminal::Input::new()) } else { super::Typed::Not };
+    super::converse(&session, tty, talk, input, None).await
 }
 
 async fn stop(cluster: &Cluster, args: &SessionArgs) -> Result<ExitCode, CommandError> {

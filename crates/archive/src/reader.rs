@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use super::pax;
+use crate::pax;
 
 const BLOCK: usize = 512;
 /// Names, links and attributes of one entry. PAX headers are far smaller; extended attributes are at most 64 KiB each.
@@ -14,33 +14,48 @@ const MAX_SPARSE: usize = 64 * 1024;
 
 /// What stands before an entry's data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: Type,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) modified: (i64, u32),
+pub struct Header {
+    /// Its path, as the archive has it.
+    pub path: Vec<u8>,
+    /// For links: what to.
+    pub link: Vec<u8>,
+    /// What it is.
+    pub kind: Type,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// When it was changed: seconds since 1970, nanoseconds.
+    pub modified: (i64, u32),
     /// Major, minor.
-    pub(crate) device: (u32, u32),
-    pub(crate) xattrs: Vec<(String, Vec<u8>)>,
+    pub device: (u32, u32),
+    /// Extended attributes.
+    pub xattrs: Vec<(String, Vec<u8>)>,
     /// Bytes of data in the archive.
-    pub(crate) stored: u64,
+    pub stored: u64,
     /// For a sparse file: its size, and where the stored bytes belong (offset, length).
-    pub(crate) sparse: Option<(u64, Vec<(u64, u64)>)>,
+    pub sparse: Option<(u64, Vec<(u64, u64)>)>,
 }
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Type {
+pub enum Type {
+    /// Bytes.
     #[default]
     File,
+    /// A folder.
     Directory,
+    /// Another name of a file.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     Character,
+    /// A block device.
     Block,
+    /// A named pipe.
     Fifo,
 }
 
@@ -59,7 +74,7 @@ pub enum TarError {
 }
 
 /// Walks over the entries of an archive. Data that is not read is skipped.
-pub(crate) struct EntryReader<R> {
+pub struct EntryReader<R> {
     stream: R,
     /// Data of the current entry that was not read yet.
     left: u64,
@@ -76,12 +91,17 @@ struct Extensions {
 }
 
 impl<R: Read> EntryReader<R> {
-    pub(crate) fn new(stream: R) -> Self {
+    /// Over this stream.
+    pub fn new(stream: R) -> Self {
         EntryReader { stream, left: 0, padding: 0 }
     }
 
     /// The next entry, or none at the archive's end.
-    pub(crate) fn next(&mut self) -> Result<Option<Header>, TarError> {
+    ///
+    /// # Errors
+    /// The stream breaks off, or is no archive that is understood.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its entries' data")]
+    pub fn next(&mut self) -> Result<Option<Header>, TarError> {
         let mut extensions = Extensions::default();
         loop {
             self.skip()?;
@@ -99,12 +119,12 @@ impl<R: Read> EntryReader<R> {
     }
 
     /// The data of the current entry as it is stored: a sparse file's without its holes.
-    pub(crate) fn data(&mut self) -> &mut Self {
+    pub fn data(&mut self) -> &mut Self {
         self
     }
 
     /// Gives the stream back, for what follows the archive.
-    pub(crate) fn into_stream(self) -> R {
+    pub fn into_stream(self) -> R {
         self.stream
     }
 
@@ -254,7 +274,7 @@ fn checksum(block: &[u8; BLOCK]) -> u32 {
     block.iter().enumerate().map(|(at, byte)| if field.contains(&at) { 32 } else { u32::from(*byte) }).sum()
 }
 
-pub(super) fn id(id: u64) -> Result<u32, TarError> {
+pub(crate) fn id(id: u64) -> Result<u32, TarError> {
     u32::try_from(id).map_err(|_| TarError::Header(format!("owner {id}")))
 }
 

@@ -1,10 +1,9 @@
 //! PAX records: what an extension header says about the entry after it. Pure. Format: POSIX.1-2001, `pax`.
 
-use super::TarError;
-use super::tar::{Header, id};
+use crate::reader::{Header, TarError, id};
 
 /// `LENGTH KEY=VALUE\n`, again and again. Values may hold any byte.
-pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, TarError> {
+pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, TarError> {
     let wrong = || TarError::Header("PAX record".into());
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -20,7 +19,7 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, TarError
     Ok(records)
 }
 
-pub(super) fn apply(header: &mut Header, records: Vec<(String, Vec<u8>)>) -> Result<(), TarError> {
+pub(crate) fn apply(header: &mut Header, records: Vec<(String, Vec<u8>)>) -> Result<(), TarError> {
     for (key, value) in records {
         let text = || std::str::from_utf8(&value).map_err(|_| TarError::Header(format!("PAX {key}")));
         let number = || text()?.parse::<u64>().map_err(|_| TarError::Header(format!("PAX {key}")));

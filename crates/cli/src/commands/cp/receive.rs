@@ -1,0 +1,519 @@
+//! Makes files of an archive that a container has sent. Every byte of it is a stranger's.
+//!
+//! **Invariant:** nothing outside the destination is written, read or linked to. Names are judged before they are used ([`below`], [`is_inside`]),
+//! and used only below an open folder that `cap-std` never leaves, whatever links an earlier entry has made.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+use indicatif::{ProgressBar, ProgressStyle};
+use remora_archive::{EntryReader, Header, Type};
+
+use super::Copied;
+use crate::CommandError;
+
+/// Zeros of this length become holes.
+const PAGE: usize = 4096;
+const BUFFER: usize = 128 << 10;
+/// A file has this at the end of its name until all of it is there.
+const UNFINISHED: &str = ".remora-part";
+
+/// What an archive may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+    /// Of a path, in bytes; and in folders, since each folder costs time in every path below it.
+    pub(super) path: usize,
+    pub(super) depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { bytes: 64 << 30, entries: 4_000_000, path: 4095, depth: 255 }
+    }
+}
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    Files(Copied),
+    /// What was asked for is a link to this; nothing was written.
+    Link(String),
+}
+
+/// Unpacks the archive of `name`. A file becomes `to`, or `to/typed` if `to` is a folder; what is in a folder goes below `to`.
+pub(super) fn receive(
+    stream: impl Read,
+    name: &str,
+    typed: &str,
+    to: &Path,
+    limits: &Limits,
+) -> Result<Received, CommandError> {
+    let mut entries = EntryReader::new(stream);
+    let Some(first) = next(&mut entries)? else {
+        return Err(CommandError::failed("nothing came"));
+    };
+    if first.kind == Type::Symlink && below(&first.path, name, limits)?.as_os_str().is_empty() {
+        return Ok(Received::Link(String::from_utf8_lossy(&first.link).into_owned()));
+    }
+    let (folder, alone) = destination(&first, name, typed, to, limits)?;
+    let mut receiver =
+        Receiver { folder, alone, name, limits, copied: Copied::default(), later: BTreeMap::new(), bar: bar() };
+    let mut count = 1;
+    let mut header = Some(first);
+    while let Some(entry) = header {
+        if count > limits.entries {
+            return Err(CommandError::failed(format_args!("more than {} files", limits.entries)));
+        }
+        receiver.entry(&entry, &mut entries)?;
+        count += 1;
+        header = next(&mut entries)?;
+    }
+    receiver.finish()
+}
+
+fn next(entries: &mut EntryReader<impl Read>) -> Result<Option<Header>, CommandError> {
+    entries.next().map_err(|error| CommandError::caused("reading what the container sends", &error))
+}
+
+/// The folder that all is written below, and for a file its name there.
+fn destination(
+    first: &Header,
+    name: &str,
+    typed: &str,
+    to: &Path,
+    limits: &Limits,
+) -> Result<(Dir, Option<PathBuf>), CommandError> {
+    let is_file = first.kind == Type::File && below(&first.path, name, limits)?.as_os_str().is_empty();
+    let place = |error: std::io::Error| CommandError::caused(format_args!("opening {}", to.display()), &error);
+    if is_file && !to.is_dir() {
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let alone = to.file_name().ok_or_else(|| CommandError::usage(format_args!("{} is no name", to.display())))?;
+        return Ok((Dir::open_ambient_dir(folder, ambient_authority()).map_err(place)?, Some(alone.into())));
+    }
+    if !is_file && !to.exists() {
+        std::fs::create_dir(to).map_err(place)?;
+    }
+    Ok((Dir::open_ambient_dir(to, ambient_authority()).map_err(place)?, is_file.then(|| typed.into())))
+}
+
+/// The part of an archive's path that is below the name that was asked for: `log/a` of `log` is `a`, `log` itself is nothing. Anything else was
+/// not asked for.
+fn below(path: &[u8], name: &str, limits: &Limits) -> Result<PathBuf, CommandError> {
+    let shown = || String::from_utf8_lossy(path).escape_debug().to_string();
+    let refuse = |why: &str| CommandError::failed(format_args!("refused: the container sent {}: {why}", shown()));
+    let text = std::str::from_utf8(path).map_err(|_| refuse("its name is no text"))?;
+    if text.len() > limits.path {
+        return Err(refuse("its path is too long"));
+    }
+    if text.contains(['\0', '\\']) && (cfg!(windows) || text.contains('\0')) {
+        return Err(refuse("its name cannot be one here"));
+    }
+    let mut pieces = Vec::new();
+    for component in Path::new(text).components() {
+        match component {
+            Component::Normal(piece) => pieces.push(piece),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(refuse("it leads out of the copy"));
+            }
+        }
+    }
+    if pieces.len() > limits.depth {
+        return Err(refuse("it is too deep"));
+    }
+    match (name, pieces.split_first()) {
+        (".", _) => Ok(pieces.iter().collect()),
+        (_, Some((first, rest))) if *first == name => Ok(rest.iter().collect()),
+        _ => Err(refuse("it was not asked for")),
+    }
+}
+
+/// Whether a link at this place leads to a place in the copy, by its words.
+fn is_inside(at: &Path, link: &str) -> bool {
+    let mut depth = at.components().count().saturating_sub(1);
+    for component in Path::new(link).components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    !link.is_empty()
+}
+
+struct Receiver<'a> {
+    folder: Dir,
+    /// The name of the one file.
+    alone: Option<PathBuf>,
+    name: &'a str,
+    limits: &'a Limits,
+    copied: Copied,
+    /// Modes and times of folders, set last: a folder that may not be written to is filled first.
+    later: BTreeMap<PathBuf, (u32, SystemTime)>,
+    bar: ProgressBar,
+}
+
+impl Receiver<'_> {
+    fn entry(&mut self, header: &Header, data: &mut EntryReader<impl Read>) -> Result<(), CommandError> {
+        let path = below(&header.path, self.name, self.limits)?;
+        let path = match &self.alone {
+            Some(alone) if path.as_os_str().is_empty() => alone.clone(),
+            Some(_) => return Err(CommandError::failed("refused: the container sent more than the one file")),
+            None => path,
+        };
+        let failed = |error: std::io::Error| CommandError::caused(format_args!("writing {}", shown(&path)), &error);
+        match header.kind {
+            Type::Directory => self.make_folder(&path, header).map_err(failed),
+            Type::File => self.make_file(&path, header, data),
+            Type::Symlink => self.make_link(&path, &header.link).map_err(failed),
+            Type::HardLink => self.make_hard_link(&path, &header.link),
+            Type::Character | Type::Block => {
+                self.copied.leave_out(&shown(&path), "a device");
+                Ok(())
+            }
+            Type::Fifo => {
+                self.copied.leave_out(&shown(&path), "a pipe");
+                Ok(())
+            }
+        }
+    }
+
+    fn make_folder(&mut self, path: &Path, header: &Header) -> std::io::Result<()> {
+        if !path.as_os_str().is_empty() {
+            match self.folder.create_dir(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    // Through a link that an earlier copy, or an earlier entry, has left there, nothing is written.
+                    if !self.folder.symlink_metadata(path)?.is_dir() {
+                        return Err(error);
+                    }
+                }
+                made => made?,
+            }
+        }
+        self.later.insert(path.to_owned(), (header.mode, time(header)));
+        Ok(())
+    }
+
+    /// Under another name until it is whole: what was there stays until then, and a link there is replaced, not followed.
+    fn make_file(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        data: &mut EntryReader<impl Read>,
+    ) -> Result<(), CommandError> {
+        let failed = |error: std::io::Error| CommandError::caused(format_args!("writing {}", shown(path)), &error);
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(UNFINISHED);
+        let unfinished = PathBuf::from(unfinished);
+        let left = self.limits.bytes.saturating_sub(self.copied.bytes);
+        let size = header.sparse.as_ref().map_or(header.stored, |(size, _)| *size);
+        // A hole costs nothing on this disk, but all on the next one that it is copied to.
+        if size > left {
+            return Err(CommandError::failed(format_args!(
+                "larger than {}: {}",
+                indicatif::BinaryBytes(self.limits.bytes),
+                shown(path)
+            ))
+            .hint("--max-size allows more"));
+        }
+        // Left by a copy that was interrupted.
+        if self.folder.symlink_metadata(&unfinished).is_ok() {
+            self.folder.remove_file(&unfinished).map_err(failed)?;
+        }
+        let mut options = OpenOptions::new();
+        let file = self.folder.open_with(&unfinished, options.write(true).create_new(true)).map_err(failed)?;
+        let mut file = file.into_std();
+        let written = fill(&mut file, header, size, data, &self.bar);
+        let finished = written.and_then(|()| {
+            set_mode(&file, header.mode)?;
+            file.set_modified(time(header))?;
+            drop(file);
+            self.folder.rename(&unfinished, &self.folder, path)
+        });
+        if let Err(error) = finished {
+            // The error is what matters; the rest of the file is named so that people see what it is.
+            let _still_there = self.folder.remove_file(&unfinished);
+            return Err(failed(error));
+        }
+        self.copied.files += 1;
+        self.copied.bytes += size;
+        Ok(())
+    }
+
+    fn make_link(&mut self, path: &Path, link: &[u8]) -> std::io::Result<()> {
+        match std::str::from_utf8(link).ok().filter(|link| is_inside(path, link)) {
+            Some(link) if cfg!(unix) => {
+                if self.folder.symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
+                    self.folder.remove_file(path)?;
+                }
+                symlink(&self.folder, link, path)?;
+                self.copied.files += 1;
+            }
+            Some(_) => self.copied.leave_out(&shown(path), "a symbolic link: it needs a right here"),
+            None => {
+                let to = String::from_utf8_lossy(link);
+                self.copied.leave_out(&format!("{} -> {to}", shown(path)), "the link leads out of the copy");
+            }
+        }
+        Ok(())
+    }
+
+    fn make_hard_link(&mut self, path: &Path, link: &[u8]) -> Result<(), CommandError> {
+        let failed = |error: std::io::Error| CommandError::caused(format_args!("linking {}", shown(path)), &error);
+        let Ok(to) = below(link, self.name, self.limits) else {
+            self.copied.leave_out(&shown(path), "the link leads out of the copy");
+            return Ok(());
+        };
+        // Of a link, it would be a name for whatever that leads to.
+        if !self.folder.symlink_metadata(&to).map_err(failed)?.is_file() {
+            self.copied.leave_out(&shown(path), "a hard link to something that is no file");
+            return Ok(());
+        }
+        if to != path && self.folder.symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
+            self.folder.remove_file(path).map_err(failed)?;
+        }
+        self.folder.hard_link(&to, &self.folder, path).map_err(failed)?;
+        self.copied.files += 1;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Received, CommandError> {
+        self.bar.finish_and_clear();
+        // The deepest first: a folder's time changes with what is done in it.
+        for (path, (mode, modified)) in self.later.iter().rev() {
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            let failed = |error: std::io::Error| CommandError::caused(format_args!("setting {}", shown(path)), &error);
+            finish_folder(&self.folder, path, *mode, *modified).map_err(failed)?;
+        }
+        Ok(Received::Files(self.copied))
+    }
+}
+
+/// Writes a file's data, with holes where it has zeros.
+fn fill(
+    file: &mut std::fs::File,
+    header: &Header,
+    size: u64,
+    data: &mut EntryReader<impl Read>,
+    bar: &ProgressBar,
+) -> std::io::Result<()> {
+    let whole = vec![(0, header.stored)];
+    let pieces = header.sparse.as_ref().map_or(&whole, |(_, pieces)| pieces);
+    let mut buffer = vec![0; BUFFER];
+    for (offset, length) in pieces {
+        file.seek(SeekFrom::Start(*offset))?;
+        let mut left = *length;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            data.read_exact(&mut buffer[..wanted])?;
+            for page in buffer[..wanted].chunks(PAGE) {
+                if page.len() == PAGE && page.iter().all(|byte| *byte == 0) {
+                    file.seek(SeekFrom::Current(PAGE as i64))?;
+                } else {
+                    file.write_all(page)?;
+                }
+            }
+            left -= wanted as u64;
+            bar.inc(wanted as u64);
+        }
+    }
+    file.set_len(size)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
+}
+
+fn time(header: &Header) -> SystemTime {
+    let seconds = u64::try_from(header.modified.0).unwrap_or(0);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, header.modified.1)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(unix)]
+fn finish_folder(folder: &Dir, path: &Path, mode: u32, modified: SystemTime) -> std::io::Result<()> {
+    // Not `open_dir`: what that opens can be walked through, and not changed.
+    let folder = folder.open(path)?.into_std();
+    set_mode(&folder, mode)?;
+    folder.set_modified(modified)
+}
+
+/// There, folders are not opened as files are, and modes mean nothing.
+#[cfg(not(unix))]
+fn finish_folder(_: &Dir, _: &Path, _: u32, _: SystemTime) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Nothing that came from a stranger runs as its owner (set-user-id).
+#[cfg(unix)]
+fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &std::fs::File, _: u32) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn symlink(folder: &Dir, link: &str, path: &Path) -> std::io::Result<()> {
+    folder.symlink(link, path)
+}
+
+#[cfg(not(unix))]
+fn symlink(_: &Dir, _: &str, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// Shown on terminals only.
+pub(super) fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {binary_bytes} at {binary_bytes_per_sec}");
+    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One entry of an archive: its kind, path, link, and data.
+    type Entry<'e> = (char, &'e str, &'e str, &'e [u8]);
+
+    fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
+        let mut archive = Vec::new();
+        for (kind, path, link, data) in entries {
+            let mut header = tar::Header::new_gnu();
+            // The crate's own setters refuse what hostile archives have.
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            header.set_entry_type(tar::EntryType::new(*kind as u8));
+            header.set_mode(if *kind == '5' { 0o755 } else { 0o4751 });
+            header.set_mtime(1_000_000_000);
+            header.set_size(data.len() as u64);
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+            header.set_cksum();
+            archive.extend_from_slice(header.as_bytes());
+            archive.extend_from_slice(data);
+            archive.resize(archive.len().next_multiple_of(512), 0);
+        }
+        archive.resize(archive.len() + 1024, 0);
+        archive
+    }
+
+    /// Unpacks into `to` below a fresh folder in which another file stands that must stay as it is.
+    fn play(entries: &[Entry<'_>], limits: &Limits) -> (tempfile::TempDir, Result<Received, CommandError>) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("outside"), "safe").unwrap();
+        let received = receive(archive(entries).as_slice(), "d", "d", &folder.path().join("to"), limits);
+        assert_eq!(std::fs::read_to_string(folder.path().join("outside")).unwrap(), "safe");
+        (folder, received)
+    }
+
+    const FOLDER: Entry<'_> = ('5', "d", "", b"");
+
+    #[test]
+    fn a_folder_comes_with_links_modes_times_and_holes() {
+        use std::os::unix::fs::MetadataExt;
+        let mut holes = vec![0; 1 << 20];
+        holes.extend_from_slice(b"end");
+        let entries = [
+            FOLDER,
+            ('5', "d/sub", "", &b""[..]),
+            ('0', "d/sub/a", "", b"hello"),
+            ('2', "d/b", "sub/a", b""),
+            ('1', "d/c", "d/sub/a", b""),
+            ('0', "d/holes", "", &holes),
+        ];
+        let (folder, received) = play(&entries, &Limits::default());
+        let Received::Files(copied) = received.unwrap() else { panic!("a link") };
+        assert_eq!((copied.files, copied.bytes, copied.left_out.len()), (4, 5 + holes.len() as u64, 0));
+        let to = folder.path().join("to");
+        assert_eq!(std::fs::read(to.join("b")).unwrap(), b"hello");
+        let file = std::fs::metadata(to.join("sub/a")).unwrap();
+        assert_eq!((file.mode() & 0o7777, file.mtime(), file.nlink()), (0o751, 1_000_000_000, 2));
+        let sparse = std::fs::metadata(to.join("holes")).unwrap();
+        assert_eq!(std::fs::read(to.join("holes")).unwrap(), holes);
+        assert!(sparse.blocks() * 512 < 1 << 20, "{} blocks", sparse.blocks());
+        assert_eq!(std::fs::metadata(to.join("sub")).unwrap().mtime(), 1_000_000_000);
+    }
+
+    #[test]
+    fn one_file_gets_the_name_that_was_given() {
+        let (folder, received) = play(&[('0', "d", "", b"x")], &Limits::default());
+        assert!(matches!(received, Ok(Received::Files(Copied { files: 1, .. }))), "{received:?}");
+        assert_eq!(std::fs::read(folder.path().join("to")).unwrap(), b"x");
+        let (_, linked) = play(&[('2', "d", "../else", b"")], &Limits::default());
+        assert_eq!(linked, Ok(Received::Link("../else".to_owned())));
+    }
+
+    #[test]
+    fn what_leads_out_is_refused() {
+        let check = |entries: &[Entry<'_>], expected: &str| {
+            let (_folder, received) = play(&[&[FOLDER], entries].concat(), &Limits::default());
+            let error = received.expect_err(expected).message;
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&[('0', "d/../../outside", "", b"x")], "it leads out of the copy");
+        check(&[('0', "../outside", "", b"x")], "it leads out of the copy");
+        check(&[('0', "/etc/passwd", "", b"x")], "it leads out of the copy");
+        check(&[('0', "outside", "", b"x")], "it was not asked for");
+        check(&[('0', "\u{1b}[2J", "", b"x")], "\\u{1b}[2J: it was not asked for");
+        // A link within the copy that becomes one to outside by what it stands on, and a file through it.
+        check(
+            &[
+                ('5', "d/a", "", b""),
+                ('2', "d/a/up", "..", b""),
+                ('2', "d/e", "a/up/..", b""),
+                ('0', "d/e/outside", "", b"x"),
+            ],
+            "writing e/outside",
+        );
+        check(&[('2', "d/f", "self", b""), ('5', "d/f", "", b"")], "writing f");
+    }
+
+    #[test]
+    fn links_that_lead_out_are_left_out_and_so_is_what_is_no_file() {
+        let entries = [
+            FOLDER,
+            ('2', "d/abs", "/etc/passwd", &b""[..]),
+            ('2', "d/up", "../outside", b""),
+            ('1', "d/hard", "outside", b""),
+            ('1', "d/hard2", "d/../../outside", b""),
+            ('3', "d/dev", "", b""),
+            ('6', "d/pipe", "", b""),
+        ];
+        let (folder, received) = play(&entries, &Limits::default());
+        let Received::Files(copied) = received.unwrap() else { panic!("a link") };
+        assert_eq!((copied.files, copied.left_out.len()), (0, 6), "{copied:?}");
+        assert_eq!(std::fs::read_dir(folder.path().join("to")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_replaces_a_link_and_does_not_follow_it() {
+        let entries = [FOLDER, ('2', "d/a", "b", &b""[..]), ('0', "d/a", "", b"new")];
+        let (folder, received) = play(&entries, &Limits::default());
+        assert!(received.is_ok(), "{received:?}");
+        assert!(std::fs::symlink_metadata(folder.path().join("to/a")).unwrap().is_file());
+        assert!(!folder.path().join("to/b").exists());
+    }
+
+    #[test]
+    fn limits_hold() {
+        let small = Limits { bytes: 10, entries: 3, path: 100, depth: 3 };
+        let check = |entries: &[Entry<'_>], expected: &str| {
+            let (_folder, received) = play(&[&[FOLDER], entries].concat(), &small);
+            let error = received.expect_err(expected).message;
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&[('0', "d/a", "", b"12345678"), ('0', "d/b", "", b"123")], "larger than 10 B");
+        check(&[('0', "d/a", "", b""), ('0', "d/b", "", b""), ('0', "d/c", "", b"")], "more than 3 files");
+        check(&[('5', "d/a/b/c", "", b"")], "it is too deep");
+    }
+}
