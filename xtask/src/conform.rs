@@ -1,4 +1,4 @@
-//! `cargo xtask conform`: what the real thing has answered, asked of any API server.
+//! `cargo xtask conform`: what the real thing has answered, asked of any cluster.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -14,7 +14,7 @@ use crate::host;
 pub(crate) struct ConformArgs {
     /// What to judge.
     what: What,
-    /// Whose API server; without it that of KUBECONFIG. Of a node of `cargo xtask node`, run this inside: `cargo xtask node in -- …`.
+    /// Whose cluster; without it that of KUBECONFIG. Of a node of `cargo xtask node`, run this inside: `cargo xtask node in -- …`.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     /// Also what passes.
@@ -26,11 +26,16 @@ pub(crate) struct ConformArgs {
 enum What {
     /// Recorded requests around pods and ephemeral containers, and the answers of kube-apiserver v1.34.4.
     Api,
+    /// 47 kinds of pods, and what became of each on Kubernetes v1.34.4. It takes a minute and a half.
+    Node,
 }
 
 pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
-    let What::Api = args.what;
-    let mut player = Command::new(binaries::build_test_program(Profile::Dev, "conform-api")?);
+    let program = match args.what {
+        What::Api => "conform-api",
+        What::Node => "conform-node",
+    };
+    let mut player = Command::new(binaries::build_test_program(Profile::Dev, program)?);
     if let Some(path) = &args.kubeconfig {
         player.arg("--kubeconfig").arg(path);
     }
