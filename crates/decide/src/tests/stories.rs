@@ -2,11 +2,12 @@
 //! is nothing left to do. Plans are separated by ` | `, the actions of one plan by commas.
 
 use super::world::{World, pod};
+use crate::StopReason;
 use serde_json::{Value, json};
 
 type Story<'a> = &'a [(&'a str, &'a str)];
 
-/// Plays a story. What can happen: `a exits 1`, `10 s pass`, `the sandbox dies`, `the runtime forgets a stop`, `a's image is missing`, `it is deleted`,
+/// Plays a story. What can happen: `a exits 1`, `a fails its liveness probe`, `10 s pass`, `the sandbox dies`, `the runtime forgets a stop`, `a's image is missing`, `it is deleted`,
 /// `it is deleted by force`, `add d`, `add d in a`, `add d on crashed a`, `the runtime loses a` (or
 /// `everything`), `a gets a new image`, `` (nothing).
 fn check(title: &str, spec: Value, story: Story<'_>) {
@@ -23,6 +24,14 @@ fn happen(world: &mut World, what: &str) {
         [""] => {}
         [name, "exits", code] => world.exit(name, code.parse().unwrap()),
         [seconds, "s", "pass"] => world.pass(seconds.parse().unwrap()),
+        [name, "fails", "its", probe, "probe"] => world.fail_probe(
+            name,
+            match *probe {
+                "liveness" => StopReason::LivenessProbe,
+                "startup" => StopReason::StartupProbe,
+                other => panic!("no {other} probe ends a container"),
+            },
+        ),
         ["the", "sandbox", "dies"] => world.sandbox_dies(),
         ["the", "runtime", "forgets", "a", "stop"] => {
             world.seen.sandboxes.last_mut().unwrap().ips = vec!["10.1.0.2".into()];
@@ -242,6 +251,32 @@ fn the_root_of_a_crashed_container() {
 }
 
 #[test]
+fn probes() {
+    check(
+        "a liveness probe fails: an end with the pod's grace, and anew",
+        json!({"containers": [{"name": "a", "livenessProbe": {}}]}),
+        &[("", STARTS), ("a fails its liveness probe", "stop a | image of a | start a #1")],
+    );
+    check(
+        "a probe has a grace of its own, and each its own",
+        json!({"containers": [{"name": "a", "livenessProbe": {"terminationGracePeriodSeconds": 5}, "startupProbe": {"terminationGracePeriodSeconds": 2}}]}),
+        &[
+            ("", STARTS),
+            ("a fails its startup probe", "stop a within 2 s | image of a | start a #1"),
+            ("a fails its liveness probe", "stop a within 5 s | say that a crashes"),
+        ],
+    );
+    check(
+        "Never: a container that its probe has ended stays ended",
+        json!({"restartPolicy": "Never", "containers": [{"name": "a", "livenessProbe": {}}, "b"]}),
+        &[
+            ("", "volumes, sandbox | image of a, image of b | start a | start b"),
+            ("a fails its liveness probe", "stop a"),
+        ],
+    );
+}
+
+#[test]
 fn the_end_of_a_pod() {
     check(
         "deleted: all stop at once, then the sandbox, the volumes, the object, the rest",
@@ -259,7 +294,10 @@ fn the_end_of_a_pod() {
         json!({"containers": ["a"]}),
         &[
             ("", STARTS),
-            ("it is deleted by force", "stop a | stop sandbox | take volumes down | remove sandbox | forget"),
+            (
+                "it is deleted by force",
+                "stop a within 0 s | stop sandbox | take volumes down | remove sandbox | forget",
+            ),
         ],
     );
     check(

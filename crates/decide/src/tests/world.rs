@@ -82,7 +82,7 @@ impl World {
             if plan.actions.is_empty() {
                 return plans;
             }
-            plans.push(plan.actions.iter().map(in_words).collect::<Vec<_>>().join(", "));
+            plans.push(plan.actions.iter().map(|action| in_words(action, self.now)).collect::<Vec<_>>().join(", "));
             for action in plan.actions {
                 self.carry_out(action);
             }
@@ -111,6 +111,11 @@ impl World {
         if let Some(attempt) = self.seen.tracks.get_mut(name).and_then(|t| t.attempts.last_mut()) {
             end(attempt, code, now);
         }
+    }
+
+    pub(super) fn fail_probe(&mut self, name: &str, reason: crate::StopReason) {
+        let track = self.seen.tracks.get_mut(name).unwrap();
+        track.probes.must_stop = track.last().map(|a| (a.id.clone(), reason));
     }
 
     pub(super) fn delete(&mut self, grace: i64) {
@@ -239,8 +244,8 @@ fn end(attempt: &mut Attempt, code: i32, now: Timestamp) {
     }
 }
 
-/// An action as a test says it.
-pub(super) fn in_words(action: &Action) -> String {
+/// An action as a test says it. A stop has the pod's 30 s, unless it says so.
+pub(super) fn in_words(action: &Action, now: Timestamp) -> String {
     use crate::Happening as H;
     match action {
         Action::SetUpVolumes => "volumes".into(),
@@ -253,7 +258,10 @@ pub(super) fn in_words(action: &Action) -> String {
         }
         Action::StartContainer { container, restart_count: 0, .. } => format!("start {container}"),
         Action::StartContainer { container, restart_count, .. } => format!("start {container} #{restart_count}"),
-        Action::StopContainer { container, .. } => format!("stop {container}"),
+        Action::StopContainer { container, by, .. } => match by.duration_since(now).as_secs() {
+            30 => format!("stop {container}"),
+            other => format!("stop {container} within {other} s"),
+        },
         Action::RemoveContainer { container, .. } => format!("remove old {container}"),
         Action::StopSandbox { .. } => "stop sandbox".into(),
         Action::RemoveSandbox { .. } => "remove sandbox".into(),
