@@ -172,6 +172,7 @@ impl Inner {
             runtime: self.low_level(&draft.sandbox.record().handler)?,
             stdio: StdioConfig { tty: config.tty, stdin: config.stdin, stdin_once: config.stdin_once },
             log_path: draft.log_path(),
+            log_limit: asked::log_limit(config)?,
             cgroups: CgroupPaths(self.host.cgroup_folders(&draft.cgroup())),
             replay_bytes: self.replay_bytes,
             limits: asked::time_limits(config, stop_signal)?,
