@@ -3,7 +3,7 @@
 
 use crate::{
     Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife, Root,
-    Sandbox, StartFailure, StartProblem, Volumes, container_hash, containers, features, life_events, next, plan,
+    Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features, life_events, next, plan,
     status,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -114,8 +114,18 @@ impl World {
     }
 
     pub(super) fn fail_probe(&mut self, name: &str, reason: crate::StopReason) {
-        let track = self.seen.tracks.get_mut(name).unwrap();
+        let Some(track) = self.seen.tracks.get_mut(name) else { return };
         track.probes.must_stop = track.last().map(|a| (a.id.clone(), reason));
+    }
+
+    /// The next agent has what the runtime lists and what the API says, and begins from there.
+    pub(super) fn restart_agent(&mut self) {
+        self.life = PodLife::Syncing;
+        for track in self.seen.tracks.values_mut() {
+            let back_off = track.last().and_then(|last| BackOff::of_restart_count(last.restart_count, self.now));
+            *track = Track { attempts: std::mem::take(&mut track.attempts), back_off, ..Track::default() };
+            track.attempts.iter_mut().for_each(|attempt| (attempt.stopping, attempt.stop_reason) = (None, None));
+        }
     }
 
     pub(super) fn delete(&mut self, grace: i64) {
