@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod going;
+pub mod cluster;
 pub mod mask;
 pub mod memory;
 mod node;

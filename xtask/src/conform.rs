@@ -1,4 +1,4 @@
-//! `cargo xtask conform`: what the real thing has answered, asked of any API server; and `remora debug`, on any cluster.
+//! `cargo xtask conform`: what the real thing has answered, asked of any cluster; and `remora debug`, on any cluster.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -14,7 +14,7 @@ use crate::host;
 pub(crate) struct ConformArgs {
     /// What to judge.
     what: What,
-    /// Whose API server; without it that of KUBECONFIG. Of a node of `cargo xtask node`, run this inside: `cargo xtask node in -- …`.
+    /// Whose cluster; without it that of KUBECONFIG. Of a node of `cargo xtask node`, run this inside: `cargo xtask node in -- …`.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     /// Of `debug`: only checks whose title contains this.
@@ -29,15 +29,19 @@ pub(crate) struct ConformArgs {
 enum What {
     /// Recorded requests around pods and ephemeral containers, and the answers of kube-apiserver v1.34.4.
     Api,
+    /// 47 kinds of pods, and what became of each on Kubernetes v1.34.4. It takes a minute and a half.
+    Node,
     /// `remora debug` and its kin: every flag, every failure, profile × pod × Pod Security level.
     Debug,
 }
 
 pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
+    let player = |name| binaries::build_test_program(Profile::Dev, name).map(Command::new);
     let mut player = match args.what {
-        What::Api => Command::new(binaries::build_test_program(Profile::Dev, "conform-api")?),
+        What::Api => player("conform-api")?,
+        What::Node => player("conform-node")?,
         What::Debug => {
-            let mut player = Command::new(binaries::build_test_program(Profile::Dev, "conform-debug")?);
+            let mut player = player("conform-debug")?;
             player.arg("--remora").arg(binaries::build(Profile::Dev)?);
             player
         }

@@ -11,6 +11,8 @@ pub const ROOT_OF: &str = "remora.dev/root-of";
 pub const TTL: &str = "remora.dev/ttl-milliseconds";
 /// The container is ended when for so many milliseconds no byte has gone to or come from anybody who is attached.
 pub const IDLE_TIMEOUT: &str = "remora.dev/idle-timeout-milliseconds";
+/// The log is set aside when it has so many bytes, and so many files of it are kept: `BYTES FILES`.
+pub const LOG_LIMIT: &str = "remora.dev/log-limit";
 
 /// [`ROOT`]: of a running container.
 pub const ROOT_TARGET: &str = "target";

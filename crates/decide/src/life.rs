@@ -138,7 +138,7 @@ pub(crate) fn with_grace(pod: &Pod, now: Now) -> Timestamp {
 /// The end of a grace that begins now: it counts from when the node hears of it, and is never less than a second. The deletion timestamp is
 /// for people: it is cut to a second, and by another machine's clock. Source: kubernetes `pkg/kubelet/pod_workers.go`,
 /// `calculateEffectiveGracePeriod`.
-fn after(seconds: i64, now: Now) -> Timestamp {
+pub(crate) fn after(seconds: i64, now: Now) -> Timestamp {
     now.saturating_add(SignedDuration::from_secs(seconds.max(1))).unwrap_or(Timestamp::MAX)
 }
 

@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EphemeralContainer, Pod, ResourceRequirements, VolumeMount};
 use remora_model::ContainerKind;
 
+use crate::action::StopReason;
 use crate::kinds::{KindRules, rules_of};
 use crate::life::PodLife;
 
@@ -62,12 +63,25 @@ pub struct ContainerSpec<'a> {
     pub has_startup_probe: bool,
     /// Whether it counts as ready only once a probe says so.
     pub has_readiness_probe: bool,
+    /// `terminationGracePeriodSeconds` of its liveness probe.
+    pub liveness_grace: Option<i64>,
+    /// `terminationGracePeriodSeconds` of its startup probe.
+    pub startup_grace: Option<i64>,
 }
 
 impl ContainerSpec<'_> {
     /// The rules of its kind.
     pub fn rules(&self) -> KindRules {
         rules_of(self.kind)
+    }
+
+    /// The grace that a stop for this reason has, if it is another one than the pod's.
+    pub(crate) fn grace_of(&self, reason: StopReason) -> Option<i64> {
+        match reason {
+            StopReason::LivenessProbe => self.liveness_grace,
+            StopReason::StartupProbe => self.startup_grace,
+            _ => None,
+        }
     }
 }
 
@@ -130,6 +144,8 @@ fn of_container(kind: ContainerKind, c: &Container) -> ContainerSpec<'_> {
         volume_mounts: c.volume_mounts.as_deref().unwrap_or_default(),
         has_startup_probe: c.startup_probe.is_some(),
         has_readiness_probe: c.readiness_probe.is_some(),
+        liveness_grace: c.liveness_probe.as_ref().and_then(|p| p.termination_grace_period_seconds),
+        startup_grace: c.startup_probe.as_ref().and_then(|p| p.termination_grace_period_seconds),
     }
 }
 
@@ -146,6 +162,8 @@ fn of_ephemeral(c: &EphemeralContainer) -> ContainerSpec<'_> {
         volume_mounts: c.volume_mounts.as_deref().unwrap_or_default(),
         has_startup_probe: false,
         has_readiness_probe: false,
+        liveness_grace: None,
+        startup_grace: None,
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! What it is not: it knows no Kubernetes object, path or Status; [`Handler`]s do. It decides who is at the other end of
 //! a connection ([`Peer`]), never what that user may do.
-//! Called by the API server (serves), the binary (joins listeners, connectors and handler), the node's own server later.
+//! Called by the API server (serves), the binary (joins listeners, connectors and handler), the node agent (asks pods, [`client`]).
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -12,11 +12,13 @@
 //! | [`connection`] | who is at the other end, and when it must end |
 //! | [`body`] | bodies, and reading one within a limit |
 //! | [`tls`], [`memory`] | the two ways in |
+//! | [`client`] | one request to whoever listens: probes and hooks |
 //! | [`upgrade`], [`exchange()`] | taking a connection over from HTTP, passing a request on |
 //! | [`pki`] | our certificate authority and what it has signed |
 #![forbid(unsafe_code)]
 
 pub mod body;
+pub mod client;
 pub mod connection;
 mod exchange;
 mod guard;

@@ -35,6 +35,8 @@ pub struct Config {
     pub pod_pids_limit: Option<i64>,
     /// What an ephemeral container may use at most.
     pub debug_limits: DebugLimits,
+    /// What is kept of a container's log.
+    pub log_limits: LogLimits,
     /// How pods resolve names.
     pub dns: Dns,
     /// Where pods find the API; none leaves `KUBERNETES_SERVICE_HOST` out.
@@ -64,6 +66,22 @@ impl Default for DebugLimits {
     /// 1 GiB, which a debugger's symbols fit into, and 1024 processes.
     fn default() -> Self {
         Self { memory: Some(1 << 30), pids: Some(1024) }
+    }
+}
+
+/// What is kept of a container's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// The size at which a file is set aside and another begun; none: never (kubelet's `containerLogMaxSize`).
+    pub bytes: Option<i64>,
+    /// How many files are kept, the one that is being written among them (kubelet's `containerLogMaxFiles`).
+    pub files: u32,
+}
+
+impl Default for LogLimits {
+    /// A kubelet's.
+    fn default() -> Self {
+        Self { bytes: Some(10 << 20), files: 5 }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::events::Recorder;
 use crate::machine::Machine;
 use crate::mounts::Mounts;
+use crate::volumes::sources::Sources;
 
 /// Shared by everything of one node agent.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) runtime_version: String,
     /// Whose cgroups are: pods' are named accordingly.
     pub(crate) cgroup_driver: CgroupDriver,
+    /// Word of changes of what volumes are made of.
+    pub(crate) sources: Sources,
     /// Every task; shutdown waits for them.
     pub(crate) tasks: TaskTracker,
     /// Cancelled at shutdown: begin nothing new.

@@ -30,6 +30,6 @@ mod streams;
 mod users;
 mod volumes;
 
-pub use config::{Clock, Config, DebugLimits, Dns, KubernetesService, system_clock};
+pub use config::{Clock, Config, DebugLimits, Dns, KubernetesService, LogLimits, system_clock};
 pub use mounts::{Mounts, PlainFolders, SystemMounts};
 pub use node::{Node, NodeError, tear_down};

@@ -17,7 +17,7 @@ use crate::machine::{self, Machine};
 use crate::mounts::{Mounts, SystemMounts};
 use crate::pods::{self, Pods};
 use crate::streams::Streams;
-use crate::volumes;
+use crate::volumes::{self, sources::Sources};
 
 /// How long a shutdown waits for what is being done.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -87,6 +87,7 @@ impl Node {
             runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
             runtime_name: version.runtime_name,
             cgroup_driver,
+            sources: Sources::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
             config,

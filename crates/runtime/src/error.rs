@@ -75,6 +75,15 @@ pub enum Error {
         #[source]
         source: SpecError,
     },
+    /// The processes that the container is to join cannot be joined.
+    #[error("failed to generate container {id:?} spec")]
+    Processes {
+        /// The container's id.
+        id: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// The sandbox's configuration cannot be carried out.
     #[error("failed to generate sandbox spec")]
     SandboxSpec(#[source] SpecError),
@@ -203,6 +212,12 @@ impl Error {
         Error::NotFound { what: "container", id: id.to_owned() }
     }
 
+    /// A container that could not be started, by the low-level runtime's sentence. The words before it are containerd's, which Kubernetes shows
+    /// unchanged: what people search for, and what alerts are made of, is the whole of it.
+    pub(crate) fn not_started(said: &str) -> Self {
+        Error::Start(format!("failed to create containerd task: failed to create shim task: {said}"))
+    }
+
     fn code(&self) -> Code {
         match self {
             Error::NotFound { .. } => Code::NotFound,
@@ -225,6 +240,7 @@ impl Error {
             Error::Timeout { .. } => Code::DeadlineExceeded,
             Error::Closed | Error::Locked(_) => Code::Unavailable,
             Error::Image(error) => error.code,
+            Error::Processes { source, .. } => source.code(),
             _ => Code::Internal,
         }
     }

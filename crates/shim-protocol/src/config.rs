@@ -24,6 +24,9 @@ pub struct ShimConfig {
     pub stdio: StdioConfig,
     /// The log in CRI's format (`<RFC 3339 nano> stdout|stderr F|P <line>`), or none.
     pub log_path: Option<PathBuf>,
+    /// When a log is set aside and begun anew; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_limit: Option<LogLimit>,
     /// The container's own cgroup, in each hierarchy that has one: whatever is left in them when it ends is killed.
     pub cgroups: CgroupPaths,
     /// How many bytes of a terminal's or stream's latest output are kept for those who attach later.
@@ -31,6 +34,16 @@ pub struct ShimConfig {
     /// When the shim ends the container of its own accord; none: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<TimeLimits>,
+}
+
+/// How much of a log is kept. Held by the shim, which writes it: a log must not fill the disk while the daemon is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogLimit {
+    /// The size at which a file is set aside.
+    pub bytes: u64,
+    /// How many there are at most, the one that is being written among them.
+    pub files: usize,
 }
 
 /// How long a container may go on, and how it is ended then. Kept by the shim, since the daemon may not be there.

@@ -20,7 +20,7 @@ mod message;
 mod record;
 mod seal;
 
-pub use config::{CgroupPaths, LowLevelRuntime, ShimConfig, StdioConfig, TimeLimits};
+pub use config::{CgroupPaths, LogLimit, LowLevelRuntime, ShimConfig, StdioConfig, TimeLimits};
 pub use frame::{Decoder, Frame, FrameError, MAX_CONTROL, MAX_DATA, encode};
 pub use message::{
     AttachRequest, ExecRequest, Failure, FailureKind, ProcessState, Reply, Report, Request, TerminalSize,

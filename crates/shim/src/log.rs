@@ -9,8 +9,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use remora_shim_protocol::LogLimit;
+
 use crate::process::Stream;
-use crate::timestamp::{now, rfc3339_nano};
+use crate::timestamp::{compact, now, rfc3339_nano};
 
 /// A longer line becomes several entries, all but the last marked `P`; containerd's limit as well.
 const MAX_LINE: usize = 16 * 1024;
@@ -69,14 +71,15 @@ pub(crate) struct Log {
     path: PathBuf,
     file: File,
     lines: Lines,
+    limit: Option<LogLimit>,
     /// Bytes of entries that could not be written since the last one that could.
     lost: u64,
 }
 
 impl Log {
     /// Opens the file to append to, and makes it if it is not there.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: open(path)?, lines: Lines::default(), lost: 0 })
+    pub(crate) fn open(path: &Path, limit: Option<LogLimit>) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: open(path)?, lines: Lines::default(), limit, lost: 0 })
     }
 
     /// Opens the path anew, after a rotation has moved the old file away.
@@ -103,11 +106,14 @@ impl Log {
             return;
         }
         match append_whole(&mut self.file, entries) {
-            Ok(()) if self.lost > 0 => {
-                crate::note(format_args!("the log {} works again; {} bytes were lost", self.path.display(), self.lost));
-                self.lost = 0;
+            Ok(length) => {
+                if self.lost > 0 {
+                    let path = self.path.display();
+                    crate::note(format_args!("the log {path} works again; {} bytes were lost", self.lost));
+                    self.lost = 0;
+                }
+                self.keep_within_limit(length);
             }
-            Ok(()) => {}
             Err(error) => {
                 if self.lost == 0 {
                     crate::note(format_args!("the log {} cannot be written: {error}", self.path.display()));
@@ -116,6 +122,43 @@ impl Log {
             }
         }
     }
+}
+
+impl Log {
+    /// Sets a file that is long enough aside, and lets the oldest go. What fails is said and tried again with the next entry.
+    fn keep_within_limit(&mut self, length: u64) {
+        let Some(limit) = self.limit.filter(|limit| length >= limit.bytes) else { return };
+        let done = set_aside(&self.path).and_then(|()| self.reopen()).and_then(|()| remove_oldest(&self.path, limit));
+        if let Err(error) = done {
+            crate::note(format_args!("the log {} cannot be set aside: {error}", self.path.display()));
+        }
+    }
+}
+
+/// `0.log` becomes `0.log.20060102-150405.000000000`, as a kubelet calls it, but for the fraction: names sort by age, and none is taken.
+fn set_aside(path: &Path) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", compact(now())));
+    match std::fs::rename(path, name) {
+        // It was moved before, and only the new file could not be made then.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn remove_oldest(path: &Path, limit: LogLimit) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let prefix = format!("{}.", name.to_string_lossy());
+    let mut old = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
+            old.push(path);
+        }
+    }
+    old.sort();
+    let too_many = (old.len() + 1).saturating_sub(limit.files);
+    old.iter().take(too_many).try_for_each(std::fs::remove_file)
 }
 
 /// Opens for appending. A file that ends within a line (its writer was killed, or the disk was full) is given a line feed first, so that the
@@ -133,13 +176,14 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Appends all or nothing.
-fn append_whole(file: &mut File, entries: &[u8]) -> io::Result<()> {
+/// Appends all or nothing. The file's length after that.
+fn append_whole(file: &mut File, entries: &[u8]) -> io::Result<u64> {
     let before = file.metadata()?.len();
     file.write_all(entries).inspect_err(|_| {
         // If cutting fails too, the torn entry is what readers get: they skip lines that do not parse.
         let _ = file.set_len(before);
-    })
+    })?;
+    Ok(before + entries.len() as u64)
 }
 
 #[cfg(test)]
@@ -193,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("0.log");
         std::fs::write(&path, "T stdout F who").unwrap();
-        let mut log = Log::open(&path).unwrap();
+        let mut log = Log::open(&path, None).unwrap();
         log.write(Stream::Stdout, b"one\n");
         std::fs::rename(&path, folder.path().join("old")).unwrap();
         log.write(Stream::Stdout, b"two\n");
@@ -208,8 +252,32 @@ mod tests {
     }
 
     #[test]
+    fn a_log_is_set_aside_when_it_is_long_enough_and_the_oldest_files_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        std::fs::write(folder.path().join("10.log.1"), "another run's").unwrap();
+        let mut log = Log::open(&path, Some(LogLimit { bytes: 200, files: 3 })).unwrap();
+        for number in 0..40 {
+            log.write(Stream::Stdout, format!("line {number}\n").as_bytes());
+        }
+        let mut names: Vec<String> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert_eq!((names[0].as_str(), names[3].as_str()), ("0.log", "10.log.1"));
+        let text: String =
+            [1, 2, 0].map(|at| std::fs::read_to_string(folder.path().join(&names[at])).unwrap()).concat();
+        let numbers: Vec<u32> = text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        let expected: Vec<u32> = (numbers[0]..40).collect();
+        assert_eq!(numbers, expected, "the newest lines, none missing and none twice");
+        assert!(numbers.len() >= 8, "{numbers:?}");
+    }
+
+    #[test]
     fn a_full_disk_loses_entries_but_never_half_of_one() {
-        let mut log = Log::open(Path::new("/dev/full")).unwrap();
+        let mut log = Log::open(Path::new("/dev/full"), None).unwrap();
         log.write(Stream::Stdout, b"lost\n");
         log.write(Stream::Stdout, b"lost too\n");
         assert!(log.lost > 0);

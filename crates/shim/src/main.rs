@@ -162,6 +162,7 @@ mod tests {
             runtime: LowLevelRuntime { path: "/r".into(), root: "/state".into(), args: Vec::new() },
             stdio: StdioConfig::default(),
             log_path: None,
+            log_limit: None,
             cgroups: CgroupPaths::default(),
             replay_bytes: 0,
             limits: None,

@@ -81,7 +81,7 @@ impl Shim {
         let signals = [libc::SIGCHLD, libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
         let signals = SignalFd::block(&signals).map_err(|error| chain(&error))?;
         processes::become_subreaper().map_err(|error| chain(&error))?;
-        let log = config.log_path.as_deref().map(Log::open).transpose();
+        let log = config.log_path.as_deref().map(|path| Log::open(path, config.log_limit)).transpose();
         let log = log.map_err(|error| format!("cannot open the container's log {:?}: {error}", config.log_path))?;
         let listener = socket::listen(&config.socket).map_err(|error| chain(&error))?;
         listener.set_nonblocking(true).map_err(|error| error.to_string())?;

@@ -10,13 +10,24 @@ pub(crate) fn now() -> i64 {
 
 /// As Go's `time.RFC3339Nano` prints UTC: trailing zeros of the fraction are left out.
 pub(crate) fn rfc3339_nano(nanoseconds: i64) -> String {
-    let (seconds, fraction) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
-    let (year, month, day) = civil(seconds.div_euclid(86_400));
-    let of_day = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let ([year, month, day, hour, minute, second], fraction) = parts(nanoseconds);
     let digits = format!(".{fraction:09}");
     let digits = digits.trim_end_matches('0').trim_end_matches('.');
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{digits}Z")
+}
+
+/// `20060102-150405.000000000`, which sorts by age.
+pub(crate) fn compact(nanoseconds: i64) -> String {
+    let ([year, month, day, hour, minute, second], fraction) = parts(nanoseconds);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}.{fraction:09}")
+}
+
+/// Year to second, and the fraction.
+fn parts(nanoseconds: i64) -> ([i64; 6], i64) {
+    let (seconds, fraction) = (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000));
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    let of_day = seconds.rem_euclid(86_400);
+    ([year, month, day, of_day / 3600, of_day / 60 % 60, of_day % 60], fraction)
 }
 
 /// Year, month and day of the n-th day since 1970-01-01 in the Gregorian calendar.

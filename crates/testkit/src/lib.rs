@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod behaviours;
 mod clock;
 mod etcd;
 mod pod;

@@ -4,22 +4,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
-use futures::{AsyncBufReadExt, TryStreamExt};
-use http_body_util::BodyExt;
-use kube::Client;
-use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use remora_testkit::recorded::{Case, at};
-use serde_json::{Value, json};
+use remora_testkit::recorded::Case;
+use remora_tests::cluster::{ApiServer, show};
+use serde_json::Value;
 
 const CASES: &str = include_str!("../../../crates/apiserver/tests/data/cases.json");
 const ANSWERS: &str = include_str!("../../../crates/apiserver/tests/data/exchanges.json");
-/// How long a pod may take to run, or an account to be made.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a change is tried that meets another writer.
 const TRIES: usize = 10;
 
@@ -37,59 +31,23 @@ struct Arguments {
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let player = Player { client: client(arguments.kubeconfig).await?, namespace: format!("replay-a-{seconds}") };
-    player.prepare().await?;
+    let player =
+        Player { server: ApiServer::of(arguments.kubeconfig).await?, namespace: format!("replay-a-{seconds}") };
+    player.server.make_namespace(&player.namespace).await?;
     let played = player.play(arguments.verbose).await;
-    let gone = player.send("DELETE", &format!("/api/v1/namespaces/{}", player.namespace), None).await;
+    let gone = player.server.send("DELETE", &format!("/api/v1/namespaces/{}", player.namespace), None).await;
     let (passed, failed) = played?;
     gone?;
     show(&format!("{passed} passed, {failed} failed"));
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn client(kubeconfig: Option<PathBuf>) -> Result<Client> {
-    let mut config = match kubeconfig {
-        None => kube::Config::infer().await.context("reading KUBECONFIG")?,
-        Some(path) => {
-            let shown = path.display().to_string();
-            let read = Kubeconfig::read_from(path).with_context(|| format!("reading {shown}"))?;
-            let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
-            config.with_context(|| format!("using {shown}"))?
-        }
-    };
-    // A 504 is an answer here, not to be asked again until it is another.
-    config.default_retry = false;
-    Ok(Client::try_from(config)?)
-}
-
-#[expect(clippy::print_stdout, reason = "a report is printed")]
-fn show(line: &str) {
-    println!("{line}");
-}
-
 struct Player {
-    client: Client,
+    server: ApiServer,
     namespace: String,
 }
 
-struct Answer {
-    code: u16,
-    warning: Option<String>,
-    body: Value,
-}
-
 impl Player {
-    /// A namespace whose default account is there.
-    async fn prepare(&self) -> Result<()> {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
-        let made = self.send("POST", "/api/v1/namespaces", Some(namespace.to_string())).await?;
-        if made.code != 201 {
-            bail!("making namespace {}: {}", self.namespace, made.body);
-        }
-        let account = format!("/api/v1/namespaces/{}/serviceaccounts/default", self.namespace);
-        self.wait(&account, "metadata.name", &"default".into()).await
-    }
-
     async fn play(&self, verbose: bool) -> Result<(usize, usize)> {
         let answers: Vec<Value> = serde_json::from_str(ANSWERS)?;
         let (mut passed, mut failed) = (0, 0);
@@ -111,7 +69,7 @@ impl Player {
                 show(&format!("FAIL {}\n  want {}\n  got  {got}", case.title(), recorded["answer"]));
             }
             if let Some((path, place, expected)) = case.wait() {
-                self.wait(path, place, expected).await.with_context(|| format!("after {:?}", case.title()))?;
+                self.server.wait(path, place, expected).await.with_context(|| format!("after {:?}", case.title()))?;
             }
         }
         Ok((passed, failed))
@@ -121,46 +79,14 @@ impl Player {
     async fn ask(&self, case: &Case) -> Result<Value> {
         let now = match case.edited() {
             None => None,
-            Some(path) => Some(self.send("GET", path, None).await?.body),
+            Some(path) => Some(self.server.send("GET", path, None).await?.body),
         };
         let mut request = http::Request::builder().method(case.method()).uri(case.path());
         request = request.header("accept", case.accept()).header("content-type", case.content_type());
         for (name, value) in case.headers() {
             request = request.header(name, value);
         }
-        let answer = self.answer(request.body(case.body(now).unwrap_or_default().into_bytes().into())?).await?;
+        let answer = self.server.answer(request.body(case.body(now).unwrap_or_default().into_bytes().into())?).await?;
         Ok(case.essence(answer.code, answer.warning.as_deref(), &answer.body, &self.namespace))
-    }
-
-    async fn send(&self, method: &str, path: &str, body: Option<String>) -> Result<Answer> {
-        let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
-        self.answer(request.body(body.unwrap_or_default().into_bytes().into())?).await
-    }
-
-    async fn answer(&self, request: http::Request<Body>) -> Result<Answer> {
-        let response = self.client.send(request).await?;
-        let code = response.status().as_u16();
-        let warnings: Vec<&str> =
-            response.headers().get_all("warning").iter().filter_map(|w| w.to_str().ok()).collect();
-        let warning = Some(warnings.join(", ")).filter(|all| !all.is_empty());
-        let bytes = response.into_body().collect().await?.to_bytes();
-        let text = || json!({"raw": String::from_utf8_lossy(&bytes)});
-        Ok(Answer { code, warning, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) })
-    }
-
-    /// Watches the object until the value at a place is this one.
-    async fn wait(&self, path: &str, place: &str, expected: &Value) -> Result<()> {
-        let (collection, name) = path.rsplit_once('/').context("a path without a name")?;
-        let seconds = PATIENCE.as_secs();
-        let uri = format!("{collection}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds={seconds}");
-        let request = http::Request::get(uri).body(Vec::new())?;
-        let mut lines = self.client.request_stream(request).await?.lines();
-        while let Some(line) = lines.try_next().await? {
-            let event: Value = serde_json::from_str(&line)?;
-            if at(&event["object"], place) == expected {
-                return Ok(());
-            }
-        }
-        bail!("{path} has not come to have {place} = {expected} within {seconds} s")
     }
 }

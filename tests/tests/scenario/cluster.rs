@@ -91,6 +91,7 @@ impl Cluster {
             seccomp_default: false,
             pod_pids_limit: None,
             debug_limits: Default::default(),
+            log_limits: Default::default(),
             dns: Dns::default(),
             kubernetes_service: None,
             client: client(&self.connectors, &name, &["system:nodes"]),

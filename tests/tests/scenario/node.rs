@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Api;
-use kube::api::LogParams;
+use kube::api::{LogParams, Patch, PatchParams, PostParams};
 use remora_testkit::{Program, container, pod};
 use serde_json::json;
 
@@ -221,7 +221,7 @@ async fn a_run_of_which_only_the_log_is_left_is_not_begun_again() {
     // The records are damaged, and the API has not heard of the start.
     cluster.runtime.lose("d");
     let unheard = json!({"status": {"ephemeralContainerStatuses": null}});
-    cluster.pods().patch_status("web", &Default::default(), &kube::api::Patch::Merge(unheard)).await.unwrap();
+    cluster.pods().patch_status("web", &Default::default(), &Patch::Merge(unheard)).await.unwrap();
     let logs = cluster.folder().join("logs").join(format!("default_web_{}", made.metadata.uid.unwrap())).join("d");
     std::fs::create_dir_all(&logs).unwrap();
     std::fs::write(logs.join("0.log"), "").unwrap();
@@ -433,4 +433,56 @@ async fn the_node_says_what_its_runtime_can() {
     cluster.runtime.knows_no_user_namespaces();
     cluster.start_node().await;
     assert_eq!(status().await.unwrap()["runtimeHandlers"], handlers(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_follow_the_objects_that_they_are_made_of() {
+    let cluster = Cluster::start().await;
+    let volumes = json!([
+        {"name": "late", "configMap": {"name": "late"}},
+        {"name": "labels", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+    ]);
+    cluster.create(one("web", json!({"volumes": volumes}))).await;
+    let failed = |events: &[(String, String, Option<String>)]| events.iter().any(|(r, ..)| r == "FailedMount");
+    wait_for("missed", || async { failed(&cluster.events("web", 1).await) }).await;
+    // By now the next try would be more than a minute away.
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    let map = |text: &str| -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": "late"}, "data": {"key": text}})).unwrap()
+    };
+    let begun = tokio::time::Instant::now();
+    maps.create(&PostParams::default(), &map("one")).await.unwrap();
+    let uid = cluster.until_ready("web").await["metadata"]["uid"].as_str().unwrap().to_owned();
+    assert!(begun.elapsed() < Duration::from_secs(2), "it was heard of, not waited for: {:?}", begun.elapsed());
+    let volumes = cluster.folder().join("node/pods").join(uid).join("volumes");
+    let read = |path: &str| std::fs::read_to_string(volumes.join(path)).unwrap_or_default();
+    assert_eq!(read("kubernetes.io~configmap/late/key"), "one");
+    maps.replace("late", &PostParams::default(), &map("two")).await.unwrap();
+    wait_for("written", || async { read("kubernetes.io~configmap/late/key") == "two" }).await;
+    let labelled = json!({"metadata": {"labels": {"tier": "front"}}});
+    cluster.pods().patch("web", &PatchParams::default(), &Patch::Merge(&labelled)).await.unwrap();
+    wait_for("shown", || async { read("kubernetes.io~downward-api/labels/labels").contains("tier=\"front\"") }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_start_hook_that_hangs_does_not_hold_up_a_deletion() {
+    let cluster = Cluster::start().await;
+    let hook = json!({"lifecycle": {"postStart": {"sleep": {"seconds": 3000}}}});
+    cluster.create(pod("web", &[container("c", hook)], json!({}))).await;
+    wait_for("started", || async { cluster.runtime.starts("c") == 1 }).await;
+    let begun = tokio::time::Instant::now();
+    cluster.delete("web", 5).await;
+    cluster.until_gone("web").await;
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tcp_hook_fails_as_it_does_elsewhere() {
+    let cluster = Cluster::start().await;
+    let hook = json!({"lifecycle": {"postStart": {"tcpSocket": {"port": 80}}}});
+    cluster.create(pod("web", &[container("c", hook)], json!({"restartPolicy": "Never"}))).await;
+    cluster.until_phase("web", "Failed").await;
+    let events = cluster.events("web", 5).await;
+    assert!(events.iter().any(|(reason, ..)| reason == "FailedPostStartHook"), "{events:?}");
 }

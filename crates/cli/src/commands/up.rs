@@ -55,6 +55,12 @@ pub struct UpArgs {
     /// How many processes and threads a pod may have at most; 0: no limit.
     #[arg(long, value_name = "NUMBER", default_value = "0")]
     pub pod_pids_limit: LimitArg,
+    /// How large a container's log may get before it is set aside and begun anew, such as 10Mi; 0: it grows without end.
+    #[arg(long, value_name = "AMOUNT", default_value = "10Mi")]
+    pub container_log_max_size: LimitArg,
+    /// How many files of a container's log are kept, the one that is being written among them.
+    #[arg(long, value_name = "NUMBER", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
+    pub container_log_max_files: u32,
     /// Write an audit log of the API server's requests to this file, for root alone; `-`: to standard output.
     #[arg(long, value_name = "FILE")]
     pub audit_log_path: Option<PathBuf>,

@@ -7,7 +7,7 @@ use crate::Now;
 use crate::action::{Action, Plan, StopReason, Subject, Target};
 use crate::features::{Root, features};
 use crate::kinds::Starts;
-use crate::life::{active_deadline, with_grace};
+use crate::life::{active_deadline, after, with_grace};
 use crate::note::Happening;
 use crate::observed::{Attempt, AttemptState, ImageProblem, ImageState, Observed, StartFailure, Volumes};
 use crate::spec::{ContainerSpec, Desired, RestartPolicy, containers, restart_policy};
@@ -224,7 +224,9 @@ impl Planner<'_> {
 
     fn stop(&mut self, name: &str, attempt: &Attempt, reason: StopReason) {
         if attempt.stopping.is_none() {
-            let by = with_grace(self.desired.pod, self.now);
+            let spec = containers(self.desired.pod).find(|c| c.name == name);
+            let own = spec.and_then(|c| c.grace_of(reason));
+            let by = own.map_or_else(|| with_grace(self.desired.pod, self.now), |seconds| after(seconds, self.now));
             let (container, id) = (name.to_owned(), attempt.id.clone());
             self.act(Action::StopContainer { container, id, by, reason });
         }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{World, pod};
-use crate::PodLife;
+use crate::{PodLife, StopReason};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -16,6 +16,9 @@ enum Event {
     Lose(&'static str),
     NewImage,
     ImageGone(bool),
+    ProbeFails(&'static str),
+    /// What only the agent knew is gone.
+    AgentRestarts,
     Delete,
     Removed,
     /// One plan only is begun, and only its first action is done.
@@ -35,6 +38,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => name().prop_map(Event::Lose),
         1 => Just(Event::NewImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
+        2 => name().prop_map(Event::ProbeFails),
+        1 => Just(Event::AgentRestarts),
         1 => Just(Event::Delete),
         1 => Just(Event::Removed),
         3 => Just(Event::Hasty),
@@ -79,6 +84,8 @@ fn happen(world: &mut World, event: &Event) {
                 world.missing_images.push("busybox:1".into());
             }
         }
+        Event::ProbeFails(name) => world.fail_probe(name, StopReason::LivenessProbe),
+        Event::AgentRestarts => world.restart_agent(),
         Event::Delete => world.delete(30),
         Event::Removed => world.seen.removed = true,
         Event::Hasty => {

@@ -3,7 +3,7 @@
 
 use crate::{
     Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife, Root,
-    Sandbox, StartFailure, StartProblem, Volumes, container_hash, containers, features, life_events, next, plan,
+    Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features, life_events, next, plan,
     status,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -82,7 +82,7 @@ impl World {
             if plan.actions.is_empty() {
                 return plans;
             }
-            plans.push(plan.actions.iter().map(in_words).collect::<Vec<_>>().join(", "));
+            plans.push(plan.actions.iter().map(|action| in_words(action, self.now)).collect::<Vec<_>>().join(", "));
             for action in plan.actions {
                 self.carry_out(action);
             }
@@ -110,6 +110,21 @@ impl World {
         let now = self.now;
         if let Some(attempt) = self.seen.tracks.get_mut(name).and_then(|t| t.attempts.last_mut()) {
             end(attempt, code, now);
+        }
+    }
+
+    pub(super) fn fail_probe(&mut self, name: &str, reason: crate::StopReason) {
+        let Some(track) = self.seen.tracks.get_mut(name) else { return };
+        track.probes.must_stop = track.last().map(|a| (a.id.clone(), reason));
+    }
+
+    /// The next agent has what the runtime lists and what the API says, and begins from there.
+    pub(super) fn restart_agent(&mut self) {
+        self.life = PodLife::Syncing;
+        for track in self.seen.tracks.values_mut() {
+            let back_off = track.last().and_then(|last| BackOff::of_restart_count(last.restart_count, self.now));
+            *track = Track { attempts: std::mem::take(&mut track.attempts), back_off, ..Track::default() };
+            track.attempts.iter_mut().for_each(|attempt| (attempt.stopping, attempt.stop_reason) = (None, None));
         }
     }
 
@@ -239,8 +254,8 @@ fn end(attempt: &mut Attempt, code: i32, now: Timestamp) {
     }
 }
 
-/// An action as a test says it.
-pub(super) fn in_words(action: &Action) -> String {
+/// An action as a test says it. A stop has the pod's 30 s, unless it says so.
+pub(super) fn in_words(action: &Action, now: Timestamp) -> String {
     use crate::Happening as H;
     match action {
         Action::SetUpVolumes => "volumes".into(),
@@ -253,7 +268,10 @@ pub(super) fn in_words(action: &Action) -> String {
         }
         Action::StartContainer { container, restart_count: 0, .. } => format!("start {container}"),
         Action::StartContainer { container, restart_count, .. } => format!("start {container} #{restart_count}"),
-        Action::StopContainer { container, .. } => format!("stop {container}"),
+        Action::StopContainer { container, by, .. } => match by.duration_since(now).as_secs() {
+            30 => format!("stop {container}"),
+            other => format!("stop {container} within {other} s"),
+        },
         Action::RemoveContainer { container, .. } => format!("remove old {container}"),
         Action::StopSandbox { .. } => "stop sandbox".into(),
         Action::RemoveSandbox { .. } => "remove sandbox".into(),

@@ -1,5 +1,6 @@
 //! What a wake changes in the actor's picture of the world. No IO but the reading of a termination message.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +14,9 @@ use remora_decide::{
 use super::observe::container_name;
 use super::wake::{ImageFailure, Outcome, ProbeNews, Probed, Wake};
 use super::{Actor, Held, Hold, attempt_of};
-use crate::volumes::{MountFailure, SetUp};
+use crate::context::id_of;
+use crate::volumes::sources::{self, Revision, Source};
+use crate::volumes::{self, MountFailure, SetUp};
 
 /// An object that a finalizer holds is not asked to go again for so long.
 const DELETED_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -40,6 +43,7 @@ impl Actor {
                 }
             }
             Wake::Probed(probed) => self.probed(probed),
+            Wake::Source(source, revision) => self.source_changed(source, revision),
             Wake::Time => {}
         }
     }
@@ -47,7 +51,24 @@ impl Actor {
     /// Takes an object unless a newer one is known: answers to our own writes and the watch come in any order.
     fn take_object(&mut self, pod: Arc<Pod>) {
         if revision(&pod) >= revision(&self.pod) {
+            if volumes::shows_metadata(&pod) && shown(&pod) != shown(&self.pod) {
+                self.refresh = Some(self.context.now());
+            }
             self.pod = pod;
+        }
+    }
+
+    /// Volumes are made again if they were made of something else, or could not be made.
+    fn source_changed(&mut self, source: Source, revision: Revision) {
+        if self.used.get(&source) == Some(&revision) {
+            return;
+        }
+        self.used.insert(source, revision);
+        let now = self.context.now();
+        match &mut self.observed.volumes {
+            Volumes::Ready => self.refresh = Some(now),
+            Volumes::Failed { retry } => *retry = now,
+            Volumes::Absent => {}
         }
     }
 
@@ -147,9 +168,13 @@ impl Actor {
 
     fn volumes_up(&mut self, result: Result<SetUp, MountFailure>) {
         let was_ready = self.observed.volumes == Volumes::Ready;
+        let (uid, sources) = (id_of(&self.pod).uid, sources::of_pod(&self.pod));
+        self.context.sources.follow(&self.context, uid, sources, &self.wakes);
         match result {
             Ok(set_up) => {
-                self.refresh = set_up.refresh;
+                // What was asked for meanwhile is still to be done.
+                self.refresh = self.refresh.into_iter().chain(set_up.refresh).min();
+                self.used = set_up.used;
                 self.settle(Subject::Volumes, Ok(()));
                 self.observed.volumes = Volumes::Ready;
             }
@@ -314,6 +339,11 @@ fn release_stop(observed: &mut Observed, container: &str, id: &str) {
     if let Some(attempt) = track.and_then(|t| t.attempts.iter_mut().find(|a| a.id == id)) {
         attempt.stopping = None;
     }
+}
+
+/// What a downward API volume can show of an object that may change.
+fn shown(pod: &Pod) -> [Option<&BTreeMap<String, String>>; 2] {
+    [pod.metadata.labels.as_ref(), pod.metadata.annotations.as_ref()]
 }
 
 /// Revisions of one server grow; those of others are opaque and then equal here, so that the last to come wins.

@@ -16,6 +16,7 @@ use remora_cri::{
 use remora_decide::{
     Action, Attempt, AttemptState, Exit, Happening, Sandbox, StartFailure, StartProblem, StopReason, Subject, Volumes,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::wake::{Outcome, Wake};
 use super::{Actor, attempt_of, sandbox_of};
@@ -35,9 +36,9 @@ impl Actor {
         }
         let (context, pod) = (self.context.clone(), Arc::clone(&self.pod));
         let sandbox_ips = self.observed.ready_sandbox().map(|s| s.ips.clone()).unwrap_or_default();
-        let tasks = context.tasks.clone();
+        let (tasks, ending) = (context.tasks.clone(), self.ending.clone());
         tasks.spawn(async move {
-            let outcome = carry_out(&context, &pod, action, sandbox_ips, now).await;
+            let outcome = carry_out(&context, &pod, action, sandbox_ips, &ending, now).await;
             // The actor may have ended meanwhile: then nobody needs the outcome.
             let _ = wakes.send(Wake::Done(Box::new(outcome))).await;
         });
@@ -65,7 +66,14 @@ impl Actor {
     }
 }
 
-async fn carry_out(context: &Context, pod: &Pod, action: Action, sandbox_ips: Vec<String>, now: Timestamp) -> Outcome {
+async fn carry_out(
+    context: &Context,
+    pod: &Pod,
+    action: Action,
+    sandbox_ips: Vec<String>,
+    ending: &CancellationToken,
+    now: Timestamp,
+) -> Outcome {
     match action {
         Action::SetUpVolumes => Outcome::VolumesUp(volumes::set_up(context, pod, &sandbox_ips).await),
         Action::TearDownVolumes => Outcome::VolumesDown(volumes::tear_down(context, pod).await),
@@ -87,11 +95,13 @@ async fn carry_out(context: &Context, pod: &Pod, action: Action, sandbox_ips: Ve
         Action::StartContainer { container, sandbox, image_ref, restart_count, back_off, target } => {
             let order =
                 StartOrder { container: container.clone(), sandbox, image_ref, restart_count, target, sandbox_ips };
-            let result = start(context, pod, &order).await.map_err(|failed| failed.failure(context, pod, &container));
+            let result = start(context, pod, &order, ending).await;
+            let result = result.map_err(|failed| failed.failure(context, pod, &container));
             Outcome::Started { container, back_off, result }
         }
         Action::StopContainer { container, id, by, reason } => {
-            let result = stop(context, pod, &container, &id, by, reason, now).await.map_err(in_words);
+            let order = StopOrder { container: &container, id: &id, by, reason };
+            let result = stop(context, pod, &order, &sandbox_ips, now).await.map_err(in_words);
             Outcome::Stopped { container, id, by, result }
         }
         Action::RemoveContainer { container, id } => {
@@ -130,7 +140,12 @@ impl Failed {
     }
 }
 
-async fn start(context: &Context, pod: &Pod, order: &StartOrder) -> Result<Attempt, Failed> {
+async fn start(
+    context: &Context,
+    pod: &Pod,
+    order: &StartOrder,
+    ending: &CancellationToken,
+) -> Result<Attempt, Failed> {
     let name = &order.container;
     let config = container::config(context, pod, order).await;
     let config = config.map_err(|e| Failed(StartProblem::CreateContainerConfigError, e.to_string()))?;
@@ -149,7 +164,12 @@ async fn start(context: &Context, pod: &Pod, order: &StartOrder) -> Result<Attem
     match started {
         Ok(()) => {
             context.tell(pod, &Happening::Started { container: name.clone() });
-            if let Err(output) = probes::post_start(context, pod, name, &id).await {
+            // Cancel-safe: a hook that is given up ends with its container, which is stopped next.
+            let hook = tokio::select! {
+                hook = probes::post_start(context, pod, name, &id, &order.sandbox_ips) => hook,
+                () = ending.cancelled() => Ok(()),
+            };
+            if let Err(output) = hook {
                 return Ok(failed_hook(context, pod, order, &id, &output).await);
             }
             let status =
@@ -197,19 +217,26 @@ async fn failed_hook(context: &Context, pod: &Pod, order: &StartOrder, id: &str,
     attempt_of(context, pod, &ContainerStatus { id: id.to_owned(), ..status }, &order.sandbox)
 }
 
+/// What a plan says about a stop.
+struct StopOrder<'a> {
+    container: &'a str,
+    id: &'a str,
+    by: Timestamp,
+    reason: StopReason,
+}
+
 /// The preStop hook, then the stop signal, then the kill: all of it until `by`.
 async fn stop(
     context: &Context,
     pod: &Pod,
-    container: &str,
-    id: &str,
-    by: Timestamp,
-    reason: StopReason,
+    order: &StopOrder<'_>,
+    sandbox_ips: &[String],
     now: Timestamp,
 ) -> Result<Option<Attempt>, CriError> {
+    let StopOrder { container, id, by, reason } = *order;
     context.tell(pod, &Happening::Stopping { container: container.to_owned(), reason });
     let left = Duration::try_from(by.duration_since(now)).unwrap_or_default();
-    if !left.is_zero() && probes::pre_stop(context, pod, container, id, left).await.is_err() {
+    if !left.is_zero() && probes::pre_stop(context, pod, container, id, sandbox_ips, left).await.is_err() {
         context.tell(pod, &Happening::PreStopFailed { container: container.to_owned() });
     }
     let left = by.duration_since(context.now());

@@ -15,12 +15,14 @@ use remora_decide::{
     status,
 };
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use observe::{Adopted, attempt_of, sandbox_of};
 pub(crate) use wake::{ImageFailure, ProbeNews, Probed, Wake};
 
 use crate::context::{Context, id_of};
 use crate::probes::Probes;
+use crate::volumes::sources::Used;
 
 /// How many wakes may wait. Senders wait when it is full; the actor never waits for a sender.
 const WAKES: usize = 64;
@@ -78,12 +80,14 @@ pub(crate) fn start(context: &Context, pod: Pod, adopted: Adopted) -> Handle {
         show,
         pod,
         life: PodLife::Syncing,
+        ending: CancellationToken::new(),
         observed,
         report: report::Report::default(),
         early: Vec::new(),
         holds: Vec::new(),
         failures: Vec::new(),
         refresh,
+        used: Used::default(),
         forgotten: false,
     };
     context.tasks.spawn(actor.run(inbox));
@@ -97,6 +101,8 @@ struct Actor {
     show: watch::Sender<Arc<View>>,
     pod: Arc<Pod>,
     life: PodLife,
+    /// Cancelled when the pod begins to end: what would hold that up is given up.
+    ending: CancellationToken,
     observed: Observed,
     report: report::Report,
     /// States of containers whose start has not reported yet.
@@ -105,8 +111,10 @@ struct Actor {
     holds: Vec<Hold>,
     /// How often in a row actions on a subject have failed.
     failures: Vec<(Subject, u32)>,
-    /// When volumes must be written anew: a token runs out.
+    /// When volumes must be written anew: a token runs out, or what they are made of has changed.
     refresh: Option<Timestamp>,
+    /// What they were made of.
+    used: Used,
     probes: Probes,
     forgotten: bool,
 }
@@ -145,6 +153,7 @@ impl Actor {
             }
         }
         self.probes.stop_all();
+        self.context.sources.leave(id_of(&self.pod).uid);
     }
 
     /// One look: decides, begins what is decided, and says when to look again.
@@ -181,6 +190,9 @@ impl Actor {
         let events = life_events(&desired, &self.observed, now);
         let before = self.life.clone();
         self.life = events.into_iter().fold(before.clone(), next);
+        if self.life != PodLife::Syncing {
+            self.ending.cancel();
+        }
         let deadline = matches!(self.life, PodLife::Terminating { cause: TerminationCause::DeadlineExceeded, .. });
         if deadline && before == PodLife::Syncing {
             self.context.tell(&self.pod, &Happening::DeadlineExceeded);

@@ -9,6 +9,7 @@ use remora_decide::{Attempt, BackOff, ImageProblem, Sandbox, StartFailure, StopR
 
 use super::observe::Adopted;
 use super::report::Written;
+use crate::volumes::sources::{Revision, Source};
 use crate::volumes::{MountFailure, SetUp};
 
 /// What wakes an actor.
@@ -32,6 +33,8 @@ pub(crate) enum Wake {
     Reported(Box<Result<Written, kube::Error>>),
     /// A probe or hook has something to say.
     Probed(Probed),
+    /// Something that its volumes are made of is in this revision now.
+    Source(Source, Revision),
     /// A moment that a decision named.
     Time,
 }

@@ -13,7 +13,7 @@ pub(crate) mod termination_message;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod};
-use remora_cri::{ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, labels};
+use remora_cri::{ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, annotations, labels};
 use remora_decide::{FeatureError, Target, container_hash, containers};
 use remora_model::ContainerKind;
 
@@ -21,6 +21,7 @@ pub(crate) use fields::{FieldError, resource as resource_field, value as field_v
 pub(crate) use resources::pod_resources;
 pub(crate) use security::of_sandbox as sandbox_security;
 
+use crate::config::LogLimits;
 use crate::context::{Context, id_of};
 use crate::users::{self, UsersError};
 use crate::volumes::VolumeError;
@@ -115,7 +116,8 @@ pub(crate) async fn config(context: &Context, pod: &Pod, order: &StartOrder) -> 
         annotations: wishes
             .annotations
             .into_iter()
-            .chain(annotations(pod, &container, order.restart_count, container_hash(&spec)))
+            .chain(log_limit(context))
+            .chain(notes(pod, &container, order.restart_count, container_hash(&spec)))
             .collect(),
         log_path,
         stdin: container.stdin.unwrap_or(false),
@@ -145,6 +147,13 @@ pub(crate) fn log_path(container: &str, restart_count: u32) -> String {
     format!("{container}/{restart_count}.log")
 }
 
+/// What the runtime is asked to keep of the log.
+fn log_limit(context: &Context) -> Option<(String, String)> {
+    let LogLimits { bytes, files } = context.config.log_limits;
+    let limit = bytes.map(|bytes| format!("{bytes} {files}"))?;
+    Some((annotations::LOG_LIMIT.to_owned(), limit))
+}
+
 fn container_labels(pod: &Pod, container: &Container) -> BTreeMap<String, String> {
     let id = id_of(pod);
     let pairs = [
@@ -156,7 +165,7 @@ fn container_labels(pod: &Pod, container: &Container) -> BTreeMap<String, String
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-fn annotations(pod: &Pod, container: &Container, restart_count: u32, hash: String) -> BTreeMap<String, String> {
+fn notes(pod: &Pod, container: &Container, restart_count: u32, hash: String) -> BTreeMap<String, String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let grace = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
     let pairs = [

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
@@ -120,22 +120,38 @@ fn sub_path_target(
     Ok(target)
 }
 
-/// Missing folders are made one by one, each inside its opened parent, so that no link can lead the making outside.
+/// Missing folders are made one by one, each inside its opened parent, so that no link can lead the making outside. They are as open as the volume:
+/// with an fsGroup, its members are to write there too (kubernetes `pkg/kubelet/kubelet_pods.go`, `makeMounts`).
 fn open_or_make(volume: &Path, path: &Path) -> Result<File, String> {
     let open = |path: &Path| remora_sys::rootfs::open_inside(volume, path).map_err(|e| e.to_string());
     if let Some(file) = open(path)? {
         return Ok(file);
     }
+    let permissions = std::fs::metadata(volume).map_err(|e| e.to_string())?.permissions();
     let mut at = PathBuf::from(".");
     for part in path.components().filter(|c| matches!(c, Component::Normal(_))) {
         let parent = open(&at)?.ok_or("a part of it vanished")?;
         let child = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(part);
-        match std::fs::create_dir(child) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.to_string()),
-            _ => at.push(part),
+        at.push(part);
+        match std::fs::create_dir(&child) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.to_string()),
+            Ok(()) => {
+                let made = open(&at)?.ok_or("a part of it vanished")?;
+                give(&made, &child, permissions.clone()).map_err(|e| e.to_string())?;
+            }
         }
     }
     Ok(open(path)?.ok_or("it vanished")?)
+}
+
+/// Gives a new folder its mode, which the umask has cut; not what a link in its place leads to.
+fn give(made: &File, child: &Path, permissions: std::fs::Permissions) -> std::io::Result<()> {
+    let (opened, named) = (made.metadata()?, std::fs::symlink_metadata(child)?);
+    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+        return Err(std::io::Error::other("it was replaced meanwhile"));
+    }
+    std::fs::set_permissions(format!("/proc/self/fd/{}", made.as_raw_fd()), permissions)
 }
 
 fn bind(container_path: &str, host_path: &Path, readonly: bool) -> Mount {

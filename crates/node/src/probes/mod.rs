@@ -49,9 +49,9 @@ impl Probes {
             }
             let Some((_, spec)) = container::find(pod, name) else { continue };
             let stop = self.context.stop.child_token();
-            let ip = observed.ready_sandbox().and_then(|s| s.ips.first().cloned());
-            let ip = ip.or_else(|| observed.host_ips.first().cloned()).unwrap_or_default();
-            worker::start(&self.context, pod, &spec, &attempt.id, ip, self.wakes.clone(), &stop);
+            let ips = observed.ready_sandbox().map(|s| s.ips.as_slice()).unwrap_or_default();
+            let ip = check::pod_ip(ips, &self.context);
+            worker::start(&self.context, pod, &spec, attempt, &ip, &self.wakes, &stop);
             self.running.insert(attempt.id.clone(), stop);
         }
     }

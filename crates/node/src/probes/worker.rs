@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
-use remora_decide::{Happening, StopReason};
+use remora_decide::{Attempt, AttemptState, Happening, StopReason};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -35,19 +36,24 @@ pub(super) fn start(
     context: &Context,
     pod: &Pod,
     spec: &Container,
-    id: &str,
-    ip: String,
-    wakes: mpsc::WeakSender<Wake>,
+    attempt: &Attempt,
+    ip: &str,
+    wakes: &mpsc::WeakSender<Wake>,
     stop: &CancellationToken,
 ) {
+    let since = match attempt.state {
+        AttemptState::Running { since } => since,
+        AttemptState::Created | AttemptState::Exited(_) => context.now(),
+    };
     let one = |kind, probe: &Option<Probe>| {
         let probe = probe.clone()?;
-        let check = Check::of_probe(&probe, pod, ip.clone())?;
+        let check = Check::of_probe(&probe, spec, ip)?;
         Some(Worker {
             context: context.clone(),
             pod: pod.clone(),
             container: spec.name.clone(),
-            id: id.to_owned(),
+            id: attempt.id.clone(),
+            since,
             wakes: wakes.clone(),
             kind,
             probe,
@@ -85,6 +91,8 @@ struct Worker {
     pod: Pod,
     container: String,
     id: String,
+    /// When the container began.
+    since: Timestamp,
     wakes: mpsc::WeakSender<Wake>,
     kind: Kind,
     probe: Probe,
@@ -150,8 +158,10 @@ impl Worker {
         })
     }
 
+    /// It counts from the container's start, however long the startup probe took.
     async fn initial_delay(&self) {
-        tokio::time::sleep(seconds(self.probe.initial_delay_seconds, 0)).await;
+        let age = Duration::try_from(self.context.now().duration_since(self.since)).unwrap_or_default();
+        tokio::time::sleep(seconds(self.probe.initial_delay_seconds, 0).saturating_sub(age)).await;
     }
 
     async fn period(&self) {

@@ -7,6 +7,7 @@ mod atomic_writer;
 mod host_path;
 pub(crate) mod lookup;
 mod payload;
+pub(crate) mod sources;
 mod token;
 
 use std::os::unix::fs::PermissionsExt;
@@ -14,19 +15,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, Pod, Volume};
 use remora_model::quantity::Quantity;
 
 use crate::context::Context;
 use crate::mounts::Mounts;
 use crate::users;
 use payload::Payload;
+use sources::Used;
 
 /// Everything is there.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SetUp {
     /// When it must be done again, because a token runs out.
     pub(crate) refresh: Option<Timestamp>,
+    /// What it was made of: when that changes, it must be done again.
+    pub(crate) used: Used,
 }
 
 /// A volume could not be set up. The words are those of an event.
@@ -70,12 +74,13 @@ pub(crate) async fn set_up(context: &Context, pod: &Pod, pod_ips: &[String]) -> 
     let fail =
         |volume: &str, error: VolumeError| MountFailure { volume: volume.to_owned(), message: error.to_string() };
     make_pod_folder(&context.pod_folder(pod)).map_err(|e| fail("", e))?;
-    let mut refresh: Option<Timestamp> = None;
+    let mut all = SetUp::default();
     for volume in volumes_of(pod) {
-        let again = one(context, pod, volume, pod_ips).await.map_err(|e| fail(&volume.name, e))?;
-        refresh = refresh.into_iter().chain(again).min();
+        let one = one(context, pod, volume, pod_ips).await.map_err(|e| fail(&volume.name, e))?;
+        all.refresh = all.refresh.into_iter().chain(one.refresh).min();
+        all.used.extend(one.used);
     }
-    Ok(SetUp { refresh })
+    Ok(all)
 }
 
 /// Unmounts and removes all volumes, and gives the pod's range of ids back: nothing of it runs any more. What is not there is no error.
@@ -119,6 +124,20 @@ pub(crate) fn folder(context: &Context, pod: &Pod, name: &str) -> Result<PathBuf
     })
 }
 
+/// Whether a volume shows the pod's own labels or annotations.
+pub(crate) fn shows_metadata(pod: &Pod) -> bool {
+    let shows = |file: &DownwardAPIVolumeFile| {
+        let field = file.field_ref.as_ref().map(|f| f.field_path.as_str()).unwrap_or_default();
+        field.starts_with("metadata.labels") || field.starts_with("metadata.annotations")
+    };
+    volumes_of(pod).any(|volume| {
+        let own = volume.downward_api.iter().flat_map(|d| d.items.iter().flatten());
+        let parts = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
+        let projected = parts.flat_map(|part| part.downward_api.iter().flat_map(|d| d.items.iter().flatten()));
+        own.chain(projected).any(shows)
+    })
+}
+
 fn volumes_of(pod: &Pod) -> impl Iterator<Item = &Volume> {
     pod.spec.iter().flat_map(|s| s.volumes.iter().flatten())
 }
@@ -136,16 +155,11 @@ fn kind_of(volume: &Volume) -> Result<&'static str, VolumeError> {
     })
 }
 
-/// One volume; when its content runs out.
-async fn one(
-    context: &Context,
-    pod: &Pod,
-    volume: &Volume,
-    pod_ips: &[String],
-) -> Result<Option<Timestamp>, VolumeError> {
+/// One volume; when its content runs out, and what it is made of.
+async fn one(context: &Context, pod: &Pod, volume: &Volume, pod_ips: &[String]) -> Result<SetUp, VolumeError> {
     if let Some(source) = &volume.host_path {
         host_path::check(source)?;
-        return Ok(None);
+        return Ok(SetUp::default());
     }
     let folder = folder(context, pod, &volume.name)?;
     let mounts = Arc::clone(&context.mounts);
@@ -155,10 +169,10 @@ async fn one(
         let group = fs_group(pod);
         let limit = limit.and_then(|l| u64::try_from(l).ok());
         let make = move || empty_dir(memory.then_some(&*mounts), &folder, limit, group);
-        return blocking(make).await.map(|()| None);
+        return blocking(make).await.map(|()| SetUp::default());
     }
     let payload = payload::of(context, pod, volume, pod_ips).await?;
-    let Payload { files, in_memory, refresh } = payload;
+    let Payload { files, in_memory, refresh, used } = payload;
     let group = fs_group(pod);
     blocking(move || {
         make_folder(&folder, 0o777)?;
@@ -168,7 +182,7 @@ async fn one(
         atomic_writer::write(&folder, &files, group)
     })
     .await?;
-    Ok(refresh)
+    Ok(SetUp { refresh, used })
 }
 
 /// Mounts and writes must not hold up the agent's other pods.

@@ -7,12 +7,13 @@ use std::path::{Component, Path};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeProjection,
+    DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 
+use super::sources::{Kind, Source, Used};
 use super::{VolumeError, lookup, token};
 use crate::container::{field_value, resource_field};
-use crate::context::Context;
+use crate::context::{Context, id_of};
 
 const USUAL_MODE: i32 = 0o644;
 
@@ -25,6 +26,8 @@ pub(super) struct Payload {
     pub(super) in_memory: bool,
     /// When a token must be renewed.
     pub(super) refresh: Option<Timestamp>,
+    /// What it was made of.
+    pub(super) used: Used,
 }
 
 pub(super) type Files = BTreeMap<String, File>;
@@ -48,14 +51,13 @@ pub(super) async fn of(
     let mut payload = Payload::default();
     if let Some(source) = &volume.config_map {
         let optional = source.optional.unwrap_or(false);
-        let map = lookup::config_map(context, pod, &source.name, optional).await?;
+        let data = config_map(context, pod, &mut payload.used, &source.name, optional).await?;
         let mode = source.default_mode.unwrap_or(USUAL_MODE);
-        pick(&mut payload.files, config_map_data(map), source.items.as_deref(), mode, optional, "config")?;
+        pick(&mut payload.files, data, source.items.as_deref(), mode, optional, "config")?;
     } else if let Some(source) = &volume.secret {
         payload.in_memory = true;
         let (name, optional) = (source.secret_name.as_deref().unwrap_or_default(), source.optional.unwrap_or(false));
-        let secret = lookup::secret(context, pod, name, optional).await?;
-        let data = secret.and_then(|s| s.data).unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
+        let data = secret(context, pod, &mut payload.used, name, optional).await?;
         let mode = source.default_mode.unwrap_or(USUAL_MODE);
         pick(&mut payload.files, data, source.items.as_deref(), mode, optional, "secret")?;
     } else if let Some(source) = &volume.downward_api {
@@ -82,13 +84,12 @@ async fn projection(
 ) -> Result<(), VolumeError> {
     if let Some(source) = &part.config_map {
         let optional = source.optional.unwrap_or(false);
-        let map = lookup::config_map(context, pod, &source.name, optional).await?;
-        pick(&mut payload.files, config_map_data(map), source.items.as_deref(), mode, optional, "config")?;
+        let data = config_map(context, pod, &mut payload.used, &source.name, optional).await?;
+        pick(&mut payload.files, data, source.items.as_deref(), mode, optional, "config")?;
     }
     if let Some(source) = &part.secret {
         let optional = source.optional.unwrap_or(false);
-        let secret = lookup::secret(context, pod, &source.name, optional).await?;
-        let data = secret.and_then(|s| s.data).unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect();
+        let data = secret(context, pod, &mut payload.used, &source.name, optional).await?;
         pick(&mut payload.files, data, source.items.as_deref(), mode, optional, "secret")?;
     }
     if let Some(source) = &part.downward_api {
@@ -139,10 +140,40 @@ fn single_user(pod: &Pod) -> Option<u32> {
     users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
-fn config_map_data(map: Option<ConfigMap>) -> BTreeMap<String, Vec<u8>> {
+type Data = BTreeMap<String, Vec<u8>>;
+
+/// A config map's keys; its revision goes to what was used.
+async fn config_map(
+    context: &Context,
+    pod: &Pod,
+    used: &mut Used,
+    name: &str,
+    optional: bool,
+) -> Result<Data, VolumeError> {
+    let map = lookup::config_map(context, pod, name, optional).await?;
+    let revision = map.as_ref().and_then(|map| map.metadata.resource_version.clone());
+    used.insert(source(pod, Kind::ConfigMap, name), revision);
     let map = map.unwrap_or_default();
     let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
-    text.chain(map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0))).collect()
+    Ok(text.chain(map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0))).collect())
+}
+
+/// A secret's keys; its revision goes to what was used.
+async fn secret(
+    context: &Context,
+    pod: &Pod,
+    used: &mut Used,
+    name: &str,
+    optional: bool,
+) -> Result<Data, VolumeError> {
+    let secret = lookup::secret(context, pod, name, optional).await?;
+    let revision = secret.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
+    used.insert(source(pod, Kind::Secret, name), revision);
+    Ok(secret.and_then(|s| s.data).unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect())
+}
+
+fn source(pod: &Pod, kind: Kind, name: &str) -> Source {
+    Source { kind, namespace: id_of(pod).namespace.to_owned(), name: name.to_owned() }
 }
 
 /// All keys as files, or the chosen ones at their paths.

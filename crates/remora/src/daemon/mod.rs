@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use remora_cli::kubeconfig::NodeAccess;
 use remora_cli::{CommandError, UpArgs};
 use remora_controllers::{Settings, election};
-use remora_node::{DebugLimits, Dns, Node};
+use remora_node::{DebugLimits, Dns, LogLimits, Node};
 use remora_sys::file::{FolderLock, lock_folder};
 use tokio::task::JoinHandle;
 
@@ -149,6 +149,10 @@ impl Joined<'_> {
             cgroup_root: format!("/{}", machine.cgroup_root()),
             seccomp_default: self.args.seccomp_default,
             pod_pids_limit: self.args.pod_pids_limit.0,
+            log_limits: LogLimits {
+                bytes: self.args.container_log_max_size.0,
+                files: self.args.container_log_max_files,
+            },
             debug_limits: DebugLimits { memory: self.args.debug_memory_limit.0, pids: self.args.debug_pids_limit.0 },
             dns: Dns { resolv_conf: Some("/etc/resolv.conf".into()), ..Dns::default() },
             // The API server listens on loopback unless asked otherwise: pods cannot reach it there.

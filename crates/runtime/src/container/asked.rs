@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use remora_cri::{ContainerConfig, annotations};
-use remora_shim_protocol::{Expired, TimeLimit, TimeLimits};
+use remora_shim_protocol::{Expired, LogLimit, TimeLimit, TimeLimits};
 
 use crate::Error;
 
@@ -43,6 +43,16 @@ pub(super) fn time_limits(config: &ContainerConfig, stop_signal: i32) -> Result<
     let (ttl_ms, idle_timeout_ms) = (milliseconds(annotations::TTL)?, milliseconds(annotations::IDLE_TIMEOUT)?);
     let limits = TimeLimits { ttl_ms, idle_timeout_ms, stop_signal, grace_ms: GRACE_MS };
     Ok(Some(limits).filter(|_| ttl_ms.is_some() || idle_timeout_ms.is_some()))
+}
+
+/// When the shim sets the log aside; none if no limit is asked for.
+pub(super) fn log_limit(config: &ContainerConfig) -> Result<Option<LogLimit>, Error> {
+    let Some(text) = config.annotations.get(annotations::LOG_LIMIT) else { return Ok(None) };
+    let limit = text.split_once(' ').and_then(|(bytes, files)| {
+        let limit = LogLimit { bytes: bytes.parse().ok()?, files: files.parse().ok()? };
+        (limit.bytes > 0 && limit.files > 0).then_some(limit)
+    });
+    limit.map(Some).ok_or_else(|| wrong(annotations::LOG_LIMIT, text))
 }
 
 /// What CRI is told of a container that was ended for one. The reason is Kubernetes' word for pods whose time is up, the message names the

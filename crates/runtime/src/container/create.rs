@@ -89,7 +89,8 @@ impl Inner {
         let users = draft.sandbox.users()?;
         users.iter().try_for_each(|users| users.let_through(&paths.volatile))?;
         let mut root = self.mount_root(&draft, &image, users.as_ref())?;
-        let pid = self.join_pid(&draft, &paths)?;
+        let pid = self.join_pid(&draft, &paths);
+        let pid = pid.map_err(|error| Error::Processes { id: draft.id.clone(), source: Box::new(error) })?;
         let user = facts::user(&draft.id, &root.image_files, &draft.config, &image.config)?;
         make_mount_sources(&root.config.mounts)?;
         users.iter().try_for_each(|users| users.stage(&draft.id, &mut root.config.mounts, &paths))?;
@@ -184,6 +185,7 @@ impl Inner {
             runtime: self.low_level(&draft.sandbox.record().handler)?,
             stdio: StdioConfig { tty: config.tty, stdin: config.stdin, stdin_once: config.stdin_once },
             log_path: draft.log_path(),
+            log_limit: asked::log_limit(config)?,
             cgroups: CgroupPaths(self.host.cgroup_folders(&draft.cgroup())),
             replay_bytes: self.replay_bytes,
             limits: asked::time_limits(config, stop_signal)?,

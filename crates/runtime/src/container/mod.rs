@@ -189,7 +189,9 @@ impl From<ExitRecord> for Exit {
     /// The reasons are containerd's.
     fn from(record: ExitRecord) -> Self {
         let (reason, message) = match (record.exit_code, record.expired) {
-            _ if record.failure.is_some() => (START_ERROR, record.failure.unwrap_or_default()),
+            _ if record.failure.is_some() => {
+                (START_ERROR, Error::not_started(&record.failure.unwrap_or_default()).to_string())
+            }
             _ if record.oom_killed => ("OOMKilled", String::new()),
             (_, Some(expired)) => asked::expired_in_words(expired),
             (0, None) => ("Completed", String::new()),

@@ -170,6 +170,7 @@ impl Inner {
             runtime: self.low_level(&draft.handler)?,
             stdio: StdioConfig::default(),
             log_path: None,
+            log_limit: None,
             cgroups: CgroupPaths(self.host.cgroup_folders(&cgroup)),
             replay_bytes: 0,
             limits: None,

@@ -88,7 +88,7 @@ pub(crate) async fn spawn(files: ShimFiles, ahead: Option<Ahead>) -> Result<Star
     report.read_to_end(&mut bytes).await.map_err(Error::Connection)?;
     match serde_json::from_slice(&bytes) {
         Ok(Report::Started(record)) => Ok(record),
-        Ok(Report::Failed(failure)) => Err(Error::Start(failure.message)),
+        Ok(Report::Failed(failure)) => Err(Error::not_started(&failure.message)),
         Err(_) => {
             let said = blocking(move || Ok((tail_of_log(&files.log), files.id))).await?;
             Err(Error::Shim { id: said.1, problem: format!("ended without a report: {}", said.0) })

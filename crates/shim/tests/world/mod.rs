@@ -133,6 +133,7 @@ impl World {
             runtime: LowLevelRuntime { path: self.runtime.path(), root: self.path("state"), args: Vec::new() },
             stdio: self.stdio,
             log_path: Some(self.path("0.log")),
+            log_limit: None,
             cgroups: CgroupPaths(self.cgroups()),
             replay_bytes: self.replay_bytes,
             limits: self.limits,
