@@ -73,28 +73,23 @@ fn measure_node(program: &str, arguments: impl FnOnce(&mut Command)) -> Result<(
 }
 
 fn debug(rounds: usize, kubeconfig: Option<&Path>) -> Result<()> {
-    let meter = binaries::build_test_program(Profile::Release, "bench-debug")?;
     let Some(kubeconfig) = kubeconfig else {
-        let dir = PathBuf::from("/var/tmp/remora-bench");
-        let node = node::start(&dir, Profile::Release, &[])?;
-        let mut command = node.command(&[meter])?;
-        let measured = host::run(with_clients(&mut command, rounds, node.remora()));
-        let stopped = node::stop(&dir);
-        return measured.and(stopped);
+        return measure_node("bench-debug", |command| with_clients(command, rounds));
     };
+    let meter = binaries::build_test_program(Profile::Release, "bench-debug")?;
     let remora = binaries::build(Profile::Release)?;
     let mut command = Command::new(meter);
-    command.env("KUBECONFIG", kubeconfig);
-    host::run(with_clients(&mut command, rounds, &remora))
+    command.env("KUBECONFIG", kubeconfig).arg("--remora").arg(remora);
+    with_clients(&mut command, rounds);
+    host::run(&mut command)
 }
 
 /// kubectl is the newest that is installed beside the one in `$PATH`.
-fn with_clients<'a>(command: &'a mut Command, rounds: usize, remora: &Path) -> &'a mut Command {
-    command.args(["--rounds", &rounds.to_string()]).arg("--remora").arg(remora);
+fn with_clients(command: &mut Command, rounds: usize) {
+    command.args(["--rounds", &rounds.to_string()]);
     if let Some(kubectl) = test::kubectls().as_deref().and_then(|all| all.rsplit(':').next()) {
         command.args(["--kubectl", kubectl]);
     }
-    command
 }
 
 fn runtime(rounds: usize) -> Result<()> {
