@@ -207,6 +207,10 @@ fn a_service_has_an_address_and_leads_clients_to_pods() {
             let answer = forwarded(node, kubectl, name)?;
             ensure!(answer.starts_with("HTTP/1."), "{name}: {answer}");
         }
+        // As a namespace that goes asks for it.
+        kubectl.ok(&format!("delete --raw /api/v1/namespaces/{}/services", kubectl.namespace()))?;
+        let left = names(kubectl, "services")?;
+        ensure!(left.is_empty(), "{left:?}");
         Ok(())
     });
 }
@@ -216,8 +220,10 @@ fn forwarded(node: &TestNode, kubectl: &Client<'_>, name: &str) -> Result<String
     let port = if name.starts_with("svc") { ":80" } else { ":8080" };
     let mut command = kubectl.command(&["port-forward", name, "--address=127.0.0.1", port]);
     let mut child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // It tells of each connection, and ends if nobody listens.
+    let mut told = BufReader::new(child.stdout.take().context("stdout")?);
     let mut line = String::new();
-    BufReader::new(child.stdout.take().context("stdout")?).read_line(&mut line)?;
+    told.read_line(&mut line)?;
     let asked = ask(node, &line);
     rustix::process::kill_process_group(rustix::process::Pid::from_child(&child), rustix::process::Signal::KILL)?;
     child.wait()?;

@@ -33,9 +33,14 @@ impl ObjectKey {
     /// The object that a key of the store belongs to; of two views of the same objects, the first in the table.
     /// `None` if it is no key of ours.
     pub fn from_store_key(key: &str) -> Option<Self> {
-        let mut parts = key.strip_prefix("/registry/")?.split('/');
-        let word = parts.next()?;
-        let kind = KINDS.iter().find(|k| matches!(k.storage, Storage::Stored(w) if w == word))?;
+        let below = key.strip_prefix("/registry/")?;
+        // A kind's word may have a slash in it: `services/specs`.
+        let rest = |kind: &Kind| match kind.storage {
+            Storage::Stored(word) => below.strip_prefix(word)?.strip_prefix('/'),
+            Storage::Virtual => None,
+        };
+        let (kind, rest) = KINDS.iter().find_map(|kind| Some((kind, rest(kind)?)))?;
+        let mut parts = rest.split('/');
         let namespace = if kind.namespaced { Some(parts.next()?) } else { None };
         let name = parts.next().filter(|n| !n.is_empty())?;
         parts.next().is_none().then(|| Self::new(kind, namespace, name))
@@ -62,6 +67,8 @@ mod tests {
             ("pods", Some("default"), "web", "/registry/pods/default/web"),
             ("nodes", None, "anchor", "/registry/minions/anchor"),
             ("namespaces", Some("ignored"), "a", "/registry/namespaces/a"),
+            ("services", Some("a"), "web", "/registry/services/specs/a/web"),
+            ("endpoints", Some("a"), "web", "/registry/services/endpoints/a/web"),
         ] {
             let key = ObjectKey::new(kinds::core(plural), namespace, name);
             assert_eq!(key.store_key().unwrap(), expected);
