@@ -1,19 +1,20 @@
 //! What a wake changes in the actor's picture of the world. No IO but the reading of a termination message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use remora_cri::ContainerStatus;
 use remora_decide::{
-    Attempt, AttemptState, BackOff, Happening, ImageState, Observed, ProbeResults, Sandbox, StopReason, Subject, Track,
-    Volumes,
+    Attempt, AttemptState, BackOff, Happening, ImageState, Observed, ProbeResults, Sandbox, StartProblem, StopReason,
+    Subject, Track, Volumes,
 };
 
 use super::observe::container_name;
 use super::wake::{ImageFailure, Outcome, ProbeNews, Probed, Wake};
 use super::{Actor, Held, Hold, attempt_of};
+use crate::container;
 use crate::context::id_of;
 use crate::volumes::sources::{self, Revision, Source};
 use crate::volumes::{self, MountFailure, SetUp};
@@ -58,7 +59,11 @@ impl Actor {
         }
     }
 
-    /// Volumes are made again if they were made of something else, or could not be made.
+    fn follow(&self, sources: BTreeSet<Source>) {
+        self.context.sources.follow(&self.context, id_of(&self.pod).uid, sources, &self.wakes);
+    }
+
+    /// Volumes are made again if they were made of something else, or could not be made; containers are tried again that lacked something.
     fn source_changed(&mut self, source: Source, revision: Revision) {
         if self.used.get(&source) == Some(&revision) {
             return;
@@ -70,6 +75,8 @@ impl Actor {
             Volumes::Failed { retry } => *retry = now,
             Volumes::Absent => {}
         }
+        let failures = self.observed.tracks.values_mut().filter_map(|track| track.failure.as_mut());
+        failures.filter(|f| f.problem == StartProblem::CreateContainerConfigError).for_each(|f| f.retry = now);
     }
 
     fn container(&mut self, status: &ContainerStatus) {
@@ -146,7 +153,13 @@ impl Actor {
                         *track = Track { failure: None, back_off, probes: ProbeResults::default(), ..track.clone() };
                         self.started(&container, attempt);
                     }
-                    Err(failure) => track.failure = Some(failure),
+                    Err(failure) => {
+                        let lacks = failure.problem == StartProblem::CreateContainerConfigError;
+                        track.failure = Some(failure);
+                        if lacks && let Some((_, spec)) = container::find(&self.pod, &container) {
+                            self.follow(sources::of_environment(&self.pod, &spec));
+                        }
+                    }
                 }
             }
             Outcome::Stopped { container, id, by, result } => self.stopped(container, id, by, result),
@@ -168,8 +181,7 @@ impl Actor {
 
     fn volumes_up(&mut self, result: Result<SetUp, MountFailure>) {
         let was_ready = self.observed.volumes == Volumes::Ready;
-        let (uid, sources) = (id_of(&self.pod).uid, sources::of_pod(&self.pod));
-        self.context.sources.follow(&self.context, uid, sources, &self.wakes);
+        self.follow(sources::of_pod(&self.pod));
         match result {
             Ok(set_up) => {
                 // What was asked for meanwhile is still to be done.

@@ -1,4 +1,5 @@
-//! The config maps and secrets that pods' volumes are made of, and word of their changes: one watch per object, however many pods use it.
+//! The config maps and secrets that pods' volumes are made of, and word of their changes: one watch per object, however many pods use it. Those that
+//! a container's environment lacks are followed too: it is tried again when they come.
 //!
 //! Only names and revisions are read off a watch; content is read by whoever makes the volume. A pod follows an object from its first try to make
 //! the volumes on, so that one which was missing is not waited for but heard of.
@@ -8,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{AsyncBufReadExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,20 @@ pub(crate) fn of_pod(pod: &Pod) -> BTreeSet<Source> {
         }
     }
     all
+}
+
+/// All that a container's environment names.
+pub(crate) fn of_environment(pod: &Pod, container: &Container) -> BTreeSet<Source> {
+    let source = |kind, name: &str| Source { kind, namespace: id_of(pod).namespace.to_owned(), name: name.to_owned() };
+    let whole = container.env_from.iter().flatten().flat_map(|from| {
+        let map = from.config_map_ref.as_ref().map(|map| source(Kind::ConfigMap, &map.name));
+        map.into_iter().chain(from.secret_ref.as_ref().map(|secret| source(Kind::Secret, &secret.name)))
+    });
+    let single = container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()).flat_map(|from| {
+        let map = from.config_map_key_ref.as_ref().map(|key| source(Kind::ConfigMap, &key.name));
+        map.into_iter().chain(from.secret_key_ref.as_ref().map(|key| source(Kind::Secret, &key.name)))
+    });
+    whole.chain(single).collect()
 }
 
 /// Who follows what.
@@ -231,6 +246,17 @@ mod tests {
         let source = |kind, name: &str| Source { kind, namespace: "shop".to_owned(), name: name.to_owned() };
         let expected = [(Kind::ConfigMap, "one"), (Kind::ConfigMap, "three"), (Kind::Secret, "two")];
         assert_eq!(found, expected.map(|(kind, name)| source(kind, name)));
+    }
+
+    #[test]
+    fn an_environment_is_made_of_whole_objects_and_of_keys() {
+        let container = serde_json::json!({"name": "c",
+            "envFrom": [{"configMapRef": {"name": "one"}}, {"secretRef": {"name": "two"}}],
+            "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "three", "key": "k"}}}],
+        });
+        let found = of_environment(&Pod::default(), &serde_json::from_value(container).unwrap());
+        let names: Vec<_> = found.iter().map(|source| (source.kind, source.name.as_str())).collect();
+        assert_eq!(names, [(Kind::ConfigMap, "one"), (Kind::Secret, "three"), (Kind::Secret, "two")]);
     }
 
     #[test]
