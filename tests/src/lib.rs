@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-mod going;
 pub mod cluster;
+mod going;
 pub mod mask;
 pub mod memory;
 mod node;

@@ -27,7 +27,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 /// The prompt of a root's shell in busybox.
 const PROMPT: &str = "# ";
 
-/// All rows. `scale` and `rollout status` belong here as soon as there are Deployments.
+/// All rows. `scale`, `rollout status` and what else Deployments need belong here too.
 pub(crate) const ROWS: &[Row] = &[
     // What there is.
     run("version", "version").shows(&["v1.34.4"]),
