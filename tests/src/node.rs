@@ -71,11 +71,18 @@ impl TestNode {
     /// # Errors
     /// If nobody listens there.
     pub fn connect(&self, port: u16) -> Result<TcpStream> {
+        Ok(self.inside(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)))??)
+    }
+
+    /// Works on a thread inside this node's network namespace.
+    ///
+    /// # Errors
+    /// If the namespace is gone.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let record = std::fs::read(self.dir.join("node.json")).context("reading the node's record")?;
         let record: serde_json::Value = serde_json::from_slice(&record)?;
         let name = record["netns"].as_str().context("the node has no network namespace")?;
-        let inside = Path::new("/run/netns").join(name);
-        Ok(namespace::run_in(Kind::Net, &inside, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)))??)
+        Ok(namespace::run_in(Kind::Net, &Path::new("/run/netns").join(name), work)?)
     }
 
     /// A program inside the network namespace of the node in another folder, on a terminal of its own.

@@ -2,6 +2,7 @@
 //! back. Where it goes is [`remora_rules::proxy`]'s business. Source of the behaviour: apimachinery's `UpgradeAwareHandler`; links in
 //! pages are not rewritten.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response
     let failed =
         |why: &dyn std::fmt::Display| Status::service_unavailable(format!("error trying to reach service: {why}"));
     let connected = tokio::time::timeout(CONNECT, TcpStream::connect(server)).await;
-    let io = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    let io = io.map_err(|error| failed(&format_args!("dial tcp {server}: {error}")))?;
+    let io = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let io = io.map_err(|error| failed(&format_args!("dial tcp {server}: {}", in_gos_words(&error))))?;
     let mut response = exchange(io, request, &call.connection).await.map_err(|error| failed(&error))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return if wants_upgrade { Ok(join(call, response)) } else { Err(failed(&"it answers another protocol")) };
@@ -55,6 +56,17 @@ pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response
     redirect(response.headers_mut(), place.prefix, server, host);
     *response.version_mut() = Version::default();
     Ok(response)
+}
+
+/// What clients of Kubernetes are used to read.
+fn in_gos_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Where the object listens.

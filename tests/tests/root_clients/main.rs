@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod kube_rs;
 mod languages;
 mod matrix;
+mod proxy;
 mod row;
 mod rows;

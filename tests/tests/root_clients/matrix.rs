@@ -105,7 +105,8 @@ impl<'n> Player<'n> {
     fn command(&self, line: &str) -> Command {
         let words = words(&self.filled(line));
         let mut command = self.kubectl.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        command.env("KUBE_EDITOR", self.folder.path().join("editor"));
+        // What kubectl has kept of an API server that was at the same address is no matter of this one.
+        command.env("HOME", self.folder.path()).env("KUBE_EDITOR", self.folder.path().join("editor"));
         command
     }
 

@@ -27,7 +27,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 /// The prompt of a root's shell in busybox.
 const PROMPT: &str = "# ";
 
-/// All rows. `scale` and `rollout status` belong here as soon as there are Deployments.
+/// All rows. `scale`, `rollout status` and what else Deployments need belong here too.
 pub(crate) const ROWS: &[Row] = &[
     // What there is.
     run("version", "version").shows(&["v1.34.4"]),
@@ -93,7 +93,7 @@ pub(crate) const ROWS: &[Row] = &[
     run("get raw through a pod", "get --raw /api/v1/namespaces/{ns}/pods/web:8080/proxy/some/path?a=b").shows(&["hello from user 65532"]),
     run("get raw through a closed port", "get --raw /api/v1/namespaces/{ns}/pods/web:9999/proxy/")
         .code(1)
-        .shows(&["(ServiceUnavailable)", "error trying to reach service: dial tcp", "refused"]),
+        .shows(&["(ServiceUnavailable)", "error trying to reach service: dial tcp ", ":9999: connect: connection refused"]),
     serve("proxy to a pod", "proxy --port=0", "/api/v1/namespaces/{ns}/pods/http:web:/proxy/").shows(&["200 OK", "hello from user 65532"]),
     serve("proxy to a pod's root", "proxy --port=0", "/api/v1/namespaces/{ns}/pods/web/proxy")
         .shows(&["301 Moved Permanently", "ocation: /api/v1/namespaces/{ns}/pods/web/proxy/\r\n"]),
