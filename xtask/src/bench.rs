@@ -62,7 +62,7 @@ fn api(args: &BenchArgs) -> Result<()> {
 /// Runs a program against a fresh node, in the node's network namespace.
 fn measure_node(program: &str, arguments: impl FnOnce(&mut Command)) -> Result<()> {
     let meter = binaries::build_test_program(Profile::Release, program)?;
-    let dir = PathBuf::from("/var/tmp/remora-bench");
+    let dir = host::folder_of_clone("bench");
     let node = node::start(&dir, Profile::Release, &[])?;
     let mut command = node.command(&[meter])?;
     command.arg("--remora").arg(node.remora());

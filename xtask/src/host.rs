@@ -1,6 +1,7 @@
 //! Small words about this machine: running programs, printing, where things are.
 
 use std::fmt::Display;
+use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -94,4 +95,12 @@ pub(crate) fn process_start_time(pid: u32) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     // Field 22 of proc(5), counted from the third, which comes first here.
     after_name.split(' ').nth(19)?.parse().ok()
+}
+
+/// A folder for what a task of this clone makes, the same each time: what a killed run has left is found again by the next, and two clones do not
+/// stop each other's nodes.
+pub(crate) fn folder_of_clone(task: &str) -> PathBuf {
+    let mut hasher = std::hash::DefaultHasher::new();
+    env!("CARGO_MANIFEST_DIR").hash(&mut hasher);
+    PathBuf::from(format!("/var/tmp/remora-{task}-{:08x}", hasher.finish() & 0xffff_ffff))
 }

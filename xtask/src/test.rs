@@ -29,7 +29,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
         return host::run(&mut tests);
     }
     setup::install_missing()?;
-    let dir = PathBuf::from("/var/tmp/remora-test");
+    let dir = host::folder_of_clone("test");
     let node = node::start(&dir, Profile::Dev, &[])?;
     let tested = host::run(on_a_node(&mut tests, &node));
     let stopped = node::stop(&dir);

@@ -1,12 +1,12 @@
 //! Started ahead, while the container is still being prepared: by the time that it can be started, this program and the creator are loaded.
 //!
-//! `remora-shim ahead RUNTIME BUNDLE LOG SHIM.JSON` waits for one byte at its standard input, and goes on as if it had been started with
-//! `SHIM.JSON` just then. If the input ends without it, nothing is to be started, or the daemon is gone; then it ends, has touched nothing, and
-//! the creator with it.
+//! `remora-shim ahead RUNTIME BUNDLE LOG SHIM.JSON` waits at its standard input for the number (8 bytes) of the inode of the order, and goes on as if it had
+//! been started with `SHIM.JSON` just then. If the input ends without it, nothing is to be started, or the daemon is gone; then it ends, has touched
+//! nothing, and the creator with it.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use crate::low_level::{Creator, null};
@@ -17,6 +17,8 @@ pub(crate) struct Called<'w> {
     /// None: it could not be started, or the runtime knows no waiting.
     pub(crate) creator: Option<Creator>,
     pub(crate) config: &'w Path,
+    /// Of the order that is meant: see [`crate::Order`].
+    pub(crate) inode: u64,
 }
 
 /// Waits for the order. `None`: there is none.
@@ -28,10 +30,10 @@ pub(crate) fn wait(words: &[OsString]) -> Result<Option<Called<'_>>, String> {
         return Err("usage: remora-shim ahead RUNTIME BUNDLE LOG SHIM.JSON".to_owned());
     };
     let started = Creator::start(Path::new(runtime), Path::new(bundle));
-    let mut byte = [0];
-    match std::io::stdin().read(&mut byte) {
-        Ok(1) => {}
-        Ok(_) => return Ok(None),
+    let mut inode = [0; 8];
+    match std::io::stdin().read_exact(&mut inode) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(format!("cannot wait for the order: {error}")),
     }
     speak_into(Path::new(log)).map_err(|error| format!("cannot open {log:?}: {error}"))?;
@@ -39,7 +41,7 @@ pub(crate) fn wait(words: &[OsString]) -> Result<Option<Called<'_>>, String> {
         note(format_args!("no creator could be started ahead: {error}"));
         None
     });
-    Ok(Some(Called { creator, config: Path::new(config) }))
+    Ok(Some(Called { creator, config: Path::new(config), inode: u64::from_le_bytes(inode) }))
 }
 
 /// Its own log, whose folder was not there before; and an input that nobody holds.

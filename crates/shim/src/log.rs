@@ -105,14 +105,14 @@ impl Log {
         if entries.is_empty() {
             return;
         }
+        self.keep_within_limit();
         match append_whole(&mut self.file, entries) {
-            Ok(length) => {
+            Ok(()) => {
                 if self.lost > 0 {
                     let path = self.path.display();
                     crate::note(format_args!("the log {path} works again; {} bytes were lost", self.lost));
                     self.lost = 0;
                 }
-                self.keep_within_limit(length);
             }
             Err(error) => {
                 if self.lost == 0 {
@@ -125,8 +125,10 @@ impl Log {
 }
 
 impl Log {
-    /// Sets a file that is long enough aside, and lets the oldest go. What fails is said and tried again with the next entry.
-    fn keep_within_limit(&mut self, length: u64) {
+    /// Sets a file that is long enough aside, and lets the oldest go. What fails is said and tried again with the next entry. Only when there is one: so
+    /// a container's last words are in the file that is looked at first.
+    fn keep_within_limit(&mut self) {
+        let length = self.file.metadata().map_or(0, |file| file.len());
         let Some(limit) = self.limit.filter(|limit| length >= limit.bytes) else { return };
         let done = set_aside(&self.path).and_then(|()| self.reopen()).and_then(|()| remove_oldest(&self.path, limit));
         if let Err(error) = done {
@@ -176,14 +178,13 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Appends all or nothing. The file's length after that.
-fn append_whole(file: &mut File, entries: &[u8]) -> io::Result<u64> {
+/// Appends all or nothing.
+fn append_whole(file: &mut File, entries: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();
     file.write_all(entries).inspect_err(|_| {
         // If cutting fails too, the torn entry is what readers get: they skip lines that do not parse.
         let _ = file.set_len(before);
-    })?;
-    Ok(before + entries.len() as u64)
+    })
 }
 
 #[cfg(test)]

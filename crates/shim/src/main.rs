@@ -65,18 +65,25 @@ fn main() -> ExitCode {
 }
 
 fn start(words: &[OsString], report: &mut Option<File>) -> Result<Shim, String> {
-    let [path] = words else {
-        *report = None;
-        return Err("usage: remora-shim SHIM.JSON (spawned by Remora's runtime)".to_owned());
+    let (path, inode) = match words {
+        [path] => (path, None),
+        [path, inode] => (path, inode.to_str().and_then(|inode| inode.parse().ok())),
+        _ => {
+            *report = None;
+            return Err("usage: remora-shim SHIM.JSON [INODE] (spawned by Remora's runtime)".to_owned());
+        }
     };
-    Shim::start(Order::read(Path::new(path))?, None)
+    let order = Order::read(Path::new(path))?;
+    let inode = inode.unwrap_or(order.inode);
+    Shim::start(order.of_inode(inode)?, None)
 }
 
 /// The same, but started before there is an order: see ahead.rs.
 fn start_ahead(words: &[OsString], report: Option<File>) -> ExitCode {
     match ahead::wait(words) {
         Ok(Some(called)) => {
-            run(Order::read(called.config).and_then(|order| Shim::start(order, called.creator)), report)
+            let order = Order::read(called.config).and_then(|order| order.of_inode(called.inode));
+            run(order.and_then(|order| Shim::start(order, called.creator)), report)
         }
         Ok(None) => ExitCode::SUCCESS,
         Err(message) => run(Err(message), report),
@@ -95,6 +102,9 @@ fn run(started: Result<Shim, String>, mut report: Option<File>) -> ExitCode {
     }
 }
 
+/// A new daemon has found nobody at work on the order.
+pub(crate) const TAKEN_BACK: &str = "the order to start the container was taken back";
+
 /// What the shim is to do, and the file that says so.
 pub(crate) struct Order {
     pub(crate) config: ShimConfig,
@@ -111,6 +121,11 @@ impl Order {
         file.read_to_end(&mut text).map_err(|error| wrong(&error))?;
         let config = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
         Ok(Order { config, path: path.to_owned(), inode })
+    }
+
+    /// The same, if it is the file that the spawner has meant: one in its place was put there to take it back.
+    fn of_inode(self, meant: u64) -> Result<Self, String> {
+        if self.inode == meant { Ok(self) } else { Err(TAKEN_BACK.to_owned()) }
     }
 
     /// Whether it still stands. A new daemon that finds nobody listening puts another file in this one's place before it looks again: so either it
@@ -171,8 +186,13 @@ mod tests {
         let order = Order::read(&path).unwrap();
         assert_eq!(order.config, config);
         assert!(order.stands());
+        let inode = order.inode;
         remora_sys::file::write_durably(&path, &serde_json::to_vec(&config).unwrap(), 0o600).unwrap();
         assert!(!order.stands());
+        // One who reads it only now knows by its number that it is another.
+        let late = Order::read(&path).unwrap();
+        assert!(late.stands());
+        assert_eq!(late.of_inode(inode).err().as_deref(), Some(TAKEN_BACK));
         std::fs::remove_file(&path).unwrap();
         assert!(!order.stands());
     }

@@ -14,7 +14,6 @@ use remora_sys::{process as processes, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
-use crate::Order;
 use crate::client::{BEHIND, Client, Role};
 use crate::console::Console;
 use crate::exec::Exec;
@@ -23,6 +22,7 @@ use crate::limits::Limits;
 use crate::log::Log;
 use crate::low_level::{Creator, Running};
 use crate::process::{Process, ProcessRef, Stream};
+use crate::{Order, TAKEN_BACK};
 
 /// How long, after the container has ended, the shim waits for clients to take what is theirs.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -103,8 +103,7 @@ impl Shim {
             config,
         };
         // Looked at only now that others can see us.
-        let taken_back = || "the order to start the container was taken back".to_owned();
-        let stands = order.stands().then_some(()).ok_or_else(taken_back);
+        let stands = order.stands().then_some(()).ok_or_else(|| TAKEN_BACK.to_owned());
         stands.and_then(|()| shim.start_container(ahead)).inspect_err(|_| shim.remove_socket())?;
         Ok(shim)
     }

@@ -44,11 +44,13 @@ impl Inner {
     }
 
     async fn launch(&self, container: &Container) -> Result<StartRecord, Error> {
+        // First of all: whatever comes of this, nothing waits for this container any more.
+        let ahead = container.take_ahead();
         self.require_target(container)?;
         let (record, about) = (container.record(), format!("Container {}", container.id()));
         // Made with the container, and still there unless somebody has ended it.
         self.make_room_for(record.cgroup.as_ref(), &about).await?;
-        shim::spawn(self.shim_files(&container.paths, container.id()), container.take_ahead()).await
+        shim::spawn(self.shim_files(&container.paths, container.id()), ahead).await
     }
 
     pub(crate) fn shim_files(&self, paths: &ContainerPaths, id: &str) -> ShimFiles {

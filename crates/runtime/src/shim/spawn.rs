@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{PipeWriter, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -64,9 +65,21 @@ impl Ahead {
     }
 
     /// Where it will report; `None` if it has died.
-    fn go(mut self) -> Option<OwnedFd> {
-        self.order.write_all(b"!").is_ok().then_some(self.report)
+    fn go(mut self, files: &ShimFiles) -> Result<Option<OwnedFd>, Error> {
+        // From here on it may have begun: a daemon that comes after us is told so by the log.
+        open_log(files)?;
+        let inode = inode(files)?.to_le_bytes();
+        Ok(self.order.write_all(&inode).is_ok().then_some(self.report))
     }
+}
+
+fn open_log(files: &ShimFiles) -> Result<File, Error> {
+    File::options().create(true).append(true).open(&files.log).map_err(failed("open", &files.log))
+}
+
+/// Which file the order is: a daemon that takes an order back puts another in its place.
+fn inode(files: &ShimFiles) -> Result<u64, Error> {
+    std::fs::metadata(&files.config).map(|order| order.ino()).map_err(failed("look at", &files.config))
 }
 
 /// Starts a shim, or lets one go that waits; returns once its container has been executed. The shim lives on in a session of its own.
@@ -74,15 +87,11 @@ impl Ahead {
 /// # Errors
 /// [`Error::Start`] with the low-level runtime's sentence, or [`Error::Shim`] if the shim died without one.
 pub(crate) async fn spawn(files: ShimFiles, ahead: Option<Ahead>) -> Result<StartRecord, Error> {
-    let report = match ahead.and_then(Ahead::go) {
-        Some(report) => report,
-        None => {
-            let starting = files.clone();
-            let (child, report) = blocking(move || start(&starting)).await?;
-            tokio::spawn(reap(child));
-            report
-        }
-    };
+    let starting = files.clone();
+    let (child, report) = blocking(move || start(&starting, ahead)).await?;
+    if let Some(child) = child {
+        tokio::spawn(reap(child));
+    }
     let mut report = pipe::Receiver::from_owned_fd(report).map_err(Error::Connection)?.take(MAX_REPORT);
     let mut bytes = Vec::new();
     report.read_to_end(&mut bytes).await.map_err(Error::Connection)?;
@@ -102,16 +111,23 @@ async fn reap(mut child: Child) {
     let _ = child.wait().await;
 }
 
-fn start(files: &ShimFiles) -> Result<(Child, OwnedFd), Error> {
-    let log = File::options().create(true).append(true).open(&files.log).map_err(failed("open", &files.log))?;
+/// The child, if one had to be started, and where it reports.
+fn start(files: &ShimFiles, ahead: Option<Ahead>) -> Result<(Option<Child>, OwnedFd), Error> {
+    if let Some(ahead) = ahead
+        && let Some(report) = ahead.go(files)?
+    {
+        return Ok((None, report));
+    }
+    let log = open_log(files)?;
     let errors = log.try_clone().map_err(failed("open", &files.log))?;
     let mut command = std::process::Command::new(&files.program);
-    command.arg(&files.config).current_dir("/").stdin(Stdio::null()).stdout(log).stderr(errors);
+    command.arg(&files.config).arg(inode(files)?.to_string());
+    command.current_dir("/").stdin(Stdio::null()).stdout(log).stderr(errors);
     let (report, writer) = detach(&mut command)?;
     let child = Command::from(command).spawn().map_err(failed("start", &files.program))?;
     // Held until here for the child; now only the child has it, so the report ends when the shim closes it.
     drop(writer);
-    Ok((child, report.into()))
+    Ok((Some(child), report.into()))
 }
 
 fn tail_of_log(path: &PathBuf) -> String {

@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -159,7 +159,8 @@ impl World {
         let config = self.config();
         self.write(&config);
         meanwhile(shim.id());
-        order.write_all(b"!").unwrap();
+        let inode = fs::metadata(self.path("shim.json")).unwrap().ino();
+        order.write_all(&inode.to_le_bytes()).unwrap();
         Running { world: self, config, shim }.with_report(pipe)
     }
 

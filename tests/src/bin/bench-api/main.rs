@@ -43,7 +43,8 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let folder = std::env::temp_dir().join(format!("remora-bench-api-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    // One that somebody else has made is not ours: what lies there would be run.
+    std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
     let measured = measure(&arguments, &folder).await;
     let removed = std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()));
     measured.and(removed)
