@@ -15,6 +15,7 @@ use crate::Account;
 use crate::objects::{Called, Key, Objects, controller_of, unless_changed};
 use crate::per_object::CallError;
 use crate::turns::Looked;
+use crate::world::Owner;
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:disruption-controller");
@@ -55,9 +56,9 @@ impl Budgets {
     async fn scale(&self, pods: &[&Value], key: &Key) -> Called<i64> {
         let mut scales: BTreeMap<String, i64> = BTreeMap::new();
         for owner in pods.iter().filter_map(|pod| controller_of(pod)) {
-            let Some(set) = self.owner(owner, "ReplicaSet", "replicasets", key).await? else { continue };
+            let Some(set) = self.owner(owner, "replicasets", key).await? else { continue };
             let deployment = match controller_of(&set) {
-                Some(above) => self.owner(above, "Deployment", "deployments", key).await?,
+                Some(above) => self.owner(above, "deployments", key).await?,
                 None => None,
             };
             let top = deployment.unwrap_or(set);
@@ -67,12 +68,10 @@ impl Budgets {
         Ok(scales.values().sum())
     }
 
-    async fn owner(&self, owner: &Value, kind: &str, plural: &str, key: &Key) -> Called<Option<Value>> {
-        if text(owner, &["kind"]) != kind {
-            return Ok(None);
-        }
-        let at = Key { namespace: key.namespace.clone(), name: text(owner, &["name"]).to_owned() };
-        let found = self.objects.get(kinds::v1("apps", plural), &at).await?;
-        Ok(found.filter(|found| found["metadata"]["uid"] == owner["uid"]))
+    async fn owner(&self, owner: &Value, plural: &str, key: &Key) -> Called<Option<Value>> {
+        let kind = kinds::v1("apps", plural);
+        let Some(owner) = Owner::of(owner).reference(key).filter(|owner| owner.kind == kind) else { return Ok(None) };
+        let found = self.objects.get(kind, &owner.key).await?;
+        Ok(found.filter(|found| text(found, &["metadata", "uid"]) == owner.uid))
     }
 }

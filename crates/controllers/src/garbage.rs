@@ -3,7 +3,8 @@
 //! [`crate::workloads`].
 //!
 //! Whether an owner is there, and who depends on one that waits, is asked of the API, not of what watches have told: an object must not go
-//! because news of another one is late. **Deliberately absent:** owners of kinds that are not served here; they count as being there.
+//! because news of another one is late. **Deliberately absent:** owners that cannot be asked for, since their kind is not served here or no object can
+//! have their name; they count as being there, as upstream keeps what it cannot judge.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::objects::{Called, Key, Objects, PatchKind, owners, unless_changed};
 use crate::per_object::{CallError, answered};
 use crate::turns::Looked;
 use crate::workloads::watched_kinds;
-use crate::world::{FOREGROUND, ORPHAN, Owner, Reference, World, kind_of};
+use crate::world::{FOREGROUND, ORPHAN, Owner, Reference, World};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:generic-garbage-collector");
@@ -127,13 +128,7 @@ impl Garbage {
     async fn fates(&self, of: &Reference, item: &Value) -> Called<Vec<(String, Fate)>> {
         let mut fates = Vec::new();
         for owner in owners(item) {
-            let word = |field: &str| text(owner, &[field]);
-            let named = Owner {
-                uid: word("uid").to_owned(),
-                kind: kind_of(word("apiVersion"), word("kind")),
-                name: word("name").to_owned(),
-                controls: false,
-            };
+            let named = Owner::of(owner);
             let fate = match named.reference(&of.key) {
                 None => Fate::IsThere,
                 Some(owner) => self.fate(&owner).await?,
@@ -230,6 +225,7 @@ impl Garbage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scripted;
 
     #[test]
     fn what_nobody_owns_any_more_goes() {
@@ -248,6 +244,25 @@ mod tests {
         check(&[IsGone], &[FOREGROUND], true, Verdict::Goes("Foreground"));
         check(&[Waits], &[], true, Verdict::Goes("Foreground"));
         check(&[Waits], &[], false, Verdict::Goes("Background"));
+    }
+
+    #[tokio::test]
+    async fn a_reference_is_not_followed_to_where_its_author_may_not_go() {
+        let pod = json!({"kind": "Pod", "metadata": {"namespace": "a", "name": "p", "uid": "u", "ownerReferences": [
+            {"apiVersion": "v1", "kind": "Pod", "name": "../../kube-system/secrets?watch=true", "uid": "1"},
+            {"apiVersion": "v1", "kind": "Pod", "name": "mine:80/proxy/x", "uid": "2"},
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "name": "x", "uid": "3"},
+        ]}});
+        let (client, calls) = scripted::client(move |_, _| (200, pod.clone()));
+        let (wakes, _woken) = tokio::sync::mpsc::unbounded_channel();
+        let of = Reference {
+            kind: remora_model::kinds::core("pods"),
+            key: Key { namespace: "a".to_owned(), name: "p".to_owned() },
+            uid: "u".to_owned(),
+        };
+        let looked = Garbage::new(client, Arc::default(), wakes).try_look(&of).await;
+        assert_eq!(looked.unwrap(), None);
+        assert_eq!(calls.all(), ["GET /api/v1/namespaces/a/pods/p"]);
     }
 
     #[test]

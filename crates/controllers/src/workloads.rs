@@ -178,8 +178,9 @@ fn of_controller<'w>(world: &'w World, change: &'w Change, kind: &'static Kind) 
     let is_free = change.now.as_ref().is_some_and(|now| now.controller().is_none());
     let named: Vec<Key> = controllers
         .into_iter()
-        .filter(|owner| owner.kind == Some(kind))
-        .map(|owner| Key { namespace: change.key.namespace.clone(), name: owner.name.clone() })
+        .filter_map(|owner| owner.reference(&change.key))
+        .filter(|owner| owner.kind == kind)
+        .map(|owner| owner.key)
         .collect();
     let any = world.of(kind, &change.key.namespace).filter(move |_| is_free).map(|(key, _)| key.clone());
     named.into_iter().chain(any)
@@ -191,9 +192,9 @@ fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
     let mut wakes = Vec::new();
     // A deployment that recreates its pods waits for the last of them.
     if change.now.is_none() {
-        let owners = keys.iter().filter_map(|key| world.get(sets, key)?.controller());
-        let deployment = |name: &String| Key { namespace: change.key.namespace.clone(), name: name.clone() };
-        wakes.extend(owners.map(|owner| Wake::Deployment(deployment(&owner.name))));
+        let owners = keys.iter().filter_map(|key| world.get(sets, key)?.controller()?.reference(key));
+        let deployments = owners.filter(|owner| owner.kind == kinds::v1("apps", "deployments"));
+        wakes.extend(deployments.map(|owner| Wake::Deployment(owner.key)));
     }
     wakes.extend(keys.into_iter().map(Wake::ReplicaSet));
     wakes
@@ -279,6 +280,15 @@ mod tests {
         assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), all);
         told(&mut world, pods, Seen::Is(key("p"), own));
         assert_eq!(told(&mut world, pods, Seen::IsGone(key("p"))), ["deployment a/web", "replica set a/web-1"]);
+    }
+
+    #[test]
+    fn a_reference_that_leads_elsewhere_concerns_nobody() {
+        let (pods, sets) = (kinds::core("pods"), kinds::v1("apps", "replicasets"));
+        let mut world = world();
+        let other = entry("p", Some((sets, "kube-system/secrets?watch=true", "x")));
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), other)), [""; 0]);
+        assert_eq!(garbage_of(&world).count(), 0);
     }
 
     #[test]

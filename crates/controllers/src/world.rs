@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use remora_model::kinds::Verb;
 use remora_model::{Kind, kinds};
+use remora_rules::object::text;
+use serde_json::Value;
 
-use crate::objects::Key;
+use crate::objects::{Key, is_name};
 
 /// The finalizer of an object that goes after its dependents have gone.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -24,9 +27,21 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Where it is, if this dependent is in a namespace that it can be in.
+    /// By an owner reference.
+    pub(crate) fn of(reference: &Value) -> Self {
+        let word = |field: &str| text(reference, &[field]);
+        Self {
+            uid: word("uid").to_owned(),
+            kind: kind_of(word("apiVersion"), word("kind")),
+            name: word("name").to_owned(),
+            controls: reference["controller"] == true,
+        }
+    }
+
+    /// Where it is, if it can be asked for: it is of a kind that can be read, it has a name that an object can have, and this dependent is in a
+    /// namespace that it can be in. References are what their authors write; we follow them with rights that those may not have.
     pub(crate) fn reference(&self, dependent: &Key) -> Option<Reference> {
-        let kind = self.kind?;
+        let kind = self.kind.filter(|kind| kind.verbs.contains(&Verb::Get) && is_name(&self.name))?;
         let namespace = if kind.namespaced { dependent.namespace.clone() } else { String::new() };
         let key = Key { namespace, name: self.name.clone() };
         (!kind.namespaced || !key.namespace.is_empty()).then(|| Reference { kind, key, uid: self.uid.clone() })
@@ -34,7 +49,7 @@ impl Owner {
 }
 
 /// The kind that an owner reference names.
-pub(crate) fn kind_of(api_version: &str, kind: &str) -> Option<&'static Kind> {
+fn kind_of(api_version: &str, kind: &str) -> Option<&'static Kind> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     kinds::by_kind(group, version, kind)
 }
@@ -214,6 +229,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn key(name: &str) -> Key {
         Key { namespace: "a".to_owned(), name: name.to_owned() }
@@ -253,6 +269,23 @@ mod tests {
         let changes = world.step(pods, Seen::Is(key("p"), entry("2", None)));
         assert_eq!(told(&changes), [("p", Some("1"), None), ("p", None, Some("2"))]);
         assert!(world.step(pods, Seen::IsGone(key("unknown"))).is_empty());
+    }
+
+    #[test]
+    fn a_reference_leads_to_an_object_or_nowhere() {
+        let to = |version: &str, kind: &str, name: &str| {
+            let owner = Owner::of(&json!({"apiVersion": version, "kind": kind, "name": name, "uid": "1"}));
+            owner.reference(&key("p")).map(|owner| owner.to_string())
+        };
+        assert_eq!(to("apps/v1", "ReplicaSet", "web").as_deref(), Some("replicaset a/web"));
+        assert_eq!(to("v1", "Node", "n").as_deref(), Some("node n"));
+        let roles = "rbac.authorization.k8s.io/v1";
+        assert_eq!(to(roles, "ClusterRole", "who? #1").as_deref(), Some("clusterrole who? #1"));
+        for name in ["", ".", "..", "kube-system/secrets?watch=true", "mine:80/proxy/x", "x%2Fy"] {
+            assert_eq!(to("v1", "Pod", name), None, "{name}");
+        }
+        assert_eq!(to("example.com/v1", "Unknown", "x"), None);
+        assert_eq!(to("authentication.k8s.io/v1", "TokenReview", "x"), None);
     }
 
     #[test]

@@ -176,6 +176,7 @@ fn replica_sets_are_taken_and_let_go() {
         set("other", Some("x"), "web"),
         set("stranger", None, "db"),
     ];
+    assert_eq!(claim(&json!({"metadata": {"uid": "x"}}), all.clone()), Claim::default());
     let claim = claim(&deployment(1, "one", rolling()), all);
     let names = |sets: &[Value]| sets.iter().map(|set| text(set, &["metadata", "name"]).to_owned()).collect::<Vec<_>>();
     assert_eq!(names(&claim.own), ["own", "orphan"]);
