@@ -2,7 +2,6 @@
 //! themselves. Woken by [`crate::workloads`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
@@ -14,7 +13,7 @@ use serde_json::Value;
 use crate::Account;
 use crate::objects::{Called, Key, Objects, controller_of, unless_changed};
 use crate::per_object::CallError;
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
 use crate::world::Owner;
 
 /// As whom.
@@ -40,8 +39,8 @@ impl Budgets {
         self.count(&key).await.map_err(CallError::new(format!("count the disruption budget {key}")))
     }
 
-    async fn count(&self, key: &Key) -> Called<Option<Duration>> {
-        let Some(budget) = self.objects.get(budgets(), key).await? else { return Ok(None) };
+    async fn count(&self, key: &Key) -> Called<Next> {
+        let Some(budget) = self.objects.get(budgets(), key).await? else { return Ok(Next::Done) };
         let all = self.objects.list(kinds::core("pods"), &key.namespace).await?;
         let pods: Vec<&Value> = all.iter().filter(|pod| disruption::covers(&budget, pod)).collect();
         let scale = if disruption::needs_scale(&budget) { self.scale(&pods, key).await? } else { 0 };
@@ -49,7 +48,7 @@ impl Budgets {
         if let Some(changed) = counted.changed {
             unless_changed(self.objects.replace(budgets(), "status", &changed).await)?;
         }
-        Ok(counted.again.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+        Ok(Next::at(counted.again, Timestamp::now()))
     }
 
     /// How many pods the owners of these want together: their replica sets, or the deployments of those.

@@ -7,7 +7,6 @@
 //! have their name; they count as being there, as upstream keeps what it cannot judge.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use kube::Client;
 use remora_model::Kind;
@@ -18,15 +17,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::Account;
 use crate::objects::{Called, Key, Objects, PatchKind, owners, unless_changed};
 use crate::per_object::{CallError, answered};
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
 use crate::workloads::watched_kinds;
 use crate::world::{FOREGROUND, ORPHAN, Owner, Reference, World};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:generic-garbage-collector");
-
-/// When an object that has changed under our hands is looked at again.
-const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// Collects what nobody owns any more.
 #[derive(Clone)]
@@ -107,19 +103,19 @@ impl Garbage {
         looked.map_err(CallError::new(format!("see whether the {of} is garbage")))
     }
 
-    async fn try_look(&self, of: &Reference) -> Called<Option<Duration>> {
+    async fn try_look(&self, of: &Reference) -> Called<Next> {
         let found = self.objects.get(of.kind, &of.key).await?;
-        let Some(item) = found.filter(|item| text(item, &["metadata", "uid"]) == of.uid) else { return Ok(None) };
+        let Some(item) = found.filter(|item| text(item, &["metadata", "uid"]) == of.uid) else { return Ok(Next::Done) };
         if !at(&item, &["metadata", "deletionTimestamp"]).is_null() {
             return self.end(of, &item).await;
         }
         let fates = self.fates(of, &item).await?;
         let dependents = self.world.lock().unwrap_or_else(PoisonError::into_inner).dependents(&of.uid);
         match judge(&item, &fates, !dependents.is_empty()) {
-            Verdict::Stays => Ok(None),
+            Verdict::Stays => Ok(Next::Done),
             Verdict::Forgets(uids) => {
                 let patch = forgetting(&item, &uids);
-                self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await.map(|_| None)
+                self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await.map(|_| Next::Done)
             }
             Verdict::Goes(how) => self.delete(of, &item, how).await,
         }
@@ -147,7 +143,7 @@ impl Garbage {
         })
     }
 
-    async fn delete(&self, of: &Reference, item: &Value, how: &str) -> Called<Option<Duration>> {
+    async fn delete(&self, of: &Reference, item: &Value, how: &str) -> Called<Next> {
         if how == "Foreground" {
             self.break_circle(of, item).await?;
         }
@@ -156,8 +152,8 @@ impl Garbage {
         let preconditions = json!({"uid": of.uid, "resourceVersion": version});
         let options = json!({"propagationPolicy": how, "preconditions": preconditions});
         match self.objects.delete(of.kind, &of.key, &options).await {
-            Err(error) if answered(&error, 409) => Ok(Some(AT_ONCE)),
-            deleted => deleted.map(|()| None),
+            Err(error) if answered(&error, 409) => Ok(Next::Anew),
+            deleted => deleted.map(|()| Next::Done),
         }
     }
 
@@ -178,12 +174,12 @@ impl Garbage {
     }
 
     /// An object that is deleted: it may wait for its dependents.
-    async fn end(&self, of: &Reference, item: &Value) -> Called<Option<Duration>> {
+    async fn end(&self, of: &Reference, item: &Value) -> Called<Next> {
         let holds = |name: &str| list(item, &["metadata", "finalizers"]).iter().any(|finalizer| finalizer == name);
         let finalizer = match (holds(ORPHAN), holds(FOREGROUND)) {
             (true, _) => ORPHAN,
             (_, true) => FOREGROUND,
-            _ => return Ok(None),
+            _ => return Ok(Next::Done),
         };
         let dependents = self.dependents(of).await?;
         if finalizer == ORPHAN {
@@ -200,13 +196,13 @@ impl Garbage {
                 let _ends = self.wakes.send(Reference { kind, key: Key::of(dependent), uid });
             }
             if !blocking.is_empty() {
-                return Ok(None);
+                return Ok(Next::Done);
             }
         }
         let patch = released(item, finalizer);
         match self.objects.patch(of.kind, &of.key, PatchKind::Merge, &patch).await {
-            Err(error) if answered(&error, 409) => Ok(Some(AT_ONCE)),
-            patched => patched.map(|_| None),
+            Err(error) if answered(&error, 409) => Ok(Next::Anew),
+            patched => patched.map(|_| Next::Done),
         }
     }
 
@@ -261,7 +257,7 @@ mod tests {
             uid: "u".to_owned(),
         };
         let looked = Garbage::new(client, Arc::default(), wakes).try_look(&of).await;
-        assert_eq!(looked.unwrap(), None);
+        assert_eq!(looked.unwrap(), Next::Done);
         assert_eq!(calls.all(), ["GET /api/v1/namespaces/a/pods/p"]);
     }
 

@@ -7,8 +7,6 @@ mod rollout;
 mod sets;
 mod status;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use kube::Client;
 use remora_model::{Kind, kinds};
@@ -20,7 +18,7 @@ use crate::Account;
 use crate::objects::{Called, Key, Objects, PatchKind, controller_of, message, namespace_goes, unless_changed};
 use crate::per_object::{CallError, answered};
 use crate::recorder::{About, Recorder};
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:deployment-controller");
@@ -50,12 +48,12 @@ impl Deployments {
     pub(crate) async fn look(self, key: Key) -> Looked {
         let what = || format!("look at the deployment {key}");
         let found = self.objects.get(deployments(), &key).await.map_err(CallError::new(what()))?;
-        let Some(deployment) = found else { return Ok(None) };
+        let Some(deployment) = found else { return Ok(Next::Done) };
         let (own, pods) = self.observe(&deployment, &key).await.map_err(CallError::new(what()))?;
         let plan = plan::plan(&deployment, own, &pods, Timestamp::now());
         let written = self.write(&deployment, &plan).await;
         written.map_err(CallError::new(format!("roll out the deployment {key}")))?;
-        Ok(plan.again.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+        Ok(Next::at(plan.again, Timestamp::now()))
     }
 
     /// Its own replica sets, and the pods of its namespace where they matter.

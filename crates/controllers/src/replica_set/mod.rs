@@ -6,8 +6,6 @@
 
 mod plan;
 
-use std::time::Duration;
-
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
@@ -22,7 +20,7 @@ use crate::Account;
 use crate::objects::{Called, Key, Objects, PatchKind, controller_of, message, namespace_goes, unless_changed};
 use crate::per_object::{CallError, answered};
 use crate::recorder::{About, Recorder};
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:replicaset-controller");
@@ -51,7 +49,7 @@ impl ReplicaSets {
     pub(crate) async fn look(self, key: Key) -> Looked {
         let what = || format!("look at the replica set {key}");
         let found = self.objects.get(replica_sets(), &key).await.map_err(CallError::new(what()))?;
-        let Some(set) = found else { return Ok(None) };
+        let Some(set) = found else { return Ok(Next::Done) };
         let pods = self.objects.list(kinds::core("pods"), &key.namespace).await.map_err(CallError::new(what()))?;
         let related = self.related(&set).await.map_err(CallError::new(what()))?;
         let plan = plan::plan(&set, &pods, &related, Timestamp::now());
@@ -61,8 +59,8 @@ impl ReplicaSets {
         let failure = managed.as_ref().err().map(|(reason, error)| (*reason, message(error)));
         self.report(&set, &plan, failure).await.map_err(CallError::new(format!("write the status of {key}")))?;
         managed.map_err(|(_, error)| CallError::new(format!("keep the replica set {key} at its size"))(error))?;
-        let later = plan::look_again(&set, &plan.active, Timestamp::now());
-        Ok(later.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+        let now = Timestamp::now();
+        Ok(Next::at(plan::look_again(&set, &plan.active, now), now))
     }
 
     /// The replica sets of the same owner: those whose pods it shares nodes with.
