@@ -150,6 +150,35 @@ impl Objects {
         unless_gone(self.send(Method::DELETE, &path(kind, key)?, options).await).map(drop)
     }
 
+    /// Makes these an owner's own, each by the patch that `adoption` says of owner and object; whether all are. None is taken by an owner that goes by now, since they would go
+    /// with it; and one may be gone, be another of its name, or have become somebody else's.
+    pub(crate) async fn take(
+        &self,
+        (owner_kind, owner): (&Kind, &Value),
+        kind: &Kind,
+        all: &[Value],
+        adoption: fn(&Value, &Value) -> Value,
+    ) -> Called<bool> {
+        if all.is_empty() {
+            return Ok(true);
+        }
+        let now = self.get(owner_kind, &Key::of(owner)).await?;
+        let is_same = |now: &Value| at(now, &["metadata", "uid"]) == at(owner, &["metadata", "uid"]);
+        if !now.is_some_and(|now| is_same(&now) && at(&now, &["metadata", "deletionTimestamp"]).is_null()) {
+            return Ok(false);
+        }
+        for object in all {
+            let patch = adoption(owner, object);
+            match self.patch(kind, &Key::of(object), PatchKind::Strategic, &patch).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(false),
+                Err(error) if answered(&error, 409) || answered(&error, 422) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<(&'static str, Vec<u8>)>) -> Called<Value> {
         let mut request = Request::builder().method(method).uri(path);
         let bytes = match body {

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What has been asked so far: method and path, body.
 #[derive(Clone, Default)]
@@ -37,4 +37,13 @@ pub(crate) fn client(answer: impl Fn(&str, usize) -> (u16, Value) + Send + Sync 
         }
     });
     (Client::new(service, "default"), told)
+}
+
+/// An answer that refuses.
+pub(crate) fn refused(code: u16) -> (u16, Value) {
+    let reason = if code == 404 { "NotFound" } else { "Other" };
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code}),
+    )
 }

@@ -54,7 +54,9 @@ impl ReplicaSets {
         let related = self.related(&set).await.map_err(CallError::new(what()))?;
         let plan = plan::plan(&set, &pods, &related, Timestamp::now());
         let claimed = self.claim(&set, &plan).await;
-        claimed.map_err(CallError::new(format!("take or let go pods of the replica set {key}")))?;
+        if !claimed.map_err(CallError::new(format!("take or let go pods of the replica set {key}")))? {
+            return Ok(Next::Anew);
+        }
         let managed = self.manage(&set, &plan).await;
         let failure = managed.as_ref().err().map(|(reason, error)| (*reason, message(error)));
         self.report(&set, &plan, failure).await.map_err(CallError::new(format!("write the status of {key}")))?;
@@ -72,12 +74,13 @@ impl ReplicaSets {
         Ok(all.iter().filter(is_sibling).map(uid).collect())
     }
 
-    async fn claim(&self, set: &Value, plan: &Plan) -> Called<()> {
-        let adoptions = plan.adopt.iter().map(|pod| (pod, plan::adoption(set, pod)));
-        let releases = plan.release.iter().map(|pod| (pod, plan::release(set, pod)));
-        for (pod, patch) in adoptions.chain(releases) {
-            let patched = self.objects.patch(kinds::core("pods"), &Key::of(pod), PatchKind::Strategic, &patch).await;
-            // Another one of that name, or one with an owner by now.
+    /// Whether the plan holds: not if a pod that it counts on could not be taken.
+    async fn claim(&self, set: &Value, plan: &Plan) -> Called<bool> {
+        let pods = kinds::core("pods");
+        for pod in &plan.release {
+            let patch = plan::release(set, pod);
+            let patched = self.objects.patch(pods, &Key::of(pod), PatchKind::Strategic, &patch).await;
+            // Another one of that name, or one that has been let go by now.
             if let Err(error) = patched
                 && !answered(&error, 409)
                 && !answered(&error, 422)
@@ -85,7 +88,7 @@ impl ReplicaSets {
                 return Err(error);
             }
         }
-        Ok(())
+        self.objects.take((replica_sets(), set), pods, &plan.adopt, plan::adoption).await
     }
 
     /// Makes what is missing, deletes what is too much; says what has failed first.
@@ -156,4 +159,52 @@ impl ReplicaSets {
 async fn all(calls: Vec<BoxFuture<'_, Called<()>>>) -> Called<()> {
     let done: Vec<Called<()>> = stream::iter(calls).buffer_unordered(CALLS).collect().await;
     done.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted;
+
+    /// A look at a set of one pod that has one and finds another one, which it selects too: how it ends, and what it has written.
+    async fn look(later: Value, adopted: u16) -> (Next, Vec<String>) {
+        let set = json!({
+            "kind": "ReplicaSet", "apiVersion": "apps/v1", "metadata": {"name": "web", "namespace": "a", "uid": "rs"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": {}}, "status": {},
+        });
+        let pod = |name: &str, owners: Value| json!({"metadata": {"name": name, "namespace": "a", "uid": name, "labels": {"app": "web"}, "ownerReferences": owners}});
+        let pods = [pod("own", json!([{"uid": "rs", "controller": true}])), pod("orphan", json!([]))];
+        let (client, calls) = scripted::client(move |call, before| match call {
+            "GET /apis/apps/v1/namespaces/a/replicasets/web" if before > 0 && !later.is_null() => (200, later.clone()),
+            "GET /apis/apps/v1/namespaces/a/replicasets/web" => (200, set.clone()),
+            "GET /api/v1/namespaces/a/pods" => (200, json!({"items": pods})),
+            "PATCH /api/v1/namespaces/a/pods/orphan" if adopted != 200 => scripted::refused(adopted),
+            _ => (200, json!({})),
+        });
+        let key = Key { namespace: "a".to_owned(), name: "web".to_owned() };
+        let next = ReplicaSets::new(client).look(key).await.unwrap();
+        let writes = calls.all().into_iter().filter(|call| !call.starts_with("GET") && !call.contains("/events"));
+        (next, writes.collect())
+    }
+
+    #[tokio::test]
+    async fn what_has_become_somebody_elses_meanwhile_is_not_counted_on() {
+        const ADOPTION: &str = "PATCH /api/v1/namespaces/a/pods/orphan";
+        let (next, writes) = look(Value::Null, 200).await;
+        assert_eq!((next, &writes[0]), (Next::Done, &ADOPTION.to_owned()));
+        assert!(writes[1].starts_with("DELETE /api/v1/namespaces/a/pods/"), "{writes:?}");
+        for refusal in [404, 409, 422] {
+            assert_eq!(look(Value::Null, refusal).await, (Next::Anew, vec![ADOPTION.to_owned()]));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_goes_takes_nothing_more() {
+        let kind = |metadata: Value| json!({"kind": "ReplicaSet", "metadata": metadata});
+        let going = json!({"name": "web", "namespace": "a", "uid": "rs", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let another = json!({"name": "web", "namespace": "a", "uid": "new"});
+        for later in [going, another] {
+            assert_eq!(look(kind(later), 200).await, (Next::Anew, Vec::new()));
+        }
+    }
 }
