@@ -144,33 +144,37 @@ impl Garbage {
     }
 
     async fn delete(&self, of: &Reference, item: &Value, how: &str) -> Called<Next> {
-        if how == "Foreground" {
-            self.break_circle(of, item).await?;
-        }
-        // Its owners are those that were judged, or else it is judged anew.
-        let version = if how == "Foreground" { Value::Null } else { item["metadata"]["resourceVersion"].clone() };
-        let preconditions = json!({"uid": of.uid, "resourceVersion": version});
-        let options = json!({"propagationPolicy": how, "preconditions": preconditions});
-        match self.objects.delete(of.kind, &of.key, &options).await {
+        match self.try_delete(of, item, how).await {
             Err(error) if answered(&error, 409) => Ok(Next::Anew),
             deleted => deleted.map(|()| Next::Done),
         }
     }
 
-    /// Where a dependent waits for its own dependents too, they might wait for each other: this one blocks nobody any more.
-    async fn break_circle(&self, of: &Reference, item: &Value) -> Called<()> {
+    async fn try_delete(&self, of: &Reference, item: &Value, how: &str) -> Called<()> {
+        let patched = if how == "Foreground" { self.break_circle(of, item).await? } else { None };
+        // Its owners are those that were judged, or else it is judged anew.
+        let version = at(patched.as_ref().unwrap_or(item), &["metadata", "resourceVersion"]);
+        let preconditions = json!({"uid": of.uid, "resourceVersion": version});
+        let options = json!({"propagationPolicy": how, "preconditions": preconditions});
+        self.objects.delete(of.kind, &of.key, &options).await
+    }
+
+    /// Where a dependent waits for its own dependents too, they might wait for each other: this one blocks nobody any more. The object as it is
+    /// then, if it had to be changed.
+    async fn break_circle(&self, of: &Reference, item: &Value) -> Called<Option<Value>> {
         let waits = {
             let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
             let entry = |of: &Reference| world.get(of.kind, &of.key).is_some_and(|entry| entry.waits_for_dependents);
             world.dependents(&of.uid).iter().any(entry)
         };
         if !waits {
-            return Ok(());
+            return Ok(None);
         }
         let unblocked = |owner: &Value| json!({"uid": owner["uid"], "blockOwnerDeletion": false});
         let all: Vec<Value> = owners(item).iter().map(unblocked).collect();
-        let patch = json!({"metadata": {"ownerReferences": all, "uid": of.uid}});
-        self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await.map(drop)
+        let version = &item["metadata"]["resourceVersion"];
+        let patch = json!({"metadata": {"ownerReferences": all, "uid": of.uid, "resourceVersion": version}});
+        self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await
     }
 
     /// An object that is deleted: it may wait for its dependents.
@@ -222,6 +226,7 @@ impl Garbage {
 mod tests {
     use super::*;
     use crate::scripted;
+    use crate::world::{Entry, Seen};
 
     #[test]
     fn what_nobody_owns_any_more_goes() {
@@ -240,6 +245,40 @@ mod tests {
         check(&[IsGone], &[FOREGROUND], true, Verdict::Goes("Foreground"));
         check(&[Waits], &[], true, Verdict::Goes("Foreground"));
         check(&[Waits], &[], false, Verdict::Goes("Background"));
+    }
+
+    /// A look at a replica set whose owner waits, and whose pod may wait too: how it ends, and with what its deletion was sent.
+    async fn look_at_one_whose_owner_waits(pod_waits: bool, deletion: u16) -> (Next, Value) {
+        let (sets, pods) = (remora_model::kinds::v1("apps", "replicasets"), remora_model::kinds::core("pods"));
+        let key = |name: &str| Key { namespace: "a".to_owned(), name: name.to_owned() };
+        let owned = Owner { uid: "u".to_owned(), kind: Some(sets), name: "web-1".to_owned(), controls: true };
+        let entry =
+            Entry { uid: "p".to_owned(), owners: vec![owned], is_ending: pod_waits, waits_for_dependents: pod_waits };
+        let world: Arc<Mutex<World>> = Arc::default();
+        world.lock().unwrap().step(pods, Seen::Is(key("p"), entry));
+        let owner = json!({"kind": "Deployment", "metadata": {"namespace": "a", "name": "web", "uid": "d",
+            "finalizers": [FOREGROUND], "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let owners = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d", "blockOwnerDeletion": true}]);
+        let set = move |version: &str| json!({"kind": "ReplicaSet", "metadata": {"namespace": "a", "name": "web-1", "uid": "u", "resourceVersion": version, "ownerReferences": owners}});
+        let (client, calls) = scripted::client(move |call, _| match call.split_once(' ').unwrap() {
+            ("GET", path) if path.ends_with("/deployments/web") => (200, owner.clone()),
+            ("GET", _) => (200, set("7")),
+            ("PATCH", _) => (200, set("8")),
+            _ if deletion == 200 => (200, json!({})),
+            _ => scripted::refused(deletion),
+        });
+        let (wakes, _woken) = tokio::sync::mpsc::unbounded_channel();
+        let of = Reference { kind: sets, key: key("web-1"), uid: "u".to_owned() };
+        let next = Garbage::new(client, world, wakes).try_look(&of).await.unwrap();
+        (next, calls.sent("DELETE").unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_what_was_judged_is_deleted() {
+        let options = |version: &str| json!({"propagationPolicy": "Foreground", "preconditions": {"uid": "u", "resourceVersion": version}});
+        assert_eq!(look_at_one_whose_owner_waits(false, 200).await, (Next::Done, options("7")));
+        assert_eq!(look_at_one_whose_owner_waits(true, 200).await, (Next::Done, options("8")));
+        assert_eq!(look_at_one_whose_owner_waits(false, 409).await.0, Next::Anew);
     }
 
     #[tokio::test]

@@ -17,6 +17,11 @@ impl Calls {
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().map(|(call, _)| call.clone()).collect()
     }
+
+    /// What was sent with the first call that begins so.
+    pub(crate) fn sent(&self, call: &str) -> Option<Value> {
+        self.0.lock().unwrap().iter().find(|(done, _)| done.starts_with(call)).map(|(_, sent)| sent.clone())
+    }
 }
 
 /// A client whose calls (`GET /api/v1/pods`, and how often that was asked before) get these answers.
