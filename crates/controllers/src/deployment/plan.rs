@@ -98,7 +98,8 @@ pub(super) fn plan(deployment: &Value, own: Vec<Value>, pods: &[Value], now: Tim
     if (is_done || flag(deployment, &["spec", "paused"])) && !is_ending(deployment) {
         plan.delete = rollout::forgotten(deployment, &old);
     }
-    plan.again = status::deadline(&next);
+    // Only a rollout is ever said to be late: of all else the moment would come again and again.
+    plan.again = status::deadline(&next).filter(|_| is_rollout);
     plan.status = Some(next).filter(|next| next != deployment);
     plan
 }
