@@ -251,7 +251,8 @@ mod tests {
     async fn look_at_one_whose_owner_waits(pod_waits: bool, deletion: u16) -> (Next, Value) {
         let (sets, pods) = (remora_model::kinds::v1("apps", "replicasets"), remora_model::kinds::core("pods"));
         let key = |name: &str| Key { namespace: "a".to_owned(), name: name.to_owned() };
-        let owned = Owner { uid: "u".to_owned(), kind: Some(sets), name: "web-1".to_owned(), controls: true };
+        let owned =
+            Owner { uid: "u".to_owned(), kind: Some(sets), name: "web-1".to_owned(), controls: true, blocks: true };
         let entry =
             Entry { uid: "p".to_owned(), owners: vec![owned], is_ending: pod_waits, waits_for_dependents: pod_waits };
         let world: Arc<Mutex<World>> = Arc::default();

@@ -24,6 +24,8 @@ pub(crate) struct Owner {
     pub(crate) kind: Option<&'static Kind>,
     pub(crate) name: String,
     pub(crate) controls: bool,
+    /// An owner that goes after its dependents waits for this one.
+    pub(crate) blocks: bool,
 }
 
 impl Owner {
@@ -35,6 +37,7 @@ impl Owner {
             kind: kind_of(word("apiVersion"), word("kind")),
             name: word("name").to_owned(),
             controls: reference["controller"] == true,
+            blocks: reference["blockOwnerDeletion"] == true,
         }
     }
 
@@ -73,6 +76,7 @@ impl Entry {
             kind: kind_of(&owner.api_version, &owner.kind),
             name: owner.name.clone(),
             controls: owner.controller == Some(true),
+            blocks: owner.block_owner_deletion == Some(true),
         });
         let is_ending = metadata.deletion_timestamp.is_some();
         let waits = metadata.finalizers.iter().flatten().any(|name| name == FOREGROUND || name == ORPHAN);
@@ -236,7 +240,8 @@ mod tests {
     }
 
     fn entry(uid: &str, owner: Option<&str>) -> Entry {
-        let named = |uid: &str| Owner { uid: uid.to_owned(), kind: None, name: "x".to_owned(), controls: true };
+        let named =
+            |uid: &str| Owner { uid: uid.to_owned(), kind: None, name: "x".to_owned(), controls: true, blocks: true };
         let owners = owner.map(named).into_iter().collect();
         Entry { uid: uid.to_owned(), owners, is_ending: false, waits_for_dependents: false }
     }
