@@ -2,7 +2,6 @@
 //! themselves. Woken by [`crate::workloads`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
@@ -14,7 +13,8 @@ use serde_json::Value;
 use crate::Account;
 use crate::objects::{Called, Key, Objects, controller_of, unless_changed};
 use crate::per_object::CallError;
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
+use crate::world::Owner;
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:disruption-controller");
@@ -39,8 +39,8 @@ impl Budgets {
         self.count(&key).await.map_err(CallError::new(format!("count the disruption budget {key}")))
     }
 
-    async fn count(&self, key: &Key) -> Called<Option<Duration>> {
-        let Some(budget) = self.objects.get(budgets(), key).await? else { return Ok(None) };
+    async fn count(&self, key: &Key) -> Called<Next> {
+        let Some(budget) = self.objects.get(budgets(), key).await? else { return Ok(Next::Done) };
         let all = self.objects.list(kinds::core("pods"), &key.namespace).await?;
         let pods: Vec<&Value> = all.iter().filter(|pod| disruption::covers(&budget, pod)).collect();
         let scale = if disruption::needs_scale(&budget) { self.scale(&pods, key).await? } else { 0 };
@@ -48,16 +48,16 @@ impl Budgets {
         if let Some(changed) = counted.changed {
             unless_changed(self.objects.replace(budgets(), "status", &changed).await)?;
         }
-        Ok(counted.again.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+        Ok(Next::at(counted.again, Timestamp::now()))
     }
 
     /// How many pods the owners of these want together: their replica sets, or the deployments of those.
     async fn scale(&self, pods: &[&Value], key: &Key) -> Called<i64> {
         let mut scales: BTreeMap<String, i64> = BTreeMap::new();
         for owner in pods.iter().filter_map(|pod| controller_of(pod)) {
-            let Some(set) = self.owner(owner, "ReplicaSet", "replicasets", key).await? else { continue };
+            let Some(set) = self.owner(owner, "replicasets", key).await? else { continue };
             let deployment = match controller_of(&set) {
-                Some(above) => self.owner(above, "Deployment", "deployments", key).await?,
+                Some(above) => self.owner(above, "deployments", key).await?,
                 None => None,
             };
             let top = deployment.unwrap_or(set);
@@ -67,12 +67,10 @@ impl Budgets {
         Ok(scales.values().sum())
     }
 
-    async fn owner(&self, owner: &Value, kind: &str, plural: &str, key: &Key) -> Called<Option<Value>> {
-        if text(owner, &["kind"]) != kind {
-            return Ok(None);
-        }
-        let at = Key { namespace: key.namespace.clone(), name: text(owner, &["name"]).to_owned() };
-        let found = self.objects.get(kinds::v1("apps", plural), &at).await?;
-        Ok(found.filter(|found| found["metadata"]["uid"] == owner["uid"]))
+    async fn owner(&self, owner: &Value, plural: &str, key: &Key) -> Called<Option<Value>> {
+        let kind = kinds::v1("apps", plural);
+        let Some(owner) = Owner::of(owner).reference(key).filter(|owner| owner.kind == kind) else { return Ok(None) };
+        let found = self.objects.get(kind, &owner.key).await?;
+        Ok(found.filter(|found| text(found, &["metadata", "uid"]) == owner.uid))
     }
 }

@@ -3,10 +3,10 @@
 //! [`crate::workloads`].
 //!
 //! Whether an owner is there, and who depends on one that waits, is asked of the API, not of what watches have told: an object must not go
-//! because news of another one is late. **Deliberately absent:** owners of kinds that are not served here; they count as being there.
+//! because news of another one is late. **Deliberately absent:** owners that cannot be asked for, since their kind is not served here or no object can
+//! have their name; they count as being there, as upstream keeps what it cannot judge.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use kube::Client;
 use remora_model::Kind;
@@ -17,15 +17,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::Account;
 use crate::objects::{Called, Key, Objects, PatchKind, owners, unless_changed};
 use crate::per_object::{CallError, answered};
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
 use crate::workloads::watched_kinds;
-use crate::world::{FOREGROUND, ORPHAN, Owner, Reference, World, kind_of};
+use crate::world::{FOREGROUND, ORPHAN, Owner, Reference, World};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:generic-garbage-collector");
-
-/// When an object that has changed under our hands is looked at again.
-const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// Collects what nobody owns any more.
 #[derive(Clone)]
@@ -106,19 +103,19 @@ impl Garbage {
         looked.map_err(CallError::new(format!("see whether the {of} is garbage")))
     }
 
-    async fn try_look(&self, of: &Reference) -> Called<Option<Duration>> {
+    async fn try_look(&self, of: &Reference) -> Called<Next> {
         let found = self.objects.get(of.kind, &of.key).await?;
-        let Some(item) = found.filter(|item| text(item, &["metadata", "uid"]) == of.uid) else { return Ok(None) };
+        let Some(item) = found.filter(|item| text(item, &["metadata", "uid"]) == of.uid) else { return Ok(Next::Done) };
         if !at(&item, &["metadata", "deletionTimestamp"]).is_null() {
             return self.end(of, &item).await;
         }
         let fates = self.fates(of, &item).await?;
         let dependents = self.world.lock().unwrap_or_else(PoisonError::into_inner).dependents(&of.uid);
         match judge(&item, &fates, !dependents.is_empty()) {
-            Verdict::Stays => Ok(None),
+            Verdict::Stays => Ok(Next::Done),
             Verdict::Forgets(uids) => {
                 let patch = forgetting(&item, &uids);
-                self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await.map(|_| None)
+                self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await.map(|_| Next::Done)
             }
             Verdict::Goes(how) => self.delete(of, &item, how).await,
         }
@@ -127,13 +124,7 @@ impl Garbage {
     async fn fates(&self, of: &Reference, item: &Value) -> Called<Vec<(String, Fate)>> {
         let mut fates = Vec::new();
         for owner in owners(item) {
-            let word = |field: &str| text(owner, &[field]);
-            let named = Owner {
-                uid: word("uid").to_owned(),
-                kind: kind_of(word("apiVersion"), word("kind")),
-                name: word("name").to_owned(),
-                controls: false,
-            };
+            let named = Owner::of(owner);
             let fate = match named.reference(&of.key) {
                 None => Fate::IsThere,
                 Some(owner) => self.fate(&owner).await?,
@@ -152,43 +143,47 @@ impl Garbage {
         })
     }
 
-    async fn delete(&self, of: &Reference, item: &Value, how: &str) -> Called<Option<Duration>> {
-        if how == "Foreground" {
-            self.break_circle(of, item).await?;
-        }
-        // Its owners are those that were judged, or else it is judged anew.
-        let version = if how == "Foreground" { Value::Null } else { item["metadata"]["resourceVersion"].clone() };
-        let preconditions = json!({"uid": of.uid, "resourceVersion": version});
-        let options = json!({"propagationPolicy": how, "preconditions": preconditions});
-        match self.objects.delete(of.kind, &of.key, &options).await {
-            Err(error) if answered(&error, 409) => Ok(Some(AT_ONCE)),
-            deleted => deleted.map(|()| None),
+    async fn delete(&self, of: &Reference, item: &Value, how: &str) -> Called<Next> {
+        match self.try_delete(of, item, how).await {
+            Err(error) if answered(&error, 409) => Ok(Next::Anew),
+            deleted => deleted.map(|()| Next::Done),
         }
     }
 
-    /// Where a dependent waits for its own dependents too, they might wait for each other: this one blocks nobody any more.
-    async fn break_circle(&self, of: &Reference, item: &Value) -> Called<()> {
+    async fn try_delete(&self, of: &Reference, item: &Value, how: &str) -> Called<()> {
+        let patched = if how == "Foreground" { self.break_circle(of, item).await? } else { None };
+        // Its owners are those that were judged, or else it is judged anew.
+        let version = at(patched.as_ref().unwrap_or(item), &["metadata", "resourceVersion"]);
+        let preconditions = json!({"uid": of.uid, "resourceVersion": version});
+        let options = json!({"propagationPolicy": how, "preconditions": preconditions});
+        self.objects.delete(of.kind, &of.key, &options).await
+    }
+
+    /// Where a dependent waits for its own dependents too, they might wait for each other: this one blocks nobody any more. The object as it is
+    /// then, if it had to be changed.
+    async fn break_circle(&self, of: &Reference, item: &Value) -> Called<Option<Value>> {
         let waits = {
             let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
             let entry = |of: &Reference| world.get(of.kind, &of.key).is_some_and(|entry| entry.waits_for_dependents);
             world.dependents(&of.uid).iter().any(entry)
         };
         if !waits {
-            return Ok(());
+            return Ok(None);
         }
         let unblocked = |owner: &Value| json!({"uid": owner["uid"], "blockOwnerDeletion": false});
         let all: Vec<Value> = owners(item).iter().map(unblocked).collect();
-        let patch = json!({"metadata": {"ownerReferences": all, "uid": of.uid}});
-        self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await.map(drop)
+        let version = &item["metadata"]["resourceVersion"];
+        let patch = json!({"metadata": {"ownerReferences": all, "uid": of.uid, "resourceVersion": version}});
+        self.objects.patch(of.kind, &of.key, PatchKind::Strategic, &patch).await
     }
 
     /// An object that is deleted: it may wait for its dependents.
-    async fn end(&self, of: &Reference, item: &Value) -> Called<Option<Duration>> {
+    async fn end(&self, of: &Reference, item: &Value) -> Called<Next> {
         let holds = |name: &str| list(item, &["metadata", "finalizers"]).iter().any(|finalizer| finalizer == name);
         let finalizer = match (holds(ORPHAN), holds(FOREGROUND)) {
             (true, _) => ORPHAN,
             (_, true) => FOREGROUND,
-            _ => return Ok(None),
+            _ => return Ok(Next::Done),
         };
         let dependents = self.dependents(of).await?;
         if finalizer == ORPHAN {
@@ -205,13 +200,13 @@ impl Garbage {
                 let _ends = self.wakes.send(Reference { kind, key: Key::of(dependent), uid });
             }
             if !blocking.is_empty() {
-                return Ok(None);
+                return Ok(Next::Done);
             }
         }
         let patch = released(item, finalizer);
         match self.objects.patch(of.kind, &of.key, PatchKind::Merge, &patch).await {
-            Err(error) if answered(&error, 409) => Ok(Some(AT_ONCE)),
-            patched => patched.map(|_| None),
+            Err(error) if answered(&error, 409) => Ok(Next::Anew),
+            patched => patched.map(|_| Next::Done),
         }
     }
 
@@ -230,6 +225,8 @@ impl Garbage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scripted;
+    use crate::world::{Entry, Seen};
 
     #[test]
     fn what_nobody_owns_any_more_goes() {
@@ -248,6 +245,60 @@ mod tests {
         check(&[IsGone], &[FOREGROUND], true, Verdict::Goes("Foreground"));
         check(&[Waits], &[], true, Verdict::Goes("Foreground"));
         check(&[Waits], &[], false, Verdict::Goes("Background"));
+    }
+
+    /// A look at a replica set whose owner waits, and whose pod may wait too: how it ends, and with what its deletion was sent.
+    async fn look_at_one_whose_owner_waits(pod_waits: bool, deletion: u16) -> (Next, Value) {
+        let (sets, pods) = (remora_model::kinds::v1("apps", "replicasets"), remora_model::kinds::core("pods"));
+        let key = |name: &str| Key { namespace: "a".to_owned(), name: name.to_owned() };
+        let owned =
+            Owner { uid: "u".to_owned(), kind: Some(sets), name: "web-1".to_owned(), controls: true, blocks: true };
+        let entry =
+            Entry { uid: "p".to_owned(), owners: vec![owned], is_ending: pod_waits, waits_for_dependents: pod_waits };
+        let world: Arc<Mutex<World>> = Arc::default();
+        world.lock().unwrap().step(pods, Seen::Is(key("p"), entry));
+        let owner = json!({"kind": "Deployment", "metadata": {"namespace": "a", "name": "web", "uid": "d",
+            "finalizers": [FOREGROUND], "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let owners = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d", "blockOwnerDeletion": true}]);
+        let set = move |version: &str| json!({"kind": "ReplicaSet", "metadata": {"namespace": "a", "name": "web-1", "uid": "u", "resourceVersion": version, "ownerReferences": owners}});
+        let (client, calls) = scripted::client(move |call, _| match call.split_once(' ').unwrap() {
+            ("GET", path) if path.ends_with("/deployments/web") => (200, owner.clone()),
+            ("GET", _) => (200, set("7")),
+            ("PATCH", _) => (200, set("8")),
+            _ if deletion == 200 => (200, json!({})),
+            _ => scripted::refused(deletion),
+        });
+        let (wakes, _woken) = tokio::sync::mpsc::unbounded_channel();
+        let of = Reference { kind: sets, key: key("web-1"), uid: "u".to_owned() };
+        let next = Garbage::new(client, world, wakes).try_look(&of).await.unwrap();
+        (next, calls.sent("DELETE").unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_what_was_judged_is_deleted() {
+        let options = |version: &str| json!({"propagationPolicy": "Foreground", "preconditions": {"uid": "u", "resourceVersion": version}});
+        assert_eq!(look_at_one_whose_owner_waits(false, 200).await, (Next::Done, options("7")));
+        assert_eq!(look_at_one_whose_owner_waits(true, 200).await, (Next::Done, options("8")));
+        assert_eq!(look_at_one_whose_owner_waits(false, 409).await.0, Next::Anew);
+    }
+
+    #[tokio::test]
+    async fn a_reference_is_not_followed_to_where_its_author_may_not_go() {
+        let pod = json!({"kind": "Pod", "metadata": {"namespace": "a", "name": "p", "uid": "u", "ownerReferences": [
+            {"apiVersion": "v1", "kind": "Pod", "name": "../../kube-system/secrets?watch=true", "uid": "1"},
+            {"apiVersion": "v1", "kind": "Pod", "name": "mine:80/proxy/x", "uid": "2"},
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "name": "x", "uid": "3"},
+        ]}});
+        let (client, calls) = scripted::client(move |_, _| (200, pod.clone()));
+        let (wakes, _woken) = tokio::sync::mpsc::unbounded_channel();
+        let of = Reference {
+            kind: remora_model::kinds::core("pods"),
+            key: Key { namespace: "a".to_owned(), name: "p".to_owned() },
+            uid: "u".to_owned(),
+        };
+        let looked = Garbage::new(client, Arc::default(), wakes).try_look(&of).await;
+        assert_eq!(looked.unwrap(), Next::Done);
+        assert_eq!(calls.all(), ["GET /api/v1/namespaces/a/pods/p"]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ mod retry;
 pub mod role_aggregation;
 pub mod root_ca;
 pub mod scheduler;
+#[cfg(test)]
+mod scripted;
 pub mod service_account;
 mod turns;
 mod workloads;

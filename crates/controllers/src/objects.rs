@@ -4,15 +4,28 @@
 //! Reads go to the API server, not to a cache: what a look sees includes all that earlier looks have written, so that nobody needs to expect
 //! what is yet to be seen.
 
+use std::time::Duration;
+
 use http::{Method, Request};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Api;
 use kube::Client;
 use kube::core::{DynamicObject, PartialObjectMeta};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use remora_model::Kind;
-use remora_rules::object::{list, text};
+use remora_rules::metadata::names;
+use remora_rules::object::{at, list, text};
+use remora_rules::selector::labels::Selector;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::per_object::answered;
+
+/// The longest that a call may take: no answer of the API takes longer, but a watch would never end.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Letters of a name that stand for themselves in a path, besides those of the alphabet.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// Which of the objects of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +67,23 @@ pub(crate) struct Objects {
     client: Client,
 }
 
+/// Why a call was not made, or its answer not taken. What the answer was is not told: it may be a secret.
+#[derive(Debug, thiserror::Error)]
+enum Misled {
+    #[error("no {kind} can have the name \"{name}\"")]
+    NoName { kind: &'static str, name: String },
+    #[error("the API has answered with another object than the {kind} {key} that was asked for")]
+    Another { kind: &'static str, key: Key },
+    #[error("the API has not answered in {LONGEST:?}")]
+    Late,
+}
+
+impl From<Misled> for kube::Error {
+    fn from(error: Misled) -> Self {
+        Self::Service(Box::new(error))
+    }
+}
+
 /// What a call comes to.
 pub(crate) type Called<T> = Result<T, kube::Error>;
 
@@ -70,7 +100,13 @@ impl Objects {
 
     /// The object; none if it is not there.
     pub(crate) async fn get(&self, kind: &Kind, key: &Key) -> Called<Option<Value>> {
-        unless_gone(self.send(Method::GET, &path(kind, key), None).await)
+        let found = unless_gone(self.send(Method::GET, &path(kind, key)?, None).await)?;
+        match found {
+            Some(other) if text(&other, &["kind"]) != kind.kind || Key::of(&other) != *key => {
+                Err(Misled::Another { kind: kind.kind, key: key.clone() }.into())
+            }
+            found => Ok(found),
+        }
     }
 
     /// All of a kind in a namespace, each with its kind and version, which lists leave out.
@@ -92,7 +128,7 @@ impl Objects {
 
     /// Replaces an object, or the part of it that is named, as it was read: 409 if it has changed since.
     pub(crate) async fn replace(&self, kind: &Kind, part: &str, object: &Value) -> Called<Value> {
-        let mut at = path(kind, &Key::of(object));
+        let mut at = path(kind, &Key::of(object))?;
         if !part.is_empty() {
             at = format!("{at}/{part}");
         }
@@ -105,13 +141,42 @@ impl Objects {
             PatchKind::Merge => "application/merge-patch+json",
             PatchKind::Strategic => "application/strategic-merge-patch+json",
         };
-        unless_gone(self.send(Method::PATCH, &path(kind, key), Some(body(content_type, patch))).await)
+        unless_gone(self.send(Method::PATCH, &path(kind, key)?, Some(body(content_type, patch))).await)
     }
 
     /// Deletes an object. That it is not there any more is fine.
     pub(crate) async fn delete(&self, kind: &Kind, key: &Key, options: &Value) -> Called<()> {
         let options = Some(body("application/json", options));
-        unless_gone(self.send(Method::DELETE, &path(kind, key), options).await).map(drop)
+        unless_gone(self.send(Method::DELETE, &path(kind, key)?, options).await).map(drop)
+    }
+
+    /// Makes these an owner's own, each by the patch that `adoption` says of owner and object; whether all are. None is taken by an owner that goes by now, since they would go
+    /// with it; and one may be gone, be another of its name, or have become somebody else's.
+    pub(crate) async fn take(
+        &self,
+        (owner_kind, owner): (&Kind, &Value),
+        kind: &Kind,
+        all: &[Value],
+        adoption: fn(&Value, &Value) -> Value,
+    ) -> Called<bool> {
+        if all.is_empty() {
+            return Ok(true);
+        }
+        let now = self.get(owner_kind, &Key::of(owner)).await?;
+        let is_same = |now: &Value| at(now, &["metadata", "uid"]) == at(owner, &["metadata", "uid"]);
+        if !now.is_some_and(|now| is_same(&now) && at(&now, &["metadata", "deletionTimestamp"]).is_null()) {
+            return Ok(false);
+        }
+        for object in all {
+            let patch = adoption(owner, object);
+            match self.patch(kind, &Key::of(object), PatchKind::Strategic, &patch).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(false),
+                Err(error) if answered(&error, 409) || answered(&error, 422) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<(&'static str, Vec<u8>)>) -> Called<Value> {
@@ -124,7 +189,8 @@ impl Objects {
             None => Vec::new(),
         };
         let request = request.body(bytes).map_err(kube::Error::HttpError)?;
-        self.client.request(request).await
+        let answered = tokio::time::timeout(LONGEST, self.client.request(request)).await;
+        answered.unwrap_or_else(|_| Err(Misled::Late.into()))
     }
 }
 
@@ -132,7 +198,7 @@ fn body(content_type: &'static str, value: &Value) -> (&'static str, Vec<u8>) {
     (content_type, value.to_string().into_bytes())
 }
 
-/// `/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL`. Names are those of objects: none has a letter that a path could not.
+/// `/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL`. Namespaces are those of objects that are there: their names are labels.
 fn collection(kind: &Kind, namespace: &str) -> String {
     let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", kind.api_version()) };
     match namespace {
@@ -141,8 +207,24 @@ fn collection(kind: &Kind, namespace: &str) -> String {
     }
 }
 
-fn path(kind: &Kind, key: &Key) -> String {
-    format!("{}/{}", collection(kind, &key.namespace), key.name)
+/// The path of one object, and of nothing else: names may come from a reference, in which its author may write what they like. **Invariant:** the
+/// last part is one segment, which is not empty, so that a call for one object never becomes one for a collection, a subresource or another object.
+fn path(kind: &Kind, key: &Key) -> Result<String, Misled> {
+    if !is_name(&key.name) {
+        return Err(Misled::NoName { kind: kind.kind, name: key.name.clone() });
+    }
+    Ok(format!("{}/{}", collection(kind, &key.namespace), utf8_percent_encode(&key.name, PLAIN)))
+}
+
+/// Whether an object of any kind could have this name. Of the kinds here, roles have the freest names: any segment of a path.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && names::path_segment(name).is_empty()
+}
+
+/// What a workload selects. One that says nothing, or nothing that can be read, selects nothing, not everything.
+pub(crate) fn selector_of(workload: &Value) -> Option<Selector> {
+    let selector = LabelSelector::deserialize(at(workload, &["spec", "selector"])).ok()?;
+    Selector::of(&selector)
 }
 
 fn unless_gone(answer: Called<Value>) -> Called<Option<Value>> {
@@ -196,16 +278,65 @@ pub(crate) fn controller_reference(kind: &Kind, object: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scripted;
     use remora_model::kinds;
     use serde_json::json;
 
     #[test]
     fn paths_are_those_of_the_api() {
         let key = |namespace: &str, name: &str| Key { namespace: namespace.to_owned(), name: name.to_owned() };
-        assert_eq!(path(kinds::core("pods"), &key("a", "web")), "/api/v1/namespaces/a/pods/web");
-        assert_eq!(path(kinds::core("nodes"), &key("", "n")), "/api/v1/nodes/n");
-        let sets = kinds::v1("apps", "replicasets");
-        assert_eq!(path(sets, &key("a", "web")), "/apis/apps/v1/namespaces/a/replicasets/web");
+        let check = |kind, key: Key, expected: &str| assert_eq!(path(kind, &key).unwrap(), expected);
+        check(kinds::core("pods"), key("a", "web"), "/api/v1/namespaces/a/pods/web");
+        check(kinds::core("nodes"), key("", "n"), "/api/v1/nodes/n");
+        check(kinds::v1("apps", "replicasets"), key("a", "web"), "/apis/apps/v1/namespaces/a/replicasets/web");
+        let roles = kinds::v1("rbac.authorization.k8s.io", "clusterroles");
+        let at = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+        check(roles, key("", "system:node"), &format!("{at}/system:node"));
+        check(roles, key("", "who? #1 é"), &format!("{at}/who%3F%20%231%20%C3%A9"));
+    }
+
+    #[test]
+    fn no_name_leads_to_another_path() {
+        let key = |name: &str| Key { namespace: "a".to_owned(), name: name.to_owned() };
+        let pods = kinds::core("pods");
+        for name in ["", ".", "..", "kube-system/secrets?watch=true", "mine:80/proxy/x", "%2e%2e", "x%2Fstatus"] {
+            assert!(path(pods, &key(name)).is_err(), "{name}");
+        }
+        for name in ["?limit=1", "x?watch=true", "x#y"] {
+            let uri: http::Uri = path(pods, &key(name)).unwrap().parse().unwrap();
+            assert_eq!((uri.query(), uri.path().matches('/').count()), (None, 6), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_the_object_that_was_asked_for() {
+        let key = Key { namespace: "a".to_owned(), name: "web".to_owned() };
+        let pods = kinds::core("pods");
+        let get = async |answer: Value| {
+            let (client, _) = scripted::client(move |_, _| (200, answer.clone()));
+            Objects::new(client).get(pods, &key).await
+        };
+        let right = json!({"kind": "Pod", "metadata": {"namespace": "a", "name": "web"}});
+        assert_eq!(get(right.clone()).await.unwrap(), Some(right));
+        for wrong in [
+            json!({"kind": "PodList", "metadata": {}, "items": [{"data": "hidden"}]}),
+            json!({"kind": "Secret", "metadata": {"namespace": "a", "name": "web"}, "data": "hidden"}),
+            json!({"kind": "Pod", "metadata": {"namespace": "b", "name": "web"}, "data": "hidden"}),
+            json!({"kind": "Pod", "metadata": {"namespace": "a", "name": "other"}, "data": "hidden"}),
+        ] {
+            let error = get(wrong).await.unwrap_err();
+            assert!(!format!("{error:?} {error}").contains("hidden"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn no_selector_selects_nothing() {
+        assert!(selector_of(&json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}})).is_some());
+        for none in
+            [json!({}), json!({"items": []}), json!({"spec": {"selector": null}}), json!({"spec": {"selector": []}})]
+        {
+            assert_eq!(selector_of(&none), None, "{none}");
+        }
     }
 
     #[test]

@@ -10,16 +10,39 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::per_object::CallError;
 use crate::retry;
 
+/// The pause before a moment that is over.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// The most looks at one time.
 const LOOKS: usize = 8;
 
-/// What a look comes to: when to look again, if nothing happens before.
-pub(crate) type Looked = Result<Option<Duration>, CallError>;
+/// What a look comes to.
+pub(crate) type Looked = Result<Next, CallError>;
+
+/// What follows a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing, unless something happens.
+    Done,
+    /// Another look, if nothing happens before.
+    Later(Duration),
+    /// Another look, after pauses that grow, since what this one has read has changed meanwhile.
+    Anew,
+}
+
+impl Next {
+    /// A look at this moment. One that is over is looked at after a pause all the same: whoever names it again and again must not keep us busy.
+    pub(crate) fn at(moment: Option<Timestamp>, now: Timestamp) -> Self {
+        let Some(moment) = moment else { return Self::Done };
+        Self::Later(Duration::try_from(now.duration_until(moment)).ok().filter(|rest| !rest.is_zero()).unwrap_or(LEAST))
+    }
+}
 
 /// What is to be done about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +58,7 @@ enum State {
     Looking {
         again: bool,
     },
-    /// After a failure: nothing is done before the pause of this number is over.
+    /// After a failure, or a change under our hands: nothing is done before the pause of this number is over.
     Resting(u64),
     /// Nothing is to be done before the pause of this number is over, unless something happens.
     Idle(u64),
@@ -75,28 +98,28 @@ impl<K: Clone + Eq + Hash> Turns<K> {
         self.next()
     }
 
-    /// A look has ended.
-    fn looked(&mut self, key: K, failed: bool, later: Option<Duration>) -> Vec<Effect<K>> {
+    /// A look has ended. One that has failed is taken up [anew](Next::Anew).
+    fn looked(&mut self, key: K, next: Next) -> Vec<Effect<K>> {
         self.looking -= 1;
         let mut effects = Vec::new();
         let Some(turn) = self.turns.get_mut(&key) else { return self.next() };
-        turn.failures = if failed { turn.failures.saturating_add(1) } else { 0 };
+        turn.failures = if next == Next::Anew { turn.failures.saturating_add(1) } else { 0 };
         self.pauses += 1;
         let number = self.pauses;
-        match (failed, turn.state == State::Looking { again: true }, later) {
-            (true, ..) => {
+        match (next, turn.state == State::Looking { again: true }) {
+            (Next::Anew, _) => {
                 turn.state = State::Resting(number);
                 effects.push(Effect::Rest(key, retry::pause(turn.failures), number));
             }
-            (false, true, _) => {
+            (_, true) => {
                 turn.state = State::Waiting;
                 self.waiting.push_back(key);
             }
-            (false, false, Some(pause)) => {
+            (Next::Later(pause), false) => {
                 turn.state = State::Idle(number);
                 effects.push(Effect::Rest(key, pause, number));
             }
-            (false, false, None) => {
+            (Next::Done, false) => {
                 self.turns.remove(&key);
             }
         }
@@ -149,11 +172,16 @@ where
             Some(key) = wakes.recv() => turns.wake(key),
             Some(event) = running.next() => match event {
                 Event::Rested(key, number) => turns.rested(&key, number),
-                Event::Looked(key, Ok(later)) => turns.looked(key, false, later),
+                Event::Looked(key, Ok(next)) => {
+                    if next == Next::Anew {
+                        tracing::debug!(controller = name, %key, "has changed meanwhile, will be looked at anew");
+                    }
+                    turns.looked(key, next)
+                }
                 Event::Looked(key, Err(error)) => {
                     let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
                     tracing::warn!(controller = name, %key, error, "will be tried again");
-                    turns.looked(key, true, None)
+                    turns.looked(key, Next::Anew)
                 }
             },
             else => return,
@@ -179,9 +207,9 @@ mod tests {
         assert_eq!(turns.wake("a"), [Effect::Look("a")]);
         assert_eq!(turns.wake("a"), []);
         assert_eq!(turns.wake("b"), [Effect::Look("b")]);
-        assert_eq!(turns.looked("a", false, None), [Effect::Look("a")]);
-        assert_eq!(turns.looked("a", false, None), []);
-        assert_eq!(turns.looked("b", false, None), []);
+        assert_eq!(turns.looked("a", Next::Done), [Effect::Look("a")]);
+        assert_eq!(turns.looked("a", Next::Done), []);
+        assert_eq!(turns.looked("b", Next::Done), []);
         assert!(turns.turns.is_empty());
     }
 
@@ -189,13 +217,13 @@ mod tests {
     fn failures_are_followed_by_pauses_that_events_do_not_cut_short() {
         let mut turns = Turns::new();
         turns.wake("a");
-        let first = turns.looked("a", true, None);
+        let first = turns.looked("a", Next::Anew);
         assert_eq!(first, [Effect::Rest("a", retry::pause(1), 1)]);
         assert_eq!(turns.wake("a"), []);
         assert_eq!(turns.rested(&"a", 1), [Effect::Look("a")]);
-        assert_eq!(turns.looked("a", true, None), [Effect::Rest("a", retry::pause(2), 2)]);
+        assert_eq!(turns.looked("a", Next::Anew), [Effect::Rest("a", retry::pause(2), 2)]);
         turns.rested(&"a", 2);
-        assert_eq!(turns.looked("a", false, None), []);
+        assert_eq!(turns.looked("a", Next::Done), []);
         assert!(turns.turns.is_empty());
     }
 
@@ -203,12 +231,35 @@ mod tests {
     fn a_look_that_was_asked_for_comes_sooner_if_something_happens() {
         let mut turns = Turns::new();
         turns.wake("a");
-        let later = Some(Duration::from_secs(9));
-        assert_eq!(turns.looked("a", false, later), [Effect::Rest("a", Duration::from_secs(9), 1)]);
+        let later = Next::Later(Duration::from_secs(9));
+        assert_eq!(turns.looked("a", later), [Effect::Rest("a", Duration::from_secs(9), 1)]);
         assert_eq!(turns.wake("a"), [Effect::Look("a")]);
         // The pause that is over was of an earlier look.
         assert_eq!(turns.rested(&"a", 1), []);
-        assert_eq!(turns.looked("a", false, None), []);
+        assert_eq!(turns.looked("a", Next::Done), []);
+    }
+
+    #[test]
+    fn what_changes_again_and_again_is_looked_at_more_and_more_seldom() {
+        let mut turns = Turns::new();
+        turns.wake("a");
+        for number in 1..=10 {
+            let rests = turns.looked("a", Next::Anew);
+            assert_eq!(rests, [Effect::Rest("a", retry::pause(u32::try_from(number).unwrap()), number)]);
+            assert_eq!(turns.wake("a"), []);
+            turns.rested(&"a", number);
+        }
+    }
+
+    #[test]
+    fn a_moment_that_is_over_is_no_reason_to_hurry() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        assert_eq!(Next::at(None, now), Next::Done);
+        for (moment, millis) in
+            [("2026-01-02T03:04:05.2Z", 200), ("2026-01-02T03:04:05Z", 1000), ("2025-01-01T00:00:00Z", 1000)]
+        {
+            assert_eq!(Next::at(Some(moment.parse().unwrap()), now), Next::Later(Duration::from_millis(millis)));
+        }
     }
 
     #[test]
@@ -216,6 +267,6 @@ mod tests {
         let mut turns = Turns::new();
         let begun: usize = (0..20).map(|key| turns.wake(key).len()).sum();
         assert_eq!(begun, LOOKS);
-        assert_eq!(turns.looked(0, false, None), [Effect::Look(LOOKS)]);
+        assert_eq!(turns.looked(0, Next::Done), [Effect::Look(LOOKS)]);
     }
 }

@@ -178,8 +178,9 @@ fn of_controller<'w>(world: &'w World, change: &'w Change, kind: &'static Kind) 
     let is_free = change.now.as_ref().is_some_and(|now| now.controller().is_none());
     let named: Vec<Key> = controllers
         .into_iter()
-        .filter(|owner| owner.kind == Some(kind))
-        .map(|owner| Key { namespace: change.key.namespace.clone(), name: owner.name.clone() })
+        .filter_map(|owner| owner.reference(&change.key))
+        .filter(|owner| owner.kind == kind)
+        .map(|owner| owner.key)
         .collect();
     let any = world.of(kind, &change.key.namespace).filter(move |_| is_free).map(|(key, _)| key.clone());
     named.into_iter().chain(any)
@@ -191,9 +192,9 @@ fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
     let mut wakes = Vec::new();
     // A deployment that recreates its pods waits for the last of them.
     if change.now.is_none() {
-        let owners = keys.iter().filter_map(|key| world.get(sets, key)?.controller());
-        let deployment = |name: &String| Key { namespace: change.key.namespace.clone(), name: name.clone() };
-        wakes.extend(owners.map(|owner| Wake::Deployment(deployment(&owner.name))));
+        let owners = keys.iter().filter_map(|key| world.get(sets, key)?.controller()?.reference(key));
+        let deployments = owners.filter(|owner| owner.kind == kinds::v1("apps", "deployments"));
+        wakes.extend(deployments.map(|owner| Wake::Deployment(owner.key)));
     }
     wakes.extend(keys.into_iter().map(Wake::ReplicaSet));
     wakes
@@ -206,22 +207,26 @@ fn garbage_concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wak
     match &change.now {
         None => {
             found.extend(world.dependents(&last.uid));
-            // Those that wait for it to go.
-            let owners = last.owners.iter().filter_map(|owner| owner.reference(&change.key));
-            found.extend(
-                owners
-                    .filter(|owner| world.get(owner.kind, &owner.key).is_some_and(|entry| entry.waits_for_dependents)),
-            );
+            found.extend(owners_that_wait(world, change, last));
         }
-        Some(now) if now.waits_for_dependents => found.push(itself),
         Some(now) => {
             let is_news = change.before.as_ref().is_none_or(|before| before.owners != now.owners);
-            if is_news && all_listed && lacks_owner(world, &itself, now) {
+            if now.waits_for_dependents || (is_news && all_listed && lacks_owner(world, &itself, now)) {
                 found.push(itself);
+            }
+            // It may have forgotten them, or block them no longer.
+            if let Some(before) = change.before.as_ref().filter(|_| is_news) {
+                found.extend(owners_that_wait(world, change, before));
             }
         }
     }
     found.into_iter().map(Wake::Garbage).collect()
+}
+
+/// Of these owners of what has changed, those that wait for their dependents.
+fn owners_that_wait(world: &World, change: &Change, dependent: &Entry) -> impl Iterator<Item = Reference> {
+    let owners = dependent.owners.iter().filter_map(|owner| owner.reference(&change.key));
+    owners.filter(|owner| world.get(owner.kind, &owner.key).is_some_and(|entry| entry.waits_for_dependents))
 }
 
 #[cfg(test)]
@@ -239,6 +244,7 @@ mod tests {
             kind: Some(kind),
             name: name.to_owned(),
             controls: true,
+            blocks: true,
         });
         Entry {
             uid: uid.to_owned(),
@@ -282,6 +288,15 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_that_leads_elsewhere_concerns_nobody() {
+        let (pods, sets) = (kinds::core("pods"), kinds::v1("apps", "replicasets"));
+        let mut world = world();
+        let other = entry("p", Some((sets, "kube-system/secrets?watch=true", "x")));
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), other)), [""; 0]);
+        assert_eq!(garbage_of(&world).count(), 0);
+    }
+
+    #[test]
     fn a_pod_concerns_the_budgets_of_its_namespace() {
         let budgets = kinds::v1("policy", "poddisruptionbudgets");
         let mut world = World::default();
@@ -322,5 +337,22 @@ mod tests {
         assert_eq!(marked, ["garbage deployment a/web", "deployment a/web"]);
         let gone = told(&mut world, sets, Seen::IsGone(key("web-1")));
         assert_eq!(gone, ["garbage deployment a/web", "replica set a/web-1", "deployment a/web"]);
+    }
+
+    #[test]
+    fn an_owner_that_waits_is_told_when_a_dependent_forgets_it_or_blocks_it_no_longer() {
+        let (deployments, sets) = (kinds::v1("apps", "deployments"), kinds::v1("apps", "replicasets"));
+        let blocking = entry("rs", Some((deployments, "web", "d")));
+        let mut freeing = blocking.clone();
+        freeing.owners[0].blocks = false;
+        for now in [freeing, entry("rs", None)] {
+            let mut world = world();
+            let waits = Entry { is_ending: true, waits_for_dependents: true, ..entry("d", None) };
+            told(&mut world, deployments, Seen::Is(key("web"), waits));
+            let same = told(&mut world, sets, Seen::Is(key("web-1"), blocking.clone()));
+            assert!(!same.contains(&"garbage deployment a/web".to_owned()), "{same:?}");
+            let seen = told(&mut world, sets, Seen::Is(key("web-1"), now));
+            assert!(seen.contains(&"garbage deployment a/web".to_owned()), "{seen:?}");
+        }
     }
 }

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use remora_model::kinds::Verb;
 use remora_model::{Kind, kinds};
+use remora_rules::object::text;
+use serde_json::Value;
 
-use crate::objects::Key;
+use crate::objects::{Key, is_name};
 
 /// The finalizer of an object that goes after its dependents have gone.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -21,12 +24,27 @@ pub(crate) struct Owner {
     pub(crate) kind: Option<&'static Kind>,
     pub(crate) name: String,
     pub(crate) controls: bool,
+    /// An owner that goes after its dependents waits for this one.
+    pub(crate) blocks: bool,
 }
 
 impl Owner {
-    /// Where it is, if this dependent is in a namespace that it can be in.
+    /// By an owner reference.
+    pub(crate) fn of(reference: &Value) -> Self {
+        let word = |field: &str| text(reference, &[field]);
+        Self {
+            uid: word("uid").to_owned(),
+            kind: kind_of(word("apiVersion"), word("kind")),
+            name: word("name").to_owned(),
+            controls: reference["controller"] == true,
+            blocks: reference["blockOwnerDeletion"] == true,
+        }
+    }
+
+    /// Where it is, if it can be asked for: it is of a kind that can be read, it has a name that an object can have, and this dependent is in a
+    /// namespace that it can be in. References are what their authors write; we follow them with rights that those may not have.
     pub(crate) fn reference(&self, dependent: &Key) -> Option<Reference> {
-        let kind = self.kind?;
+        let kind = self.kind.filter(|kind| kind.verbs.contains(&Verb::Get) && is_name(&self.name))?;
         let namespace = if kind.namespaced { dependent.namespace.clone() } else { String::new() };
         let key = Key { namespace, name: self.name.clone() };
         (!kind.namespaced || !key.namespace.is_empty()).then(|| Reference { kind, key, uid: self.uid.clone() })
@@ -34,7 +52,7 @@ impl Owner {
 }
 
 /// The kind that an owner reference names.
-pub(crate) fn kind_of(api_version: &str, kind: &str) -> Option<&'static Kind> {
+fn kind_of(api_version: &str, kind: &str) -> Option<&'static Kind> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     kinds::by_kind(group, version, kind)
 }
@@ -58,6 +76,7 @@ impl Entry {
             kind: kind_of(&owner.api_version, &owner.kind),
             name: owner.name.clone(),
             controls: owner.controller == Some(true),
+            blocks: owner.block_owner_deletion == Some(true),
         });
         let is_ending = metadata.deletion_timestamp.is_some();
         let waits = metadata.finalizers.iter().flatten().any(|name| name == FOREGROUND || name == ORPHAN);
@@ -214,13 +233,15 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn key(name: &str) -> Key {
         Key { namespace: "a".to_owned(), name: name.to_owned() }
     }
 
     fn entry(uid: &str, owner: Option<&str>) -> Entry {
-        let named = |uid: &str| Owner { uid: uid.to_owned(), kind: None, name: "x".to_owned(), controls: true };
+        let named =
+            |uid: &str| Owner { uid: uid.to_owned(), kind: None, name: "x".to_owned(), controls: true, blocks: true };
         let owners = owner.map(named).into_iter().collect();
         Entry { uid: uid.to_owned(), owners, is_ending: false, waits_for_dependents: false }
     }
@@ -253,6 +274,23 @@ mod tests {
         let changes = world.step(pods, Seen::Is(key("p"), entry("2", None)));
         assert_eq!(told(&changes), [("p", Some("1"), None), ("p", None, Some("2"))]);
         assert!(world.step(pods, Seen::IsGone(key("unknown"))).is_empty());
+    }
+
+    #[test]
+    fn a_reference_leads_to_an_object_or_nowhere() {
+        let to = |version: &str, kind: &str, name: &str| {
+            let owner = Owner::of(&json!({"apiVersion": version, "kind": kind, "name": name, "uid": "1"}));
+            owner.reference(&key("p")).map(|owner| owner.to_string())
+        };
+        assert_eq!(to("apps/v1", "ReplicaSet", "web").as_deref(), Some("replicaset a/web"));
+        assert_eq!(to("v1", "Node", "n").as_deref(), Some("node n"));
+        let roles = "rbac.authorization.k8s.io/v1";
+        assert_eq!(to(roles, "ClusterRole", "who? #1").as_deref(), Some("clusterrole who? #1"));
+        for name in ["", ".", "..", "kube-system/secrets?watch=true", "mine:80/proxy/x", "x%2Fy"] {
+            assert_eq!(to("v1", "Pod", name), None, "{name}");
+        }
+        assert_eq!(to("example.com/v1", "Unknown", "x"), None);
+        assert_eq!(to("authentication.k8s.io/v1", "TokenReview", "x"), None);
     }
 
     #[test]

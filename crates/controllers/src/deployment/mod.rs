@@ -7,8 +7,6 @@ mod rollout;
 mod sets;
 mod status;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use kube::Client;
 use remora_model::{Kind, kinds};
@@ -20,7 +18,7 @@ use crate::Account;
 use crate::objects::{Called, Key, Objects, PatchKind, controller_of, message, namespace_goes, unless_changed};
 use crate::per_object::{CallError, answered};
 use crate::recorder::{About, Recorder};
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:deployment-controller");
@@ -50,27 +48,31 @@ impl Deployments {
     pub(crate) async fn look(self, key: Key) -> Looked {
         let what = || format!("look at the deployment {key}");
         let found = self.objects.get(deployments(), &key).await.map_err(CallError::new(what()))?;
-        let Some(deployment) = found else { return Ok(None) };
-        let (own, pods) = self.observe(&deployment, &key).await.map_err(CallError::new(what()))?;
+        let Some(deployment) = found else { return Ok(Next::Done) };
+        let observed = self.observe(&deployment, &key).await.map_err(CallError::new(what()))?;
+        let Some((own, pods)) = observed else { return Ok(Next::Anew) };
         let plan = plan::plan(&deployment, own, &pods, Timestamp::now());
         let written = self.write(&deployment, &plan).await;
         written.map_err(CallError::new(format!("roll out the deployment {key}")))?;
-        Ok(plan.again.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+        Ok(Next::at(plan.again, Timestamp::now()))
     }
 
-    /// Its own replica sets, and the pods of its namespace where they matter.
-    async fn observe(&self, deployment: &Value, key: &Key) -> Called<(Vec<Value>, Vec<Value>)> {
+    /// Its own replica sets, and the pods of its namespace where they matter; none if what has been read has changed meanwhile.
+    async fn observe(&self, deployment: &Value, key: &Key) -> Called<Option<(Vec<Value>, Vec<Value>)>> {
         let all = self.objects.list(replica_sets(), &key.namespace).await?;
         let claim = plan::claim(deployment, all);
-        let adoptions = claim.adopt.iter().map(|set| (set, plan::adoption(deployment, set)));
-        let releases = claim.release.iter().map(|set| (set, plan::release(deployment, set)));
-        for (set, patch) in adoptions.chain(releases) {
+        for set in &claim.release {
+            let patch = plan::release(deployment, set);
             let patched = self.objects.patch(replica_sets(), &Key::of(set), PatchKind::Strategic, &patch).await;
             unless_changed(patched)?;
         }
+        let owner = (deployments(), deployment);
+        if !self.objects.take(owner, replica_sets(), &claim.adopt, plan::adoption).await? {
+            return Ok(None);
+        }
         let needs_pods = text(deployment, &["spec", "strategy", "type"]) == "Recreate";
         let pods = if needs_pods { self.objects.list(kinds::core("pods"), &key.namespace).await? } else { Vec::new() };
-        Ok((claim.own, pods))
+        Ok(Some((claim.own, pods)))
     }
 
     /// Replica sets first: the status tells of them.
@@ -149,5 +151,31 @@ impl Deployments {
         let note = format!("Scaled {way} replica set {} from {before} to {now}", text(set, &["metadata", "name"]));
         let about = About { kind: deployments(), object: deployment };
         self.recorder.tell(about, "Normal", "ScalingReplicaSet", &note).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted;
+
+    #[tokio::test]
+    async fn one_that_goes_takes_nothing_more() {
+        let deployment = json!({
+            "kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "web", "namespace": "a", "uid": "d"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": {}}, "status": {},
+        });
+        let set = json!({"metadata": {"name": "web-1", "namespace": "a", "uid": "rs", "labels": {"app": "web"}}});
+        let mut going = deployment.clone();
+        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        let (client, calls) = scripted::client(move |call, before| match call {
+            "GET /apis/apps/v1/namespaces/a/deployments/web" if before > 0 => (200, going.clone()),
+            "GET /apis/apps/v1/namespaces/a/deployments/web" => (200, deployment.clone()),
+            "GET /apis/apps/v1/namespaces/a/replicasets" => (200, json!({"items": [set]})),
+            _ => (200, json!({})),
+        });
+        let key = Key { namespace: "a".to_owned(), name: "web".to_owned() };
+        assert_eq!(Deployments::new(client).look(key).await.unwrap(), Next::Anew);
+        assert_eq!(calls.all().iter().filter(|call| !call.starts_with("GET")).count(), 0, "{:?}", calls.all());
     }
 }

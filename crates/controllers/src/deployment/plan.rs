@@ -2,16 +2,14 @@
 //! Source of the rules: upstream's `deployment_controller.go`, `sync.go`.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use remora_model::kinds;
-use remora_rules::object::{at, flag, text, typed};
-use remora_rules::selector::labels::Selector;
+use remora_rules::object::{at, flag, text};
 use serde_json::{Value, json};
 
 use super::rollout::{self, Size};
 use super::sets::{self, is_rolling, made, max_revision, renewed, replicas, sized};
 use super::status::{self, Facts};
-use crate::objects::{controller_of, controller_reference};
+use crate::objects::{controller_of, controller_reference, selector_of};
 use crate::pods::has_ended;
 
 /// Which replica sets become its own, which are let go, and which are its own.
@@ -25,9 +23,7 @@ pub(super) struct Claim {
 /// By all replica sets of its namespace.
 pub(super) fn claim(deployment: &Value, all: Vec<Value>) -> Claim {
     let mut claim = Claim::default();
-    let Some(selector) = Selector::of(&typed::<LabelSelector>(at(deployment, &["spec", "selector"]))) else {
-        return claim;
-    };
+    let Some(selector) = selector_of(deployment) else { return claim };
     let is_going = |object: &Value| !at(object, &["metadata", "deletionTimestamp"]).is_null();
     let uid = text(deployment, &["metadata", "uid"]);
     for set in all {
@@ -102,7 +98,8 @@ pub(super) fn plan(deployment: &Value, own: Vec<Value>, pods: &[Value], now: Tim
     if (is_done || flag(deployment, &["spec", "paused"])) && !is_ending(deployment) {
         plan.delete = rollout::forgotten(deployment, &old);
     }
-    plan.again = status::deadline(&next);
+    // Only a rollout is ever said to be late: of all else the moment would come again and again.
+    plan.again = status::deadline(&next).filter(|_| is_rollout);
     plan.status = Some(next).filter(|next| next != deployment);
     plan
 }

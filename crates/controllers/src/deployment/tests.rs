@@ -132,6 +132,21 @@ fn a_paused_deployment_is_scaled_and_not_rolled_out() {
 }
 
 #[test]
+fn what_is_not_rolled_out_has_no_deadline() {
+    let mut world = World::new(deployment(4, "one", rolling()));
+    world.settle();
+    world.set_image("two");
+    world.step();
+    let again = |world: &World, at| plan(&world.deployment, world.sets.clone(), &[], at).again;
+    assert!(again(&world, now()).is_some());
+    let late = now() + jiff::SignedDuration::from_secs(9999);
+    world.change("/spec/replicas", 8.into());
+    assert_eq!(again(&world, late), None);
+    world.deployment["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    assert_eq!(again(&world, late), None);
+}
+
+#[test]
 fn a_change_of_size_during_a_rollout_goes_through() {
     let mut world = World::new(deployment(4, "one", rolling()));
     world.settle();
@@ -176,6 +191,7 @@ fn replica_sets_are_taken_and_let_go() {
         set("other", Some("x"), "web"),
         set("stranger", None, "db"),
     ];
+    assert_eq!(claim(&json!({"metadata": {"uid": "x"}}), all.clone()), Claim::default());
     let claim = claim(&deployment(1, "one", rolling()), all);
     let names = |sets: &[Value]| sets.iter().map(|set| text(set, &["metadata", "name"]).to_owned()).collect::<Vec<_>>();
     assert_eq!(names(&claim.own), ["own", "orphan"]);

@@ -6,8 +6,6 @@
 
 mod plan;
 
-use std::time::Duration;
-
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
@@ -22,7 +20,7 @@ use crate::Account;
 use crate::objects::{Called, Key, Objects, PatchKind, controller_of, message, namespace_goes, unless_changed};
 use crate::per_object::{CallError, answered};
 use crate::recorder::{About, Recorder};
-use crate::turns::Looked;
+use crate::turns::{Looked, Next};
 
 /// As whom.
 pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:replicaset-controller");
@@ -51,18 +49,20 @@ impl ReplicaSets {
     pub(crate) async fn look(self, key: Key) -> Looked {
         let what = || format!("look at the replica set {key}");
         let found = self.objects.get(replica_sets(), &key).await.map_err(CallError::new(what()))?;
-        let Some(set) = found else { return Ok(None) };
+        let Some(set) = found else { return Ok(Next::Done) };
         let pods = self.objects.list(kinds::core("pods"), &key.namespace).await.map_err(CallError::new(what()))?;
         let related = self.related(&set).await.map_err(CallError::new(what()))?;
         let plan = plan::plan(&set, &pods, &related, Timestamp::now());
         let claimed = self.claim(&set, &plan).await;
-        claimed.map_err(CallError::new(format!("take or let go pods of the replica set {key}")))?;
+        if !claimed.map_err(CallError::new(format!("take or let go pods of the replica set {key}")))? {
+            return Ok(Next::Anew);
+        }
         let managed = self.manage(&set, &plan).await;
         let failure = managed.as_ref().err().map(|(reason, error)| (*reason, message(error)));
         self.report(&set, &plan, failure).await.map_err(CallError::new(format!("write the status of {key}")))?;
         managed.map_err(|(_, error)| CallError::new(format!("keep the replica set {key} at its size"))(error))?;
-        let later = plan::look_again(&set, &plan.active, Timestamp::now());
-        Ok(later.map(|at| Duration::try_from(Timestamp::now().duration_until(at)).unwrap_or_default()))
+        let now = Timestamp::now();
+        Ok(Next::at(plan::look_again(&set, &plan.active, now), now))
     }
 
     /// The replica sets of the same owner: those whose pods it shares nodes with.
@@ -74,12 +74,13 @@ impl ReplicaSets {
         Ok(all.iter().filter(is_sibling).map(uid).collect())
     }
 
-    async fn claim(&self, set: &Value, plan: &Plan) -> Called<()> {
-        let adoptions = plan.adopt.iter().map(|pod| (pod, plan::adoption(set, pod)));
-        let releases = plan.release.iter().map(|pod| (pod, plan::release(set, pod)));
-        for (pod, patch) in adoptions.chain(releases) {
-            let patched = self.objects.patch(kinds::core("pods"), &Key::of(pod), PatchKind::Strategic, &patch).await;
-            // Another one of that name, or one with an owner by now.
+    /// Whether the plan holds: not if a pod that it counts on could not be taken.
+    async fn claim(&self, set: &Value, plan: &Plan) -> Called<bool> {
+        let pods = kinds::core("pods");
+        for pod in &plan.release {
+            let patch = plan::release(set, pod);
+            let patched = self.objects.patch(pods, &Key::of(pod), PatchKind::Strategic, &patch).await;
+            // Another one of that name, or one that has been let go by now.
             if let Err(error) = patched
                 && !answered(&error, 409)
                 && !answered(&error, 422)
@@ -87,7 +88,7 @@ impl ReplicaSets {
                 return Err(error);
             }
         }
-        Ok(())
+        self.objects.take((replica_sets(), set), pods, &plan.adopt, plan::adoption).await
     }
 
     /// Makes what is missing, deletes what is too much; says what has failed first.
@@ -158,4 +159,52 @@ impl ReplicaSets {
 async fn all(calls: Vec<BoxFuture<'_, Called<()>>>) -> Called<()> {
     let done: Vec<Called<()>> = stream::iter(calls).buffer_unordered(CALLS).collect().await;
     done.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted;
+
+    /// A look at a set of one pod that has one and finds another one, which it selects too: how it ends, and what it has written.
+    async fn look(later: Value, adopted: u16) -> (Next, Vec<String>) {
+        let set = json!({
+            "kind": "ReplicaSet", "apiVersion": "apps/v1", "metadata": {"name": "web", "namespace": "a", "uid": "rs"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": {}}, "status": {},
+        });
+        let pod = |name: &str, owners: Value| json!({"metadata": {"name": name, "namespace": "a", "uid": name, "labels": {"app": "web"}, "ownerReferences": owners}});
+        let pods = [pod("own", json!([{"uid": "rs", "controller": true}])), pod("orphan", json!([]))];
+        let (client, calls) = scripted::client(move |call, before| match call {
+            "GET /apis/apps/v1/namespaces/a/replicasets/web" if before > 0 && !later.is_null() => (200, later.clone()),
+            "GET /apis/apps/v1/namespaces/a/replicasets/web" => (200, set.clone()),
+            "GET /api/v1/namespaces/a/pods" => (200, json!({"items": pods})),
+            "PATCH /api/v1/namespaces/a/pods/orphan" if adopted != 200 => scripted::refused(adopted),
+            _ => (200, json!({})),
+        });
+        let key = Key { namespace: "a".to_owned(), name: "web".to_owned() };
+        let next = ReplicaSets::new(client).look(key).await.unwrap();
+        let writes = calls.all().into_iter().filter(|call| !call.starts_with("GET") && !call.contains("/events"));
+        (next, writes.collect())
+    }
+
+    #[tokio::test]
+    async fn what_has_become_somebody_elses_meanwhile_is_not_counted_on() {
+        const ADOPTION: &str = "PATCH /api/v1/namespaces/a/pods/orphan";
+        let (next, writes) = look(Value::Null, 200).await;
+        assert_eq!((next, &writes[0]), (Next::Done, &ADOPTION.to_owned()));
+        assert!(writes[1].starts_with("DELETE /api/v1/namespaces/a/pods/"), "{writes:?}");
+        for refusal in [404, 409, 422] {
+            assert_eq!(look(Value::Null, refusal).await, (Next::Anew, vec![ADOPTION.to_owned()]));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_goes_takes_nothing_more() {
+        let kind = |metadata: Value| json!({"kind": "ReplicaSet", "metadata": metadata});
+        let going = json!({"name": "web", "namespace": "a", "uid": "rs", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let another = json!({"name": "web", "namespace": "a", "uid": "new"});
+        for later in [going, another] {
+            assert_eq!(look(kind(later), 200).await, (Next::Anew, Vec::new()));
+        }
+    }
 }

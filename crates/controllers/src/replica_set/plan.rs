@@ -2,14 +2,12 @@
 //! then. Pure. Source of the rules: upstream's `replica_set.go`, `replica_set_utils.go`, `controller_ref_manager.go`.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use remora_model::kinds;
-use remora_rules::object::{at, field_mut, integer, list, set, text, typed};
-use remora_rules::selector::labels::Selector;
+use remora_rules::object::{at, field_mut, integer, list, set, text};
 use remora_rules::time;
 use serde_json::{Value, json};
 
-use crate::objects::{controller_of, controller_reference};
+use crate::objects::{controller_of, controller_reference, selector_of};
 use crate::pods;
 
 /// The most pods that are made or deleted in one look.
@@ -33,7 +31,7 @@ pub(super) struct Plan {
 /// What is to be done, by all pods of its namespace. `related` are the uids of the replica sets of the same owner.
 pub(super) fn plan(set: &Value, all: &[Value], related: &[String], now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    let Some(selector) = Selector::of(&typed::<LabelSelector>(at(set, &["spec", "selector"]))) else { return plan };
+    let Some(selector) = selector_of(set) else { return plan };
     let uid = text(set, &["metadata", "uid"]);
     let is_ending = !at(set, &["metadata", "deletionTimestamp"]).is_null();
     for pod in all.iter().filter(|pod| pods::is_active(pod)) {
@@ -223,6 +221,7 @@ mod tests {
         check(&set_of(1), &[ended(own.clone(), "Failed"), deleted(own.clone())], (&[], &[], 1, 0));
         check(&set_of(0), &[own.clone(), own.clone()], (&[], &[], 0, 2));
         check(&set_of(10_000), &[], (&[], &[], BURST, 0));
+        check(&json!({"kind": "ReplicaSetList"}), std::slice::from_ref(&orphan), (&[], &[], 0, 0));
         // Of one that is going, nothing is done; its pods are the garbage collector's.
         check(&deleted(set_of(3)), &[own, orphan, pod_of("q", Some("rs"), "db")], (&[], &[], 0, 0));
     }
