@@ -8,9 +8,11 @@ use remora_rules::disruption::{self, Allowed};
 use remora_rules::metadata::place;
 use remora_rules::object::{at, text};
 use remora_rules::pod::eviction;
+use remora_rules::rbac::node;
 use remora_store::Revision;
 use serde_json::Value;
 
+use crate::auth::authz;
 use crate::deletion::DeleteOptions;
 use crate::objects::{Beside, WriteError};
 use crate::request::WriteOptions;
@@ -56,6 +58,10 @@ async fn mark(call: &Call, key: &ObjectKey, deletion: &DeleteOptions) -> Result<
     let mut current = objects.require(key).await?;
     loop {
         let pod = current.decoded();
+        if let Some(node) = authz::node_of(&call.user) {
+            let forbidden = |why: String| Status::forbidden(key.kind.resource(), &key.name, &why);
+            node::check_eviction(node, &pod).map_err(forbidden)?;
+        }
         deletion.check_preconditions(key.kind, &pod, &current.revision().to_string())?;
         let spent = spend(call, &pod).await?;
         let marked = match (eviction::mark(pod.clone(), call.state.now()), spent.is_empty() || deletion.dry_run) {
