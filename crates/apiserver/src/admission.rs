@@ -162,7 +162,8 @@ async fn priority_classes(state: &State) -> Result<Vec<Value>, Status> {
     state.objects().all(kinds::priority_classes(), None).await
 }
 
-fn is_pods(kind: &Kind) -> bool {
+/// Whether these are pods.
+pub fn is_pods(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.plural == "pods"
 }
 

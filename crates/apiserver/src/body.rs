@@ -49,9 +49,9 @@ fn refused(error: &ParseError) -> Status {
     }
 }
 
-/// YAML is read as JSON is, within the same limits; what its aliases repeat, its own parser bounds.
+/// YAML is read as JSON is, within the same limits: what its aliases repeat counts each time, for its own parser does not bound it.
 fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
-    let read = json::read(serde_norway::Deserializer::from_slice(bytes), Limits::OBJECT.depth);
+    let read = json::read(serde_norway::Deserializer::from_slice(bytes), Limits::OBJECT);
     read.map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))
 }
 
@@ -79,4 +79,26 @@ pub fn typed(content_type: Option<&str>, bytes: &[u8], name: &str) -> Result<Val
     let of = type_of(name).ok_or_else(|| Status::internal(format!("no type {name} in the schema")))?;
     let canonical = canonicalize(of, value);
     canonical.map(|canonical| canonical.value).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YAML: Option<&str> = Some("application/yaml");
+
+    #[test]
+    fn yaml_costs_what_its_aliases_stand_for() {
+        let (ones, many) = (["1"; 1000].join(","), ["*a"; 1000].join(","));
+        let nodes = format!("a: &a [{ones}]\nb: &b [{many}]\nc: [{}]\n", ["*b"; 220].join(","));
+        let bytes = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_500_000), ["*a"; 2000].join(","));
+        for bomb in [nodes, bytes] {
+            let refused = parse(YAML, bomb.as_bytes()).unwrap_err();
+            assert_eq!(refused.code, 400);
+            let why = "written out as JSON it would be larger than the limit of 3145728 bytes";
+            assert!(refused.message.contains(why), "{}", refused.message);
+        }
+        let few = parse(YAML, b"a: &a [1, x]\nb: *a\n").unwrap();
+        assert_eq!(few.value, serde_json::json!({"a": [1, "x"], "b": [1, "x"]}));
+    }
 }

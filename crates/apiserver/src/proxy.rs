@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use percent_encoding::percent_decode_str;
 use remora_http::{Body, body, exchange, upgrade};
 use remora_model::{ObjectKey, Status};
 use remora_rules::proxy::{self, Asked};
@@ -34,7 +35,7 @@ const MORE_HOP_BY_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
 
 /// Passes a request on.
 pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response<Body>, Status> {
-    let place = Place::of(&call.parts.uri);
+    let place = Place::of(&call.parts.uri)?;
     let server = find(call, key).await?;
     let wants_upgrade = wants_upgrade(&call.parts.headers);
     if place.path.is_empty() && !wants_upgrade && matches!(call.parts.method, Method::GET | Method::HEAD) {
@@ -88,15 +89,22 @@ struct Place<'u> {
 
 impl<'u> Place<'u> {
     /// The name is the one part that may itself be `proxy`, so that what counts is the first after it: a namespaced object's path has two more
-    /// parts before it.
-    fn of(uri: &'u Uri) -> Place<'u> {
+    /// parts before it. Rights and route were read from the path without its percent signs: it must have the same parts here.
+    ///
+    /// # Errors
+    /// 400 if a part up to `proxy` has an encoded `/`: no name has one.
+    fn of(uri: &'u Uri) -> Result<Place<'u>, Status> {
         let path = uri.path();
         let mut parts = path.split('/').filter(|part| !part.is_empty());
-        let count = if parts.nth(2) == Some("namespaces") { 7 } else { 5 };
+        let is_namespaced = parts.nth(2).is_some_and(|part| percent_decode_str(part).eq("namespaces".bytes()));
+        let count = if is_namespaced { 7 } else { 5 };
         let mut ends = path.char_indices().filter(|(at, _)| is_end_of_part(path, *at));
         let end = ends.nth(count - 1).map_or(path.len(), |(at, char)| at + char.len_utf8());
         let (prefix, path) = path.split_at(end);
-        Place { prefix, path }
+        if prefix.to_ascii_lowercase().contains("%2f") {
+            return Err(Status::bad_request("the path has an encoded slash before what is passed on"));
+        }
+        Ok(Place { prefix, path })
     }
 }
 
@@ -213,11 +221,25 @@ mod tests {
             ("/api/v1/namespaces/a/pods/web:80/proxy", "/api/v1/namespaces/a/pods/web:80/proxy", ""),
             ("/api/v1/namespaces/a/pods/proxy/proxy/proxy//x?q", "/api/v1/namespaces/a/pods/proxy/proxy", "/proxy//x"),
             ("/api/v1/nodes/n/proxy/", "/api/v1/nodes/n/proxy", "/"),
+            ("/api/v1/name%73paces/a/pods/web/proxy/a%2Fb", "/api/v1/name%73paces/a/pods/web/proxy", "/a%2Fb"),
             ("//api/v1/nodes/n/proxy/../é", "//api/v1/nodes/n/proxy", "/../é"),
         ] {
             let uri = uri.replace('é', "%C3%A9").parse().unwrap();
-            let place = Place::of(&uri);
+            let place = Place::of(&uri).unwrap();
             assert_eq!((place.prefix, place.path.replace("%C3%A9", "é").as_str()), (prefix, path));
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_does_not_move_what_is_passed_on() {
+        for uri in [
+            "/api/v1/namespaces/a%2Fpods/web/proxy/x",
+            "/api/v1/namespaces/a/pods/web%2fproxy/x",
+            "/api/v1%2Fnamespaces/a/pods/web/proxy",
+            "/api%2Fv1/nodes/n/proxy/x/y",
+        ] {
+            let refused = Place::of(&uri.parse().unwrap()).err().unwrap();
+            assert_eq!(refused.code, 400, "{uri}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 
 use bytes::Bytes;
-use common::Server;
+use common::{HANGS, Server};
 use futures::FutureExt;
 use http::StatusCode;
 use remora_http::{User, body};
@@ -73,4 +73,35 @@ async fn a_watch_takes_no_seat_once_it_runs() {
     let joe = server.as_user(User::new("system:kube-scheduler", ["system:authenticated"]));
     let _watch = joe.watch("/api/v1/pods?watch=true").await;
     joe.get("/api/v1/pods").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_does_not_begin_takes_no_seat() {
+    let server = Server::with_seats(1).await;
+    server.service_account("default").await;
+    server.bound_pod("default", HANGS).await;
+    let scheduler = server.as_user(User::new("system:kube-scheduler", ["system:authenticated"]));
+    let role = json!({"metadata": {"name": "logs"}, "rules": [{"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}]});
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    server.post(roles, role).await;
+    let subject = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "system:kube-scheduler"});
+    let role = json!({"kind": "ClusterRole", "apiGroup": "rbac.authorization.k8s.io", "name": "logs"});
+    let binding = json!({"metadata": {"name": "logs"}, "roleRef": role, "subjects": [subject]});
+    server.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await;
+    let path = format!("/api/v1/namespaces/default/pods/{HANGS}/log");
+    let mut log = pin!(scheduler.ask("GET", &path).raw());
+    assert!(log.as_mut().now_or_never().is_none(), "it should hang");
+    scheduler.get("/api/v1/pods").await;
+    assert_eq!(log.await.status(), StatusCode::GATEWAY_TIMEOUT, "and it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_waits_for_its_turn_before_its_pods_are_looked_at() {
+    let server = Server::with_seats(1).await;
+    let node = server.as_user(User::new("system:node:anchor", ["system:nodes", "system:authenticated"]));
+    let never = body::stream(futures::stream::pending::<Result<Bytes, Infallible>>());
+    let mut slow = pin!(node.ask("POST", REVIEWS).header("content-type", "application/json").raw_with(never));
+    assert!(slow.as_mut().now_or_never().is_none());
+    let refused = node.ask("GET", "/api/v1/namespaces/default/secrets/s").raw().await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
 }

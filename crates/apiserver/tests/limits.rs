@@ -4,7 +4,17 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use common::Server;
+use remora_store::memory::MemoryEngine;
+use remora_store::{
+    Error, KeyValue, Op, RangeRequest, RangeResponse, Revision, Store, Txn, TxnOutcome, Watch, WatchRequest,
+};
 use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -150,4 +160,87 @@ async fn an_eviction_says_why_and_deletes() {
     let pod = server.get(&format!("{PODS}/web")).await;
     assert!(pod["metadata"]["deletionTimestamp"].is_string());
     assert_eq!(pod["status"]["conditions"][0]["reason"], "EvictionByEvictionAPI");
+}
+
+/// A store in which another writer makes a pod ready as soon as it says that it is being evicted: once.
+struct Racing {
+    store: Arc<dyn Store>,
+    left: AtomicUsize,
+}
+
+impl Racing {
+    async fn make_ready(&self, key: &Bytes) -> Result<(), Error> {
+        let stored = self.store.get(key).await?.unwrap();
+        let text = String::from_utf8(stored.value.to_vec()).unwrap();
+        let ready = r#""conditions":[{"type":"Ready","status":"True"},"#;
+        let value = text.replacen(r#""conditions":["#, ready, 1);
+        assert_ne!(value, text);
+        self.store.txn(Txn::default().put(key.clone(), value)).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Store for Racing {
+    async fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Error> {
+        self.store.get(key).await
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.store.range(request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error> {
+        let is_mark = |value: &Bytes| String::from_utf8_lossy(value).contains("EvictionByEvictionAPI");
+        let marked = txn.ops.iter().find_map(|op| match op {
+            Op::Put { key, value } if is_mark(value) => Some(key.clone()),
+            _ => None,
+        });
+        let outcome = self.store.txn(txn).await?;
+        if let Some(key) = marked
+            && self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+        {
+            self.make_ready(&key).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.store.compact(revision).await
+    }
+
+    async fn revision(&self) -> Result<Revision, Error> {
+        self.store.revision().await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Watch, Error> {
+        self.store.watch(request).await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.store.close().await
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_serves_by_the_time_it_is_deleted_asks_its_budget() {
+    let store: Arc<dyn Store> = Arc::new(remora_store::watched(Arc::new(MemoryEngine::new())).await.unwrap());
+    let server = Server::over(Arc::new(Racing { store, left: AtomicUsize::new(1) })).await;
+    server.service_account("default").await;
+    server.bound_pod("default", "web").await;
+    let labels = json!({"metadata": {"labels": {"app": "web"}}});
+    server.ask("PATCH", &format!("{PODS}/web")).merge(&labels).send().await.ok();
+    let running = json!({"status": {"phase": "Running"}});
+    server.ask("PATCH", &format!("{PODS}/web/status")).merge(&running).send().await.ok();
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}});
+    server.post(budgets, json!({"metadata": {"name": "b"}, "spec": spec})).await;
+    // Another pod serves: this one may go while it does not.
+    let counted = json!({"observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 2});
+    server.ask("PATCH", &format!("{budgets}/b/status")).merge(&json!({"status": counted})).send().await.ok();
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web", "namespace": "default"}});
+    let evict = async || server.ask("POST", &format!("{PODS}/web/eviction")).json(&eviction).send().await;
+    let (code, why) = evict().await.refused();
+    assert_eq!((code, why.as_str()), (429, "Cannot evict pod as it would violate the pod's disruption budget."));
+    assert_eq!(server.get(&format!("{PODS}/web")).await["metadata"]["deletionTimestamp"], json!(null));
 }

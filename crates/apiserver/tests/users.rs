@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const TOKEN: &str = "/api/v1/namespaces/default/serviceaccounts/default/token";
 
+/// Marks a pod as the picture of a static one.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 async fn with_pod() -> (Server, Value) {
     let server = Server::start().await;
     server.service_account("default").await;
@@ -134,6 +137,59 @@ async fn a_node_reads_what_its_pods_name_and_nothing_else() {
     assert_eq!(read(&elsewhere, "/named").await, 403);
     server.ask("DELETE", &format!("{PODS}/reads")).json(&json!({"gracePeriodSeconds": 0})).send().await.ok();
     assert_eq!(read(&node, "/named").await, 403);
+}
+
+#[tokio::test]
+async fn a_node_gets_nothing_by_way_of_a_mirror_pod() {
+    let (server, _) = with_pod().await;
+    let node = server.as_user(User::new(format!("system:node:{NODE}"), ["system:nodes"]));
+    let mirror = |name: &str, spec: Value| {
+        let mut pod = json!({"metadata": {"name": name, "annotations": {MIRROR: "x"}}, "spec": spec});
+        pod["spec"]["nodeName"] = NODE.into();
+        pod["spec"]["containers"] = json!([{"name": "c", "image": "i"}]);
+        pod
+    };
+    let config = json!({"volumes": [{"name": "v", "configMap": {"name": "c"}}]});
+    let secret = json!({"volumes": [{"name": "v", "secret": {"secretName": "c"}}]});
+    for (spec, why) in [
+        (json!({"serviceAccountName": "default"}), "a mirror pod may not reference service accounts"),
+        (json!({"serviceAccount": "default"}), "a mirror pod may not reference service accounts"),
+        (secret, "a mirror pod may not reference secrets"),
+        (config, "node \"anchor\" can not create pods that reference configmaps"),
+    ] {
+        let refused = node.ask("POST", PODS).json(&mirror("m", spec)).send().await.refused();
+        assert_eq!(refused, (403, format!("pods \"m\" is forbidden: {why}")));
+    }
+    node.post(PODS, mirror("m", json!({}))).await;
+    let stripped = json!({"metadata": {"annotations": {MIRROR: null}}, "status": {"phase": "Running"}});
+    for (who, path) in [(&node, "/m/status"), (&server, "/m/status"), (&server, "/m")] {
+        let (code, why) = who.ask("PATCH", &format!("{PODS}{path}")).merge(&stripped).send().await.refused();
+        assert!(code == 422 && why.contains("may not remove or update mirror pod annotation"), "{path}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_leaves_pods_of_others_alone() {
+    let (server, _) = with_pod().await;
+    let other = server.as_user(User::new("system:node:other", ["system:nodes"]));
+    let only = |verb: &str, what: &str| {
+        let why = format!("can only {verb} {what} with spec.nodeName set to itself");
+        (403, format!("pods \"web\" is forbidden: node \"other\" {why}"))
+    };
+    let web = format!("{PODS}/web");
+    let status =
+        other.ask("PATCH", &format!("{web}/status")).merge(&json!({"status": {"phase": "Failed"}})).send().await;
+    assert_eq!(status.refused(), only("update", "pod status for pods"));
+    assert_eq!(other.ask("DELETE", &web).send().await.refused(), only("delete", "pods"));
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web", "namespace": "default"}});
+    let (code, why) = other.ask("POST", &format!("{web}/eviction")).json(&eviction).send().await.refused();
+    assert!(code == 403 && why.contains("node other can only evict pods with spec.nodeName set to itself"), "{why}");
+    let own = server.as_user(User::new(format!("system:node:{NODE}"), ["system:nodes"]));
+    let labels = json!({"metadata": {"labels": {"app": "theirs"}}});
+    let (code, why) = own.ask("PATCH", &format!("{web}/status")).merge(&labels).send().await.refused();
+    assert!(code == 403 && why.contains("cannot update labels through pod status"), "{why}");
+    own.ask("DELETE", &web).json(&json!({"gracePeriodSeconds": 0})).send().await.ok();
 }
 
 #[tokio::test]

@@ -197,3 +197,10 @@ async fn a_watcher_that_does_not_read_is_cut_and_told_to_start_again() {
     assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(410)));
     assert_eq!(last["object"]["reason"], "Expired");
 }
+
+#[tokio::test]
+async fn a_watch_for_ever_is_a_long_one() {
+    let server = Server::start().await;
+    let mut watch = server.watch("/api/v1/namespaces?watch=true&timeoutSeconds=9223372036854775807").await;
+    assert_eq!(watch.told().await, "ADDED default");
+}

@@ -1,16 +1,21 @@
 //! Bounded parsing of JSON bodies: limits on size and depth, duplicate keys reported by path instead of silently
 //! resolved. The API server parses every body with it before anything looks inside.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+/// Duplicates that are told of; more are as wrong.
+const MAX_DUPLICATES: usize = 100;
+/// How long the path of a duplicate gets; the outer steps of a longer one are left out.
+const MAX_PATH: usize = 4096;
+
 /// What a body may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes.
+    /// Bytes, of what is read and of the JSON that it stands for.
     pub bytes: usize,
     /// Nested lists and objects.
     pub depth: usize,
@@ -53,18 +58,19 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Parsed, ParseError> {
         return Err(ParseError::TooLarge { limit: limits.bytes });
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let parsed = read(&mut reader, limits.depth).map_err(ParseError::Malformed)?;
+    let parsed = read(&mut reader, limits).map_err(ParseError::Malformed)?;
     reader.end().map_err(ParseError::Malformed)?;
     Ok(parsed)
 }
 
-/// Reads one value of any format that JSON can hold.
+/// Reads one value of any format that JSON can hold. A format that can say in few bytes what stands for many, as YAML with its aliases, is held
+/// to the limit of what it stands for.
 ///
 /// # Errors
-/// If it is malformed, or nested more deeply.
-pub fn read<'de, R: serde::Deserializer<'de>>(reader: R, depth: usize) -> Result<Parsed, R::Error> {
-    let duplicates = RefCell::new(Vec::new());
-    let node = Node { duplicates: &duplicates, depth_left: depth };
+/// If it is malformed, nested more deeply, or would be larger as JSON.
+pub fn read<'de, R: serde::Deserializer<'de>>(reader: R, limits: Limits) -> Result<Parsed, R::Error> {
+    let (duplicates, bytes_left) = (RefCell::new(Vec::new()), Cell::new(limits.bytes));
+    let node = Node { duplicates: &duplicates, bytes_left: &bytes_left, limit: limits.bytes, depth_left: limits.depth };
     let value = node.deserialize(reader)?;
     Ok(Parsed { value, duplicates: duplicates.into_inner() })
 }
@@ -74,6 +80,9 @@ pub fn read<'de, R: serde::Deserializer<'de>>(reader: R, depth: usize) -> Result
 #[derive(Clone, Copy)]
 struct Node<'f> {
     duplicates: &'f RefCell<Vec<String>>,
+    /// Of the JSON that all this stands for, at its shortest: real JSON is never shorter, so that its own limit comes first.
+    bytes_left: &'f Cell<usize>,
+    limit: usize,
     depth_left: usize,
 }
 
@@ -85,14 +94,32 @@ impl Node<'_> {
         }
     }
 
+    /// Before anything is kept.
+    fn spend<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
+        let left = self.bytes_left.get().checked_sub(bytes);
+        self.bytes_left.set(left.ok_or_else(|| {
+            E::custom(format_args!("written out as JSON it would be larger than the limit of {} bytes", self.limit))
+        })?);
+        Ok(())
+    }
+
+    fn note_duplicate(self, key: &str) {
+        let mut duplicates = self.duplicates.borrow_mut();
+        if duplicates.len() < MAX_DUPLICATES {
+            duplicates.push(key.chars().take(MAX_PATH).collect());
+        }
+    }
+
     fn count(self) -> usize {
         self.duplicates.borrow().len()
     }
 
     fn prefix_since(self, from: usize, step: impl Fn() -> String) {
         for path in &mut self.duplicates.borrow_mut()[from..] {
-            let dot = if path.starts_with('[') { "" } else { "." };
-            *path = format!("{}{dot}{path}", step());
+            let (step, dot) = (step(), if path.starts_with('[') { "" } else { "." });
+            if step.len() + path.len() < MAX_PATH {
+                *path = format!("{step}{dot}{path}");
+            }
         }
     }
 }
@@ -112,36 +139,44 @@ impl<'de> Visitor<'de> for Node<'_> {
         out.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.spend::<E>(1)?;
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+    fn visit_bool<E: serde::de::Error>(self, v: bool) -> Result<Value, E> {
+        self.spend::<E>(1)?;
         Ok(v.into())
     }
 
-    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+    fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Value, E> {
+        self.spend::<E>(1)?;
         Ok(v.into())
     }
 
-    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+    fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Value, E> {
+        self.spend::<E>(1)?;
         Ok(v.into())
     }
 
-    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
+        self.spend::<E>(1)?;
         Ok(v.into())
     }
 
-    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Value, E> {
+        self.spend::<E>(v.len() + "\"\"".len())?;
         Ok(v.into())
     }
 
-    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+    fn visit_string<E: serde::de::Error>(self, v: String) -> Result<Value, E> {
+        self.spend::<E>(v.len() + "\"\"".len())?;
         Ok(v.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let below = self.below::<A::Error>()?;
+        self.spend::<A::Error>("[".len())?;
         let mut items = Vec::new();
         loop {
             let before = self.count();
@@ -149,16 +184,19 @@ impl<'de> Visitor<'de> for Node<'_> {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
+            self.spend::<A::Error>(",".len())?;
             self.prefix_since(before, || format!("[{}]", items.len() - 1));
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let below = self.below::<A::Error>()?;
+        self.spend::<A::Error>("{".len())?;
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
+            self.spend::<A::Error>(key.len() + "\"\":,".len())?;
             if map.contains_key(&key) {
-                self.duplicates.borrow_mut().push(key.clone());
+                self.note_duplicate(&key);
             }
             let before = self.count();
             let value = entries.next_value_seed(below)?;
@@ -191,6 +229,26 @@ mod tests {
             assert!(matches!(parse(text.as_bytes(), SMALL), Err(ParseError::Malformed(_))), "{text}");
         }
         assert!(parse(b"[[[]]]", SMALL).is_ok());
+    }
+
+    #[test]
+    fn json_never_stands_for_more_than_it_is() {
+        for text in
+            ["[]", "[1]", "[1,2,3]", "{}", r#"{"a":1}"#, r#"{"a":[],"b":{"c":"d"}}"#, r#"["a",null,true]"#, "\"\""]
+        {
+            let limits = Limits { bytes: text.len(), depth: 3 };
+            assert!(parse(text.as_bytes(), limits).is_ok(), "{text}");
+        }
+        let mut reader = serde_json::Deserializer::from_str("[1,2,3]");
+        let error = read(&mut reader, Limits { bytes: 6, depth: 3 }).unwrap_err();
+        assert!(error.to_string().starts_with("written out as JSON it would be larger than the limit of 6 bytes"));
+    }
+
+    #[test]
+    fn paths_of_many_duplicates_below_a_long_key_cost_little() {
+        let text = format!(r#"{{"{}":{{{}"a":1}}}}"#, "k".repeat(1 << 20), r#""a":1,"#.repeat(100_000));
+        let parsed = parse(text.as_bytes(), Limits::OBJECT).unwrap();
+        assert_eq!(parsed.duplicates, vec!["a"; MAX_DUPLICATES]);
     }
 
     #[test]

@@ -133,8 +133,8 @@ async fn begin(context: &Context) -> Result<Pods, NodeError> {
     let adopted = pods::adopt(context).await.map_err(NodeError::Runtime)?;
     let name = context.config.node_name.clone();
     let registered = machine::register(context, true).await;
-    let registration = registered.map_err(|source| NodeError::Register { name, source: Box::new(source) })?;
-    context.tasks.spawn(machine::renew(context.clone(), registration));
+    registered.map_err(|source| NodeError::Register { name, source: Box::new(source) })?;
+    context.tasks.spawn(machine::renew(context.clone()));
     let (ready, listed) = oneshot::channel();
     context.tasks.spawn(pods::watch(context.clone(), pods.clone(), adopted, ready));
     listed.await.map_err(|_| NodeError::Stopped)?;

@@ -8,9 +8,11 @@ use remora_rules::disruption::{self, Allowed};
 use remora_rules::metadata::place;
 use remora_rules::object::{at, text};
 use remora_rules::pod::eviction;
+use remora_rules::rbac::node;
 use remora_store::Revision;
 use serde_json::Value;
 
+use crate::auth::authz;
 use crate::deletion::DeleteOptions;
 use crate::objects::{Beside, WriteError};
 use crate::request::WriteOptions;
@@ -31,11 +33,8 @@ pub async fn answer(
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     place::set_namespace(key.kind, &mut wanted, key.namespace.as_deref())?;
-    let mut deletion = deletion_of(&wanted, options)?;
-    let revision = mark(call, key, &deletion).await?;
-    // The version that was meant is now this one.
-    deletion.version = deletion.version.map(|_| revision.to_string());
-    delete::delete(call, key, &deletion).await?;
+    let deletion = deletion_of(&wanted, options)?;
+    delete_marked(call, key, deletion).await?;
     let mut status = Status::success(None);
     status.code = StatusCode::CREATED.as_u16();
     Ok(response::status(&status))
@@ -50,23 +49,49 @@ fn deletion_of(eviction: &Value, options: &WriteOptions) -> Result<DeleteOptions
     Ok(DeleteOptions { dry_run: asked.dry_run || options.dry_run, ..asked })
 }
 
+/// A pod for which nothing was spent goes only as it was judged: if it serves by now, its budget is to be asked.
+async fn delete_marked(call: &Call, key: &ObjectKey, asked: DeleteOptions) -> Result<(), Status> {
+    loop {
+        let marked = mark(call, key, &asked).await?;
+        // The version that was meant is now this one.
+        let is_bound = asked.version.is_some() || !marked.has_spent;
+        let version = is_bound.then(|| marked.revision.to_string());
+        match delete::delete(call, key, &DeleteOptions { version, ..asked.clone() }).await {
+            // Whoever names a version learns that it is not the present one, and another pod of that name is not marked.
+            Err(status) if status.code == 409 && !marked.has_spent && asked.version.is_none() => {}
+            deleted => return deleted.map(drop),
+        }
+    }
+}
+
+/// A pod that says why it goes.
+struct Marked {
+    revision: Revision,
+    /// Whether a budget has one disruption less.
+    has_spent: bool,
+}
+
 /// Says on the pod why it goes, if its budget lets it go. Not on another one of that name, which the deletion will refuse.
-async fn mark(call: &Call, key: &ObjectKey, deletion: &DeleteOptions) -> Result<Revision, Status> {
+async fn mark(call: &Call, key: &ObjectKey, deletion: &DeleteOptions) -> Result<Marked, Status> {
     let objects = call.state.objects();
     let mut current = objects.require(key).await?;
     loop {
         let pod = current.decoded();
+        if let Some(node) = authz::node_of(&call.user) {
+            let forbidden = |why: String| Status::forbidden(key.kind.resource(), &key.name, &why);
+            node::check_eviction(node, &pod).map_err(forbidden)?;
+        }
         deletion.check_preconditions(key.kind, &pod, &current.revision().to_string())?;
         let spent = spend(call, &pod).await?;
         let marked = match (eviction::mark(pod.clone(), call.state.now()), spent.is_empty() || deletion.dry_run) {
-            (None, true) => return Ok(current.revision()),
+            (None, true) => return Ok(Marked { revision: current.revision(), has_spent: false }),
             (marked, _) => marked.unwrap_or(pod),
         };
         if deletion.dry_run {
-            return Ok(current.revision());
+            return Ok(Marked { revision: current.revision(), has_spent: false });
         }
         match objects.replace(&current, key, encode::stored(key.kind, marked), &spent).await {
-            Ok(stored) => return Ok(stored.revision()),
+            Ok(stored) => return Ok(Marked { revision: stored.revision(), has_spent: !spent.is_empty() }),
             // Or the budget has changed meanwhile.
             Err(WriteError::Raced(Some(now))) => current = now,
             Err(WriteError::Raced(None)) => return Err(Status::kind_not_found(key.kind, &key.name)),

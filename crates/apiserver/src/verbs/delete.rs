@@ -5,9 +5,11 @@ use remora_http::Body;
 use remora_model::status::Details;
 use remora_model::{Kind, ObjectKey, Status};
 use remora_rules::quota::Change;
+use remora_rules::rbac::node;
 use remora_store::Revision;
 use serde_json::Value;
 
+use crate::auth::authz;
 use crate::deletion::{self, DeleteOptions, Deletion};
 use crate::objects::{StoredObject, WriteError};
 use crate::server::Call;
@@ -74,6 +76,9 @@ async fn try_delete(
     current: &StoredObject,
 ) -> Result<Deleted, WriteError> {
     let old = current.decoded();
+    if let Some(node) = authz::node_of(&call.user).filter(|_| admission::is_pods(key.kind)) {
+        node::check_delete(node, &old).map_err(|why| Status::forbidden(key.kind.resource(), &key.name, &why))?;
+    }
     let version = current.revision();
     let decided = deletion::decide(key.kind, &old, &version.to_string(), options, call.state.now())?;
     let objects = call.state.objects();

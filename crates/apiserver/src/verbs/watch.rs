@@ -39,6 +39,8 @@ const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// The shortest life of a watch that names none, in seconds; it lives up to twice as long (upstream's
 /// `--min-request-timeout`), so that not all end at once.
 const SHORTEST_LIFE: u64 = 1800;
+/// The longest life of a watch, whatever is asked for: clocks end somewhere.
+const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a watch begins with.
 struct Start {
@@ -60,7 +62,7 @@ pub async fn answer(call: &Call, what: &Collection, options: &WatchOptions) -> R
     }
     let store = call.state.objects().store();
     let watch = store.watch(request).await.map_err(|error| store_status(&error))?;
-    let life = options.timeout.unwrap_or_else(some_life);
+    let life = options.timeout.unwrap_or_else(some_life).min(LONGEST_LIFE);
     let mut writer = EventWriter::new(call, what.kind);
     let waiting = writer.initial(&start.initial, start.announces_end.then_some(start.after));
     let ends = Instant::now() + life;

@@ -10,12 +10,13 @@ use remora_rules::managed::{self, Writer};
 use remora_rules::metadata::place;
 use remora_rules::patch::manager_of_agent;
 use remora_rules::quota::Change;
+use remora_rules::rbac::node;
 use remora_rules::strategy::{Ctx, SUFFIX_ALPHABET, Strategy, strategy};
 use remora_store::Revision;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::auth::authz::Wanted;
+use crate::auth::authz::{self, Wanted};
 use crate::objects::{StoredObject, WriteError};
 use crate::request::Part;
 use crate::server::{Call, State};
@@ -114,6 +115,10 @@ async fn try_update(
     let rules = rules_for(key.kind, part)?;
     check_version(key, rules, &place::take_resource_version(&mut object), current.revision())?;
     admission::update(&call.state, key.kind, part, &mut object, old).await?;
+    if let Some(node) = authz::node_of(&call.user).filter(|_| admission::is_pods(key.kind) && part == Part::Status) {
+        let forbidden = |why: String| Status::forbidden(key.kind.resource(), &key.name, &why);
+        node::check_status(node, old, &object).map_err(forbidden)?;
+    }
     let namespace = key.namespace.as_deref();
     let wanted = Wanted { kind: key.kind, namespace, name: &key.name, new: &object, old: Some(old) };
     call.state.authorizer().check_escalation(&call.user, &wanted)?;

@@ -30,6 +30,9 @@ pub const NODE: &str = "anchor";
 /// A pod whose log makes the handler panic.
 pub const PANICS: &str = "panics";
 
+/// A pod whose log never begins.
+pub const HANGS: &str = "hangs";
+
 /// An API server and who calls it.
 #[derive(Clone)]
 pub struct Server {
@@ -263,6 +266,9 @@ impl PodStreams for FakeNode {
 
     async fn logs(&self, at: &PodContainer, _: LogOptions) -> Result<LogChunks, StreamError> {
         assert_ne!(at.pod, PANICS, "as a fault of ours would");
+        if at.pod == HANGS {
+            std::future::pending::<()>().await;
+        }
         let line = format!("log of {}/{}\n", at.pod, at.container);
         Ok(futures::stream::iter([Ok(Bytes::from(line))]).boxed())
     }

@@ -6,4 +6,4 @@ mod object;
 
 pub(crate) use facts::{Machine, PODS, memory_bytes};
 pub(crate) use lease::renew;
-pub(crate) use object::{Registration, register};
+pub(crate) use object::register;

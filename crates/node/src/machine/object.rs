@@ -22,14 +22,8 @@ use crate::context::Context;
 /// What a kubelet shows of images at most.
 const MOST_IMAGES: usize = 50;
 
-/// The Node object as the API took it.
-#[derive(Clone, Debug)]
-pub(crate) struct Registration {
-    pub(crate) node: Node,
-}
-
 /// Creates the Node object or takes the one that is there, and writes its status. At the start, tells what a kubelet tells.
-pub(crate) async fn register(context: &Context, starting: bool) -> Result<Registration, kube::Error> {
+pub(crate) async fn register(context: &Context, starting: bool) -> Result<(), kube::Error> {
     let config = &context.config;
     let api: Api<Node> = Api::all(config.client.clone());
     let wanted = object(&config.node_name);
@@ -51,14 +45,14 @@ pub(crate) async fn register(context: &Context, starting: bool) -> Result<Regist
     let reasons = ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"];
     let changed: Vec<&'static str> = reasons.into_iter().filter(|r| is_news(r, &before, &status)).collect();
     let patch = json!({"status": status});
-    let node = api.patch_status(&config.node_name, &PatchParams::default(), &Patch::Strategic(&patch)).await?;
+    api.patch_status(&config.node_name, &PatchParams::default(), &Patch::Strategic(&patch)).await?;
     for reason in changed {
         say(reason, format!("Node {} status is now: {reason}", config.node_name));
     }
     if starting {
         say("NodeAllocatableEnforced", "Updated Node Allocatable limit across pods".to_owned());
     }
-    Ok(Registration { node })
+    Ok(())
 }
 
 /// A condition whose status was another one before.

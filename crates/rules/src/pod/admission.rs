@@ -2,11 +2,12 @@
 //! tolerations for a node that is not ready (upstream: `plugin/pkg/admission/{serviceaccount,defaulttolerationseconds}`).
 //! The API server looks up the account and calls [`admit`] between decoding and the strategy; only for creates.
 
-use remora_model::Status;
 use remora_model::status::Qualified;
 use remora_model::text::quoted;
+use remora_model::{FieldError, Path, Status};
 use serde_json::{Value, json};
 
+use super::references;
 use crate::object::{at, field_mut, items_mut, list, set, text};
 
 /// Where containers find the token.
@@ -27,13 +28,41 @@ pub fn service_account_name(pod: &Value) -> &str {
 /// Adds what admission adds. `account` is the pod's service account as stored, `suffix` five random characters.
 ///
 /// # Errors
-/// 403 if the account does not exist.
+/// 403 if the account does not exist, or a mirror pod names other objects.
 pub fn admit(pod: &mut Value, account: Option<&Value>, suffix: &str) -> Result<(), Status> {
     set_tolerations(field_mut(pod, "spec"));
     if at(pod, &["metadata", "annotations", MIRROR_ANNOTATION]).is_null() {
-        set_service_account(pod, account, suffix)?;
+        return set_service_account(pod, account, suffix);
     }
-    Ok(())
+    match refused_in_mirrors(pod) {
+        Some(why) => Err(forbidden(pod, &format!("a mirror pod may not {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// Nobody may make a mirror that has what the static pod cannot have; a node is held to more than that ([`crate::rbac::node::check_pod`]).
+fn refused_in_mirrors(pod: &Value) -> Option<&'static str> {
+    if !text(pod, &["spec", "serviceAccountName"]).is_empty() {
+        return Some("reference service accounts");
+    }
+    if references::secrets(pod).any(|name| !name.is_empty()) {
+        return Some("reference secrets");
+    }
+    let mut sources = list(pod, &["spec", "volumes"]).iter().flat_map(|volume| list(volume, &["projected", "sources"]));
+    let is_token = |source: &Value| !at(source, &["serviceAccountToken"]).is_null();
+    sources.any(is_token).then_some("use ServiceAccountToken volume projections")
+}
+
+/// A pod is a mirror from its first moment to its last, or it never is: what one may do depends on it.
+pub(super) fn validate_mirror(new: &Value, old: &Value) -> Option<FieldError> {
+    let of = |pod| at(pod, &["metadata", "annotations", MIRROR_ANNOTATION]);
+    let why = match (of(old), of(new)) {
+        (old, new) if old == new => return None,
+        (Value::Null, _) => "may not add mirror pod annotation",
+        _ => "may not remove or update mirror pod annotation",
+    };
+    let metadata = Path::new("metadata");
+    Some(FieldError::forbidden(&metadata.child("annotations").key(MIRROR_ANNOTATION), why))
 }
 
 pub(super) fn forbidden(pod: &Value, why: &str) -> Status {
@@ -172,6 +201,28 @@ mod tests {
             json!({}),
         );
         assert_eq!(one["tolerations"][1]["key"], "node.kubernetes.io/unreachable");
+    }
+
+    #[test]
+    fn a_mirror_pod_names_nothing_and_stays_a_mirror() {
+        let pod = |annotation: Value| json!({"metadata": {"name": "p", "annotations": {MIRROR_ANNOTATION: annotation}}, "spec": {}});
+        let mut named = pod("x".into());
+        assert_eq!(admit(&mut named, None, "x"), Ok(()));
+        named["spec"]["serviceAccountName"] = "s".into();
+        assert_eq!(
+            admit(&mut named, None, "x").unwrap_err().message,
+            "pods \"p\" is forbidden: a mirror pod may not reference service accounts"
+        );
+        for (old, new, expected) in [
+            ("x".into(), "x".into(), None),
+            ("x".into(), "y".into(), Some("may not remove or update mirror pod annotation")),
+            ("x".into(), Value::Null, Some("may not remove or update mirror pod annotation")),
+            (Value::Null, "x".into(), Some("may not add mirror pod annotation")),
+        ] {
+            let error = validate_mirror(&pod(new), &pod(old)).map(|error| error.to_string());
+            let expected = expected.map(|why| format!("metadata.annotations[{MIRROR_ANNOTATION}]: Forbidden: {why}"));
+            assert_eq!(error, expected);
+        }
     }
 
     #[test]

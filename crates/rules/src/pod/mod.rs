@@ -17,6 +17,7 @@ pub mod limits;
 pub mod log;
 pub mod port_forward;
 pub mod priority;
+pub mod references;
 pub mod runtime_class;
 pub mod status;
 pub mod update;

@@ -6,6 +6,7 @@ use remora_model::quantity::Quantity;
 use remora_model::{FieldError, Path};
 use serde_json::Value;
 
+use super::admission::validate_mirror;
 use crate::object::{at, copy_field, field_mut, list, text};
 use crate::strategy::Ctx;
 
@@ -24,10 +25,11 @@ pub fn prepare(new: &mut Value, old: &Value, _: &Ctx) {
     }
 }
 
-/// A container that has ended and is not to be restarted has ended for good.
+/// A container that has ended and is not to be restarted has ended for good; and a pod is no mirror for a while.
 pub fn validate(new: &Value, old: &Value) -> FieldErrors {
     let policy = text(new, &["spec", "restartPolicy"]);
     let mut errors = FieldErrors::new();
+    errors.extend(validate_mirror(new, old));
     errors.extend(transitions(new, old, "containerStatuses", policy));
     errors.extend(transitions(new, old, "initContainerStatuses", policy));
     // Ephemeral containers are never restarted, whatever the pod's policy.

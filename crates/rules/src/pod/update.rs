@@ -4,6 +4,7 @@ use remora_model::field::FieldErrors;
 use remora_model::{FieldError, Path};
 use serde_json::Value;
 
+use super::admission::validate_mirror;
 use super::{diff, gates, validation};
 use crate::metadata::names::range;
 use crate::metadata::place::raise_generation;
@@ -25,6 +26,7 @@ pub fn prepare(new: &mut Value, old: &Value, _: &Ctx) {
 /// The whole new pod, then what differs from the old one.
 pub fn validate(new: &Value, old: &Value) -> FieldErrors {
     let mut errors = validation::validate(new);
+    errors.extend(validate_mirror(new, old));
     for field in ["containers", "initContainers"] {
         if list(new, &["spec", field]).len() != list(old, &["spec", field]).len() {
             let detail = "pod updates may not add or remove containers";

@@ -10,9 +10,9 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::Value;
 
 use super::{Attributes, Decision, Who, defaults, rule};
-use crate::object::{at, list, text};
+use crate::object::{at, text};
 use crate::pod::admission::MIRROR_ANNOTATION;
-use crate::pod::containers;
+use crate::pod::references::{claims, config_maps, referenced, secrets};
 
 const GROUP: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
@@ -80,46 +80,6 @@ pub fn names(pod: &Value, wanted: &Named<'_>) -> bool {
     }
 }
 
-/// What its environments and volumes take from secrets, and what its images are pulled with (upstream: `VisitPodSecretNames`).
-fn secrets(pod: &Value) -> impl Iterator<Item = &str> {
-    let pulls = list(pod, &["spec", "imagePullSecrets"]).iter().map(|secret| text(secret, &["name"]));
-    let mounted = volumes(pod).flat_map(|volume| {
-        // Each kind of volume has its own field for it.
-        let sources = volume.as_object().into_iter().flat_map(|fields| fields.values());
-        sources.flat_map(|source| {
-            let refs = ["secretRef", "nodePublishSecretRef"].map(|field| text(source, &[field, "name"]));
-            refs.into_iter().chain([text(source, &["secretName"])])
-        })
-    });
-    pulls.chain(mounted).chain(projected(pod, "secret")).chain(environment(pod, "secretRef", "secretKeyRef"))
-}
-
-/// The same for config maps (upstream: `VisitPodConfigmapNames`).
-fn config_maps(pod: &Value) -> impl Iterator<Item = &str> {
-    let mounted = volumes(pod).map(|volume| text(volume, &["configMap", "name"]));
-    mounted.chain(projected(pod, "configMap")).chain(environment(pod, "configMapRef", "configMapKeyRef"))
-}
-
-fn claims(pod: &Value) -> impl Iterator<Item = &str> {
-    volumes(pod).map(|volume| text(volume, &["persistentVolumeClaim", "claimName"]))
-}
-
-fn volumes(pod: &Value) -> impl Iterator<Item = &Value> {
-    list(pod, &["spec", "volumes"]).iter()
-}
-
-fn projected<'v>(pod: &'v Value, source: &'static str) -> impl Iterator<Item = &'v str> {
-    let sources = volumes(pod).flat_map(|volume| list(volume, &["projected", "sources"]));
-    sources.map(move |one| text(one, &[source, "name"]))
-}
-
-fn environment<'v>(pod: &'v Value, whole: &'static str, key: &'static str) -> impl Iterator<Item = &'v str> {
-    containers::all(pod).flat_map(move |(_, container)| {
-        let wholes = list(container, &["envFrom"]).iter().map(move |from| text(from, &[whole, "name"]));
-        wholes.chain(list(container, &["env"]).iter().map(move |variable| text(variable, &["valueFrom", key, "name"])))
-    })
-}
-
 /// Why a node may not touch what is not its own.
 fn refusal(node: &str, what: &Attributes<'_>) -> Option<String> {
     let Attributes::Resource { verb, group, resource, namespace, name, .. } = *what else { return None };
@@ -151,7 +111,50 @@ pub fn check_pod(node: &str, pod: &Value) -> Result<(), String> {
     if text(pod, &["spec", "nodeName"]) != node {
         return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
     }
+    // Else it would give itself what its pods may have.
+    match referenced(pod) {
+        Some(what) => Err(format!("node {node:?} can not create pods that reference {what}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether a node may change a pod's status in this way.
+///
+/// # Errors
+/// Why not.
+pub fn check_status(node: &str, old: &Value, new: &Value) -> Result<(), String> {
+    if text(old, &["spec", "nodeName"]) != node {
+        return Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
+    }
+    let [before, after] =
+        [old, new].map(|pod| at(pod, &["metadata", "labels"]).as_object().filter(|map| !map.is_empty()));
+    if before != after {
+        // They say which services and budgets a pod belongs to.
+        return Err(format!("node {node:?} cannot update labels through pod status"));
+    }
     Ok(())
+}
+
+/// Whether a node may delete this pod.
+///
+/// # Errors
+/// Why not.
+pub fn check_delete(node: &str, pod: &Value) -> Result<(), String> {
+    match text(pod, &["spec", "nodeName"]) == node {
+        true => Ok(()),
+        false => Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
+    }
+}
+
+/// Whether a node may evict this pod.
+///
+/// # Errors
+/// Why not.
+pub fn check_eviction(node: &str, pod: &Value) -> Result<(), String> {
+    match text(pod, &["spec", "nodeName"]) == node {
+        true => Ok(()),
+        false => Err(format!("node {node} can only evict pods with spec.nodeName set to itself")),
+    }
 }
 
 /// Whether a node may have a token that is bound to a pod on this other node; none if it is bound to no pod.
@@ -178,8 +181,27 @@ mod tests {
         assert_eq!(check_pod("n", &pod(mirror.clone(), "n")), Ok(()));
         assert!(check_pod("n", &pod(mirror, "other")).is_err());
         assert!(check_pod("n", &pod(json!({}), "n")).is_err());
+        let mut greedy = pod(json!({MIRROR_ANNOTATION: "x"}), "n");
+        greedy["spec"]["imagePullSecrets"] = json!([{"name": "s"}]);
+        assert_eq!(check_pod("n", &greedy), Err("node \"n\" can not create pods that reference secrets".to_owned()));
         assert_eq!(check_token("n", Some("n")), Ok(()));
         assert!(check_token("n", Some("other")).is_err() && check_token("n", None).is_err());
+    }
+
+    #[test]
+    fn a_node_leaves_pods_of_others_and_labels_alone() {
+        let pod = |node: &str, labels: Value| json!({"metadata": {"labels": labels}, "spec": {"nodeName": node}});
+        let own = pod("n", json!({"a": "b"}));
+        assert_eq!(
+            (check_status("n", &own, &own), check_delete("n", &own), check_eviction("n", &own)),
+            (Ok(()), Ok(()), Ok(()))
+        );
+        assert_eq!(check_status("n", &pod("n", Value::Null), &pod("n", json!({}))), Ok(()));
+        assert!(check_status("n", &own, &pod("n", json!({"a": "c"}))).unwrap_err().contains("cannot update labels"));
+        for other in [pod("m", Value::Null), pod("", Value::Null)] {
+            assert!(check_status("n", &other, &other).is_err());
+            assert!(check_delete("n", &other).is_err() && check_eviction("n", &other).is_err());
+        }
     }
 
     #[test]

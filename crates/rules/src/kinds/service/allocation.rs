@@ -17,12 +17,15 @@ const SPEC: Path<'static> = Path::new("spec");
 /// Addresses of services: 10.96.0.0/16, as kubeadm's clusters have them. The first is kept for the API server.
 const NETWORK: u32 = u32::from_be_bytes([10, 96, 0, 0]);
 const ADDRESSES: std::ops::Range<u32> = 2..65_535;
+/// The API server's, as an offset.
+const API_SERVER: u32 = 1;
+const IS_TAKEN: &str = "provided IP is already allocated";
 /// Ports of nodes.
 const PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 
 /// Whether it has, or is to get, anything that no other may have.
 pub fn concerns(service: &Value) -> bool {
-    (needs_address(service) && !is_headless(service)) || needs_node_ports(service)
+    (needs_address(service) && !is_headless(service)) || needs_node_ports(service) || needs_health_check(service)
 }
 
 /// What a client has left out of an update: it keeps what it has.
@@ -197,6 +200,12 @@ pub fn validate_addresses(service: &Value) -> FieldErrors {
     if addresses.len() > 2 {
         errors.push(FieldError::invalid(&place, shown(), "may only hold up to 2 values"));
     }
+    if errors.is_empty() && addresses.len() == 2 {
+        let is_v4 = |address: &Value| address.as_str().is_some_and(|text| text.parse::<Ipv4Addr>().is_ok());
+        if is_v4(&addresses[0]) == is_v4(&addresses[1]) {
+            errors.push(FieldError::invalid(&place, shown(), "may specify no more than one IP for each IP family"));
+        }
+    }
     errors
 }
 
@@ -210,16 +219,11 @@ fn take_address(service: &mut Value, others: &[Value], chance: u64) -> FieldErro
     let refuse = |shown: Value, why: String| vec![FieldError::invalid(&path, shown, why)];
     let wanted = list(service, &["spec", "clusterIPs"]).first().and_then(Value::as_str);
     if let Some(wanted) = wanted {
-        let shown = at(service, &["spec", "clusterIPs"]).clone();
-        let inside = wanted.parse().is_ok_and(|address: Ipv4Addr| address.to_bits() >> 16 == NETWORK >> 16);
-        return match (inside, taken.contains(wanted)) {
-            (false, _) => {
-                let why = "the provided network does not match the current range";
-                refuse(shown, format!("failed to allocate IP {wanted}: {why}"))
-            }
-            (true, true) => refuse(shown, format!("failed to allocate IP {wanted}: provided IP is already allocated")),
-            (true, false) => FieldErrors::new(),
-        };
+        let refused = refused_address(wanted, &taken);
+        let shown = || at(service, &["spec", "clusterIPs"]).clone();
+        return refused
+            .map(|why| refuse(shown(), format!("failed to allocate IP {wanted}: {why}")))
+            .unwrap_or_default();
     }
     let address = |offset: u32| Ipv4Addr::from_bits(NETWORK + offset).to_string();
     match pick(u64::from(ADDRESSES.end - ADDRESSES.start), chance, |offset| {
@@ -236,6 +240,22 @@ fn take_address(service: &mut Value, others: &[Value], chance: u64) -> FieldErro
     }
 }
 
+/// Why a service cannot have the address that it asks for. The network itself and its broadcast are nobody's.
+fn refused_address(wanted: &str, taken: &BTreeSet<&str>) -> Option<String> {
+    let address = wanted.parse().ok().filter(|address: &Ipv4Addr| address.to_bits() >> 16 == NETWORK >> 16);
+    let Some(address) = address else {
+        return Some("the provided network does not match the current range".to_owned());
+    };
+    match address.to_bits() - NETWORK {
+        0 | 65_535 => {
+            let range = "The range of valid IPs is 10.96.0.0/16";
+            Some(format!("the provided IP ({wanted}) is not in the valid range. {range}"))
+        }
+        API_SERVER => Some(IS_TAKEN.to_owned()),
+        _ => taken.contains(wanted).then(|| IS_TAKEN.to_owned()),
+    }
+}
+
 /// The first that fits, from a place that chance names.
 fn pick<T>(count: u64, chance: u64, fits: impl Fn(u64) -> Option<T>) -> Option<T> {
     let start = chance % count;
@@ -243,27 +263,18 @@ fn pick<T>(count: u64, chance: u64, fits: impl Fn(u64) -> Option<T>) -> Option<T
 }
 
 fn take_ports(service: &mut Value, others: &[Value], chance: u64) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    if !needs_node_ports(service) {
-        return errors;
+    let (on_nodes, is_checked) = (needs_node_ports(service), needs_health_check(service));
+    if !on_nodes && !is_checked {
+        return FieldErrors::new();
     }
     // One that several protocols share counts once for each.
     let of = |other: &Value| -> Vec<i64> { super::node_ports(other).into_iter().chain(health_check(other)).collect() };
     let taken: BTreeSet<i64> = others.iter().flat_map(of).collect();
-    let mut own: BTreeSet<i64> = of(service).into_iter().collect();
-    let place = SPEC.child("ports");
-    for (i, port) in list(service, &["spec", "ports"]).iter().enumerate() {
-        let Some(wanted) = integer(port, &["nodePort"]).filter(|wanted| *wanted != 0) else { continue };
-        let why = match (PORTS.contains(&wanted), taken.contains(&wanted)) {
-            (false, _) => "provided port is not in the valid range. The range of valid ports is 30000-32767",
-            (true, true) => "provided port is already allocated",
-            (true, false) => continue,
-        };
-        errors.push(FieldError::invalid(&place.index(i).child("nodePort"), wanted, why));
-    }
+    let errors = refused_ports(service, &taken);
     if !errors.is_empty() {
         return errors;
     }
+    let mut own: BTreeSet<i64> = of(service).into_iter().collect();
     let mut next = || {
         let count = u64::try_from(PORTS.end() - PORTS.start() + 1).unwrap_or_default();
         let found = pick(count, chance, |step| {
@@ -273,18 +284,49 @@ fn take_ports(service: &mut Value, others: &[Value], chance: u64) -> FieldErrors
         own.insert(found);
         Some(found)
     };
-    let needs_check = needs_health_check(service) && health_check(service).is_none();
-    let spec = field_mut(service, "spec");
-    for port in items_mut(spec, "ports").filter(|port| integer(port, &["nodePort"]).unwrap_or_default() == 0) {
+    let needs_check = is_checked && health_check(service).is_none();
+    let (place, spec) = (SPEC.child("ports"), field_mut(service, "spec"));
+    let unset = |port: &&mut Value| on_nodes && integer(port, &["nodePort"]).unwrap_or_default() == 0;
+    for port in items_mut(spec, "ports").filter(unset) {
         match next() {
             Some(found) => set(port, "nodePort", found.into()),
             None => return vec![FieldError::internal(&place, "failed to allocate a nodePort: range is full")],
         }
     }
-    if needs_check && let Some(found) = next() {
-        set(spec, "healthCheckNodePort", found.into());
+    if needs_check {
+        match next() {
+            Some(found) => set(spec, "healthCheckNodePort", found.into()),
+            None => {
+                let why = "failed to allocate a HealthCheck NodePort: range is full";
+                return vec![FieldError::internal(&SPEC.child("healthCheckNodePort"), why)];
+            }
+        }
     }
-    errors
+    FieldErrors::new()
+}
+
+/// Ports that are asked for and not to be had; that of health checks is one of them, also where the service has no others on nodes.
+fn refused_ports(service: &Value, taken: &BTreeSet<i64>) -> FieldErrors {
+    let refuse = |path: &Path<'_>, wanted: i64| {
+        let why = match (PORTS.contains(&wanted), taken.contains(&wanted)) {
+            (false, _) => "provided port is not in the valid range. The range of valid ports is 30000-32767",
+            (true, true) => "provided port is already allocated",
+            (true, false) => return None,
+        };
+        Some(FieldError::invalid(path, wanted, why))
+    };
+    let (place, ports) = (SPEC.child("ports"), list(service, &["spec", "ports"]));
+    let given = |port: &Value| integer(port, &["nodePort"]).filter(|wanted| *wanted != 0);
+    let own = super::node_ports(service);
+    let of_ports =
+        ports.iter().enumerate().filter_map(|(i, port)| refuse(&place.index(i).child("nodePort"), given(port)?));
+    let check = health_check(service).filter(|_| needs_health_check(service));
+    let path = SPEC.child("healthCheckNodePort");
+    let of_check = check.and_then(|wanted| match own.contains(&wanted) {
+        true => Some(FieldError::invalid(&path, wanted, "provided port is already allocated")),
+        false => refuse(&path, wanted),
+    });
+    of_ports.chain(of_check).collect()
 }
 
 #[cfg(test)]
@@ -317,6 +359,65 @@ mod tests {
         check(json!({"type": "NodePort", "ports": ports}), &[], "/spec/ports/1/nodePort", json!(30_004));
         let local = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 1}]});
         check(local, &[], "/spec/healthCheckNodePort", json!(30_004));
+    }
+
+    fn refuses(spec: Value, others: &[Value], expected: &str) {
+        let status = allocate(&mut service(spec), others, 3).unwrap_err();
+        assert!(status.message.contains(expected), "{}", status.message);
+    }
+
+    #[test]
+    fn the_port_of_health_checks_is_a_port_like_others() {
+        let local = |port: i64| {
+            let ports = json!([{"port": 1, "nodePort": 30_009}]);
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port, "ports": ports})
+        };
+        let other = service(json!({"type": "NodePort", "ports": [{"nodePort": 30_005}]}));
+        let others = std::slice::from_ref(&other);
+        refuses(
+            local(80),
+            others,
+            "spec.healthCheckNodePort: Invalid value: 80: provided port is not in the valid range",
+        );
+        refuses(
+            local(30_005),
+            others,
+            "spec.healthCheckNodePort: Invalid value: 30005: provided port is already allocated",
+        );
+        refuses(
+            local(30_009),
+            others,
+            "spec.healthCheckNodePort: Invalid value: 30009: provided port is already allocated",
+        );
+        check(local(30_006), others, "/spec/healthCheckNodePort", json!(30_006));
+        let mut without = local(0);
+        without["allocateLoadBalancerNodePorts"] = false.into();
+        without["ports"] = json!([{"port": 1}]);
+        assert!(concerns(&service(without.clone())));
+        check(without.clone(), others, "/spec/healthCheckNodePort", json!(30_003));
+        check(without.clone(), others, "/spec/ports/0/nodePort", Value::Null);
+        without["healthCheckNodePort"] = 80.into();
+        refuses(without, others, "spec.healthCheckNodePort: Invalid value: 80");
+    }
+
+    #[test]
+    fn an_address_that_is_asked_for_is_one_that_services_have() {
+        let spec =
+            |addresses: &[&str]| json!({"type": "ClusterIP", "clusterIP": addresses[0], "clusterIPs": addresses});
+        for (addresses, expected) in [
+            (
+                &["10.96.0.0"][..],
+                "the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/16",
+            ),
+            (&["10.96.255.255"], "failed to allocate IP 10.96.255.255: the provided IP"),
+            (&["10.96.0.1"], "failed to allocate IP 10.96.0.1: provided IP is already allocated"),
+            (&["10.97.0.2"], "the provided network does not match the current range"),
+            (&["10.96.0.5", "10.96.0.6"], "may specify no more than one IP for each IP family"),
+            (&["10.96.0.5", "10.96.0.5"], "may specify no more than one IP for each IP family"),
+        ] {
+            refuses(spec(addresses), &[], expected);
+        }
+        check(spec(&["10.96.255.254"]), &[], "/spec/clusterIP", json!("10.96.255.254"));
     }
 
     #[test]
