@@ -124,6 +124,16 @@ pub(crate) fn folder(context: &Context, pod: &Pod, name: &str) -> Result<PathBuf
     })
 }
 
+/// Whether only the agent writes in a volume, whatever its mounts say: what a container put there, the agent would meet as root
+/// (CVE-2017-1002102).
+pub(crate) fn is_read_only(pod: &Pod, name: &str) -> bool {
+    volumes_of(pod).any(|v| {
+        let made_of_objects =
+            v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some();
+        v.name == name && made_of_objects
+    })
+}
+
 /// Whether a volume shows the pod's own labels or annotations.
 pub(crate) fn shows_metadata(pod: &Pod) -> bool {
     let shows = |file: &DownwardAPIVolumeFile| {
@@ -175,9 +185,9 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, pod_ips: &[String]) 
     let Payload { files, in_memory, refresh, used } = payload;
     let group = fs_group(pod);
     blocking(move || {
-        make_folder(&folder, 0o777)?;
+        make_folder(&folder, 0o755)?;
         if in_memory {
-            mounts.tmpfs(&folder, None, 0o777)?;
+            mounts.tmpfs(&folder, None, 0o755)?;
         }
         atomic_writer::write(&folder, &files, group)
     })
@@ -231,4 +241,27 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), VolumeError> {
 fn fs_group(pod: &Pod) -> Option<u32> {
     let context = pod.spec.as_ref()?.security_context.as_ref()?;
     u32::try_from(context.fs_group?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cve_2017_1002102_volumes_made_of_objects_are_read_only() {
+        let pod = serde_json::json!({"spec": {"containers": [], "volumes": [
+            {"name": "map", "configMap": {"name": "one"}},
+            {"name": "secret", "secret": {"secretName": "two"}},
+            {"name": "down", "downwardAPI": {"items": []}},
+            {"name": "all", "projected": {"sources": []}},
+            {"name": "empty", "emptyDir": {}},
+            {"name": "host", "hostPath": {"path": "/srv"}},
+        ]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        for (name, expected) in
+            [("map", true), ("secret", true), ("down", true), ("all", true), ("empty", false), ("host", false)]
+        {
+            assert_eq!(is_read_only(&pod, name), expected, "{name}");
+        }
+    }
 }
