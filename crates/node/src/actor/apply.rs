@@ -124,7 +124,7 @@ impl Actor {
 
     fn done(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::VolumesUp(result) => self.volumes_up(result),
+            Outcome::VolumesUp(set_up) => self.volumes_up(set_up),
             Outcome::VolumesDown(result) => {
                 if self.settle(Subject::Volumes, result) {
                     self.observed.volumes = Volumes::Absent;
@@ -179,25 +179,26 @@ impl Actor {
         }
     }
 
-    fn volumes_up(&mut self, result: Result<SetUp, MountFailure>) {
+    fn volumes_up(&mut self, SetUp { refresh, used, failure }: SetUp) {
         let was_ready = self.observed.volumes == Volumes::Ready;
         self.follow(sources::of_pod(&self.pod));
-        match result {
-            Ok(set_up) => {
-                // What was asked for meanwhile is still to be done.
-                self.refresh = self.refresh.into_iter().chain(set_up.refresh).min();
-                self.used = set_up.used;
+        // What was asked for meanwhile is still to be done.
+        self.refresh = self.refresh.into_iter().chain(refresh).min();
+        match failure {
+            None => {
+                self.used = used;
                 self.settle(Subject::Volumes, Ok(()));
                 self.observed.volumes = Volumes::Ready;
             }
-            Err(MountFailure { volume, message }) => {
+            Some(MountFailure { volume, message }) => {
+                self.used.extend(used);
                 self.context.tell(&self.pod, &Happening::MountFailed { volume, message: message.clone() });
                 let retry =
                     self.failed(&Subject::Volumes, SignedDuration::from_millis(500), SignedDuration::from_secs(122));
                 self.observed.doing.remove(&Subject::Volumes);
                 // A refresh that failed leaves the old files, with which containers can live for a while.
                 if was_ready {
-                    self.refresh = Some(retry);
+                    self.refresh = self.refresh.into_iter().chain([retry]).min();
                 } else {
                     self.observed.volumes = Volumes::Failed { retry };
                 }

@@ -14,7 +14,8 @@ use remora_cri::{
     StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 use remora_decide::{
-    Action, Attempt, AttemptState, Exit, Happening, Sandbox, StartFailure, StartProblem, StopReason, Subject, Volumes,
+    Action, Attempt, AttemptState, Exit, Happening, Observed, Sandbox, StartFailure, StartProblem, StopReason, Subject,
+    Volumes,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,7 @@ use super::wake::{Outcome, Wake};
 use super::{Actor, attempt_of, sandbox_of};
 use crate::container::{self, StartOrder};
 use crate::context::{Context, id_of};
-use crate::{probes, sandbox, users, volumes};
+use crate::{logs, probes, sandbox, users, volumes};
 
 /// A start that failed is tried again after this time, as a kubelet's failed sync is.
 const RETRY_START: SignedDuration = SignedDuration::from_secs(10);
@@ -37,8 +38,14 @@ impl Actor {
         let (context, pod) = (self.context.clone(), Arc::clone(&self.pod));
         let sandbox_ips = self.observed.ready_sandbox().map(|s| s.ips.clone()).unwrap_or_default();
         let (tasks, ending) = (context.tasks.clone(), self.ending.clone());
+        let log = old_log(&self.observed, &action).map(|log| context.log_folder(&pod).join(log));
         tasks.spawn(async move {
             let outcome = carry_out(&context, &pod, action, sandbox_ips, &ending, now).await;
+            if let (Some(log), Outcome::Removed { result: Ok(()), .. }) = (log, &outcome)
+                && let Err(error) = logs::remove(&log)
+            {
+                tracing::warn!(log = %log.display(), %error, "the log of a removed container stays behind");
+            }
             // The actor may have ended meanwhile: then nobody needs the outcome.
             let _ = wakes.send(Wake::Done(Box::new(outcome))).await;
         });
@@ -64,6 +71,15 @@ impl Actor {
         }
         self.forgotten = true;
     }
+}
+
+/// The log that goes with a container which is removed, below the pod's log folder: that of its run, unless another is of the same number.
+fn old_log(observed: &Observed, action: &Action) -> Option<String> {
+    let Action::RemoveContainer { container, id } = action else { return None };
+    let attempts = &observed.track(container)?.attempts;
+    let number = attempts.iter().find(|a| a.id == *id)?.restart_count;
+    let alone = attempts.iter().filter(|a| a.restart_count == number).count() == 1;
+    alone.then(|| container::log_path(container, number))
 }
 
 async fn carry_out(
@@ -274,4 +290,30 @@ async fn status_of(context: &Context, id: &str) -> Result<ContainerStatus, CriEr
 
 fn in_words(error: CriError) -> String {
     error.message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use remora_decide::Track;
+
+    #[test]
+    fn the_log_of_a_removed_run_goes_and_no_other() {
+        let attempt = |(id, restart_count): &(&str, u32)| Attempt {
+            restart_count: *restart_count,
+            ..Attempt::new(*id, AttemptState::Created)
+        };
+        let check = |runs: &[(&str, u32)], id: &str, expected: Option<&str>| {
+            let mut observed = Observed::default();
+            let attempts = runs.iter().map(attempt).collect();
+            observed.tracks.insert("web".to_owned(), Track { attempts, ..Track::default() });
+            let action = Action::RemoveContainer { container: "web".to_owned(), id: id.to_owned() };
+            assert_eq!(old_log(&observed, &action).as_deref(), expected, "{id} of {runs:?}");
+        };
+        check(&[("a", 3), ("b", 4), ("c", 5)], "a", Some("web/3.log"));
+        check(&[("a", 3), ("b", 3)], "a", None);
+        check(&[("a", 3)], "z", None);
+        let other = Action::StopSandbox { id: "a".to_owned() };
+        assert_eq!(old_log(&Observed::default(), &other), None);
+    }
 }

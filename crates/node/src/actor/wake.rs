@@ -9,8 +9,8 @@ use remora_decide::{Attempt, BackOff, ImageProblem, Sandbox, StartFailure, StopR
 
 use super::observe::Adopted;
 use super::report::Written;
+use crate::volumes::SetUp;
 use crate::volumes::sources::{Revision, Source};
-use crate::volumes::{MountFailure, SetUp};
 
 /// What wakes an actor.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(crate) enum ProbeNews {
 /// How an action ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    VolumesUp(Result<SetUp, MountFailure>),
+    VolumesUp(SetUp),
     VolumesDown(Result<(), String>),
     SandboxCreated(Result<Sandbox, String>),
     SandboxStopped { id: String, result: Result<(), String> },

@@ -87,7 +87,7 @@ fn volume(
         Some("Bidirectional") => MountPropagation::Bidirectional,
         _ => MountPropagation::Private,
     };
-    let read_only = mount.read_only.unwrap_or(false);
+    let read_only = mount.read_only.unwrap_or(false) || volumes::is_read_only(pod, &mount.name);
     Ok(Mount { propagation: propagation as i32, ..bind(&mount.mount_path, &host, read_only) })
 }
 

@@ -1,7 +1,7 @@
 //! Reading a log to its end, and on as it grows.
 //!
 //! The file is read in small pieces from the page cache, so the reads are made in the task itself. Growth is told by
-//! inotify on the folder; a rotated file is read to its end before the new one is opened.
+//! inotify on the folder; a rotated file is read to its end before the one that follows it is opened.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,6 +15,7 @@ use remora_sys::inotify::Watcher;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
+use super::files::set_aside;
 use super::line::{Line, parse};
 use super::tail::offset_of_last;
 
@@ -100,8 +101,14 @@ impl Reader {
                 self.drain(file).await.map_err(|e| e.or(&failed))?;
             }
             if is_rotated(file.as_ref(), &log.path) {
-                file = open(&log.path).map_err(|e| failed(&e))?;
-                continue;
+                // Nothing more is written to it: this drain sees what came between the last one and the rotation.
+                if let Some(file) = &mut file {
+                    self.drain(file).await.map_err(|e| e.or(&failed))?;
+                }
+                if let Some(next) = following(file.as_ref(), &log.path).map_err(|e| failed(&e))? {
+                    file = Some(next);
+                    continue;
+                }
             }
             // Ended before the last drain: that drain saw everything.
             let Some(growth) = growth.as_ref().filter(|_| !ended) else { return Ok(()) };
@@ -202,6 +209,30 @@ fn is_rotated(file: Option<&File>, path: &Path) -> bool {
     }
 }
 
+/// The file after this one; there may have been several rotations since it was opened. None if it is just being made.
+fn following(file: Option<&File>, log: &Path) -> std::io::Result<Option<File>> {
+    let Some(file) = file else { return open(log) };
+    let inode = file.metadata()?.ino();
+    let mut name = name_after(inode, log)?;
+    loop {
+        let opened = open(&name)?;
+        // It may have been set aside, or removed, between the look and the opening.
+        let now = name_after(inode, log)?;
+        if now == name {
+            return Ok(opened);
+        }
+        name = now;
+    }
+}
+
+/// What the file after this one is called. One that is not there any more was the oldest: those were removed first.
+fn name_after(inode: u64, log: &Path) -> std::io::Result<PathBuf> {
+    let old = set_aside(log)?;
+    let is_it = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|named| named.ino() == inode);
+    let next = old.iter().position(is_it).map_or(0, |at| at + 1);
+    Ok(old.into_iter().nth(next).unwrap_or_else(|| log.to_owned()))
+}
+
 /// Tells when something in a folder changes.
 struct Growth(AsyncFd<Descriptor>);
 
@@ -295,5 +326,54 @@ mod tests {
         assert_eq!(next().await, "new\n");
         end.send(true).unwrap();
         assert!(chunks.next().await.is_none());
+    }
+
+    /// Writes numbered lines and sets the file aside after each few, as the shim does, faster than a reader can follow.
+    fn write_and_rotate(path: &Path, lines: std::ops::Range<u32>, each: u32) {
+        let mut file = File::options().append(true).create(true).open(path).unwrap();
+        for number in lines {
+            writeln!(file, "2026-01-01T00:00:01Z stdout F {number}").unwrap();
+            if number % each == each - 1 {
+                std::fs::rename(path, format!("{}.20260101-000000.{number:09}", path.display())).unwrap();
+                file = File::create(path).unwrap();
+            }
+        }
+    }
+
+    async fn numbers(chunks: LogChunks) -> Vec<u32> {
+        let chunks: Vec<_> = chunks.collect().await;
+        let text: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();
+        String::from_utf8(text).unwrap().lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn following_goes_on_with_the_file_that_was_set_aside_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        let (end, ending) = watch::channel(false);
+        write_and_rotate(&path, 0..1, 9);
+        let mut chunks =
+            read(LogFile { path: path.clone() }, LogOptions { follow: true, ..Default::default() }, ending);
+        assert_eq!(chunks.next().await.unwrap().unwrap(), "0\n");
+        write_and_rotate(&path, 1..25, 5);
+        // The first of those that the reader has not seen is removed.
+        std::fs::remove_file(format!("{}.20260101-000000.{:09}", path.display(), 9)).unwrap();
+        end.send(true).unwrap();
+        assert_eq!(numbers(chunks).await, (1..5).chain(10..25).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn following_loses_no_line_at_a_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        File::create(&path).unwrap();
+        let (end, ending) = watch::channel(false);
+        let chunks = read(LogFile { path: path.clone() }, LogOptions { follow: true, ..Default::default() }, ending);
+        let writer = std::thread::spawn(move || {
+            write_and_rotate(&path, 0..5000, 20);
+            end.send(true).unwrap();
+        });
+        assert_eq!(numbers(chunks).await, (0..5000).collect::<Vec<_>>());
+        writer.join().unwrap();
     }
 }

@@ -24,13 +24,31 @@ use crate::users;
 use payload::Payload;
 use sources::Used;
 
-/// Everything is there.
-#[derive(Clone, Debug, Default)]
+/// What is there.
+#[derive(Debug, Default)]
 pub(crate) struct SetUp {
     /// When it must be done again, because a token runs out.
     pub(crate) refresh: Option<Timestamp>,
     /// What it was made of: when that changes, it must be done again.
     pub(crate) used: Used,
+    /// Why something is not: the first volume that could not be made.
+    pub(crate) failure: Option<MountFailure>,
+}
+
+impl SetUp {
+    /// What has become of one volume. One that fails does not keep the others from being made anew: a pod's token would run out.
+    fn add(&mut self, volume: &str, made: Result<Self, VolumeError>) {
+        match made {
+            Ok(one) => {
+                self.refresh = self.refresh.into_iter().chain(one.refresh).min();
+                self.used.extend(one.used);
+            }
+            Err(error) => {
+                let failure = MountFailure { volume: volume.to_owned(), message: error.to_string() };
+                self.failure.get_or_insert(failure);
+            }
+        }
+    }
 }
 
 /// A volume could not be set up. The words are those of an event.
@@ -70,17 +88,16 @@ pub(crate) enum VolumeError {
 }
 
 /// Sets all volumes up. Doing it again changes nothing but what a token's age asks for.
-pub(crate) async fn set_up(context: &Context, pod: &Pod, pod_ips: &[String]) -> Result<SetUp, MountFailure> {
-    let fail =
-        |volume: &str, error: VolumeError| MountFailure { volume: volume.to_owned(), message: error.to_string() };
-    make_pod_folder(&context.pod_folder(pod)).map_err(|e| fail("", e))?;
+pub(crate) async fn set_up(context: &Context, pod: &Pod, pod_ips: &[String]) -> SetUp {
     let mut all = SetUp::default();
-    for volume in volumes_of(pod) {
-        let one = one(context, pod, volume, pod_ips).await.map_err(|e| fail(&volume.name, e))?;
-        all.refresh = all.refresh.into_iter().chain(one.refresh).min();
-        all.used.extend(one.used);
+    if let Err(error) = make_pod_folder(&context.pod_folder(pod)) {
+        all.add("", Err(error));
+        return all;
     }
-    Ok(all)
+    for volume in volumes_of(pod) {
+        all.add(&volume.name, one(context, pod, volume, pod_ips).await);
+    }
+    all
 }
 
 /// Unmounts and removes all volumes, and gives the pod's range of ids back: nothing of it runs any more. What is not there is no error.
@@ -121,6 +138,16 @@ pub(crate) fn folder(context: &Context, pod: &Pod, name: &str) -> Result<PathBuf
     Ok(match &volume.host_path {
         Some(source) => PathBuf::from(&source.path),
         None => context.pod_folder(pod).join("volumes").join(kind_of(volume)?).join(name),
+    })
+}
+
+/// Whether only the agent writes in a volume, whatever its mounts say: what a container put there, the agent would meet as root
+/// (CVE-2017-1002102).
+pub(crate) fn is_read_only(pod: &Pod, name: &str) -> bool {
+    volumes_of(pod).any(|v| {
+        let made_of_objects =
+            v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some();
+        v.name == name && made_of_objects
     })
 }
 
@@ -175,14 +202,14 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, pod_ips: &[String]) 
     let Payload { files, in_memory, refresh, used } = payload;
     let group = fs_group(pod);
     blocking(move || {
-        make_folder(&folder, 0o777)?;
+        make_folder(&folder, 0o755)?;
         if in_memory {
-            mounts.tmpfs(&folder, None, 0o777)?;
+            mounts.tmpfs(&folder, None, 0o755)?;
         }
         atomic_writer::write(&folder, &files, group)
     })
     .await?;
-    Ok(SetUp { refresh, used })
+    Ok(SetUp { refresh, used, failure: None })
 }
 
 /// Mounts and writes must not hold up the agent's other pods.
@@ -231,4 +258,44 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), VolumeError> {
 fn fs_group(pod: &Pod) -> Option<u32> {
     let context = pod.spec.as_ref()?.security_context.as_ref()?;
     u32::try_from(context.fs_group?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_that_fails_does_not_keep_a_pods_token_from_being_renewed() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let one = |refresh, name: &str| {
+            let source = sources::Source { kind: sources::Kind::Secret, namespace: "a".into(), name: name.into() };
+            SetUp { refresh, used: Used::from([(source, None)]), failure: None }
+        };
+        let mut all = SetUp::default();
+        all.add("a", Ok(one(at(9), "one")));
+        all.add("b", Err(VolumeError::HostPath("it is gone".to_owned())));
+        all.add("c", Err(VolumeError::Token("no".to_owned())));
+        all.add("token", Ok(one(at(7), "two")));
+        let failure = all.failure.unwrap();
+        assert_eq!((failure.volume.as_str(), failure.message.as_str()), ("b", "it is gone"), "the first is told");
+        assert_eq!((all.refresh, all.used.len()), (at(7), 2), "the others are made");
+    }
+
+    #[test]
+    fn cve_2017_1002102_volumes_made_of_objects_are_read_only() {
+        let pod = serde_json::json!({"spec": {"containers": [], "volumes": [
+            {"name": "map", "configMap": {"name": "one"}},
+            {"name": "secret", "secret": {"secretName": "two"}},
+            {"name": "down", "downwardAPI": {"items": []}},
+            {"name": "all", "projected": {"sources": []}},
+            {"name": "empty", "emptyDir": {}},
+            {"name": "host", "hostPath": {"path": "/srv"}},
+        ]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        for (name, expected) in
+            [("map", true), ("secret", true), ("down", true), ("all", true), ("empty", false), ("host", false)]
+        {
+            assert_eq!(is_read_only(&pod, name), expected, "{name}");
+        }
+    }
 }
