@@ -61,9 +61,9 @@ pub(super) fn receive(
     if first.kind == Type::Symlink && below(&first.path, name, limits)?.as_os_str().is_empty() {
         return Ok(Received::Link(String::from_utf8_lossy(&first.link).into_owned()));
     }
-    let (folder, alone) = destination(&first, name, typed, to, limits)?;
+    let Destination { folder, alone, is_new } = destination(&first, name, typed, to, limits)?;
     let mut receiver =
-        Receiver { folder, alone, name, limits, copied: Copied::default(), later: BTreeMap::new(), bar: bar() };
+        Receiver { folder, alone, is_new, name, limits, copied: Copied::default(), later: BTreeMap::new(), bar: bar() };
     let mut count = 1;
     let mut header = Some(first);
     while let Some(entry) = header {
@@ -81,25 +81,37 @@ fn next(entries: &mut EntryReader<impl Read>) -> Result<Option<Header>, CommandE
     entries.next().map_err(|error| CommandError::caused("reading what the container sends", &error))
 }
 
-/// The folder that all is written below, and for a file its name there.
+/// Where it goes.
+struct Destination {
+    /// All is written below it.
+    folder: Dir,
+    /// For a file: its name there.
+    alone: Option<PathBuf>,
+    /// This copy has made the folder.
+    is_new: bool,
+}
+
 fn destination(
     first: &Header,
     name: &str,
     typed: &str,
     to: &Path,
     limits: &Limits,
-) -> Result<(Dir, Option<PathBuf>), CommandError> {
+) -> Result<Destination, CommandError> {
     let is_file = first.kind == Type::File && below(&first.path, name, limits)?.as_os_str().is_empty();
     let place = |error: std::io::Error| CommandError::caused(format_args!("opening {}", to.display()), &error);
     if is_file && !to.is_dir() {
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let alone = to.file_name().ok_or_else(|| CommandError::usage(format_args!("{} is no name", to.display())))?;
-        return Ok((Dir::open_ambient_dir(folder, ambient_authority()).map_err(place)?, Some(alone.into())));
+        let folder = Dir::open_ambient_dir(folder, ambient_authority()).map_err(place)?;
+        return Ok(Destination { folder, alone: Some(alone.into()), is_new: false });
     }
-    if !is_file && !to.exists() {
+    let is_new = !is_file && !to.exists();
+    if is_new {
         std::fs::create_dir(to).map_err(place)?;
     }
-    Ok((Dir::open_ambient_dir(to, ambient_authority()).map_err(place)?, is_file.then(|| typed.into())))
+    let folder = Dir::open_ambient_dir(to, ambient_authority()).map_err(place)?;
+    Ok(Destination { folder, alone: is_file.then(|| typed.into()), is_new })
 }
 
 /// The part of an archive's path that is below the name that was asked for: `log/a` of `log` is `a`, `log` itself is nothing. Anything else was
@@ -154,10 +166,13 @@ struct Receiver<'a> {
     folder: Dir,
     /// The name of the one file.
     alone: Option<PathBuf>,
+    /// This copy has made `folder`.
+    is_new: bool,
     name: &'a str,
     limits: &'a Limits,
     copied: Copied,
-    /// Modes and times of folders, set last: a folder that may not be written to is filled first.
+    /// Modes and times of the folders that this copy has made, set last: a folder that may not be written to is filled first. Those that
+    /// were there before are the user's own, and stay as they are.
     later: BTreeMap<PathBuf, (u32, SystemTime)>,
     bar: ProgressBar,
 }
@@ -188,18 +203,23 @@ impl Receiver<'_> {
     }
 
     fn make_folder(&mut self, path: &Path, header: &Header) -> std::io::Result<()> {
-        if !path.as_os_str().is_empty() {
-            match self.folder.create_dir(path) {
+        let is_new = match path.as_os_str().is_empty() {
+            true => self.is_new,
+            false => match self.folder.create_dir(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     // Through a link that an earlier copy, or an earlier entry, has left there, nothing is written.
                     if !self.folder.symlink_metadata(path)?.is_dir() {
                         return Err(error);
                     }
+                    // An archive may name a folder twice.
+                    self.later.contains_key(path)
                 }
-                made => made?,
-            }
+                made => made.map(|()| true)?,
+            },
+        };
+        if is_new {
+            self.later.insert(path.to_owned(), (header.mode, time(header)));
         }
-        self.later.insert(path.to_owned(), (header.mode, time(header)));
         Ok(())
     }
 
@@ -230,11 +250,11 @@ impl Receiver<'_> {
             self.folder.remove_file(&unfinished).map_err(failed)?;
         }
         let mut options = OpenOptions::new();
-        let file = self.folder.open_with(&unfinished, options.write(true).create_new(true)).map_err(failed)?;
+        with_mode(options.write(true).create_new(true), header.mode);
+        let file = self.folder.open_with(&unfinished, &options).map_err(failed)?;
         let mut file = file.into_std();
         let written = fill(&mut file, header, size, data, &self.bar);
         let finished = written.and_then(|()| {
-            set_mode(&file, header.mode)?;
             file.set_modified(time(header))?;
             drop(file);
             self.folder.rename(&unfinished, &self.folder, path)
@@ -345,9 +365,12 @@ fn time(header: &Header) -> SystemTime {
 
 #[cfg(unix)]
 fn finish_folder(folder: &Dir, path: &Path, mode: u32, modified: SystemTime) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
     // Not `open_dir`: what that opens can be walked through, and not changed.
     let folder = folder.open(path)?.into_std();
-    set_mode(&folder, mode)?;
+    // It was made as open as the user's umask and the folder above it let it be: the archive may only take from that.
+    let made = folder.metadata()?.permissions().mode();
+    folder.set_permissions(std::fs::Permissions::from_mode(made & (mode | !0o777)))?;
     folder.set_modified(modified)
 }
 
@@ -357,17 +380,15 @@ fn finish_folder(_: &Dir, _: &Path, _: u32, _: SystemTime) -> std::io::Result<()
     Ok(())
 }
 
-/// Nothing that came from a stranger runs as its owner (set-user-id).
+/// The mode of a file that is made, less the user's umask. Nothing that came from a stranger runs as its owner (set-user-id).
 #[cfg(unix)]
-fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))
+fn with_mode(options: &mut OpenOptions, mode: u32) {
+    use cap_std::fs::OpenOptionsExt;
+    options.mode(mode & 0o777);
 }
 
 #[cfg(not(unix))]
-fn set_mode(_: &std::fs::File, _: u32) -> std::io::Result<()> {
-    Ok(())
-}
+fn with_mode(_: &mut OpenOptions, _: u32) {}
 
 #[cfg(unix)]
 fn symlink(folder: &Dir, link: &str, path: &Path) -> std::io::Result<()> {
@@ -518,6 +539,49 @@ mod tests {
         assert!(received.is_ok(), "{received:?}");
         assert!(std::fs::symlink_metadata(folder.path().join("to/a")).unwrap().is_file());
         assert!(!folder.path().join("to/b").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folders_of_the_user_keep_their_modes_and_times() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own");
+        std::fs::create_dir_all(own.join("sub")).unwrap();
+        let seen = |path: &Path| {
+            let metadata = std::fs::metadata(path).unwrap();
+            (metadata.mode() & 0o7777, metadata.mtime() == 1_000_000_000)
+        };
+        for path in [own.join("sub"), own.clone()] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o2700)).unwrap();
+        }
+        let entries = [FOLDER, ('5', "d/sub", "", b""), ('5', "d/new", "", b""), ('5', "d/new", "", b"")];
+        receive(archive(&entries).as_slice(), "d", "d", &own, &Limits::default()).unwrap();
+        assert_eq!((seen(&own), seen(&own.join("sub"))), ((0o2700, false), (0o2700, false)));
+        let umask = std::fs::read_to_string("/proc/self/status").unwrap();
+        let umask = umask.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap().trim();
+        let umask = u32::from_str_radix(umask, 8).unwrap();
+        // What is made in a folder that passes its group on, passes it on.
+        assert_eq!(seen(&own.join("new")), (0o2755 & !umask, true));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_umask_holds() {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask is the whole process': one that has it closes more than the archive does.
+        if std::env::var_os("REMORA_TEST_UMASK").is_none() {
+            let itself = std::env::current_exe().unwrap();
+            let script = r#"umask 077 && exec "$0" --exact commands::cp::receive::tests::the_umask_holds"#;
+            let mut shell = std::process::Command::new("sh");
+            let ended = shell.args(["-c", script]).arg(itself).env("REMORA_TEST_UMASK", "1").output().unwrap();
+            assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"), "{ended:?}");
+            return;
+        }
+        let (folder, received) = play(&[FOLDER, ('0', "d/a", "", b"x"), ('5', "d/sub", "", b"")], &Limits::default());
+        assert!(received.is_ok(), "{received:?}");
+        let mode = |path: &str| std::fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("to/a"), mode("to"), mode("to/sub")), (0o700, 0o700, 0o700));
     }
 
     #[test]
