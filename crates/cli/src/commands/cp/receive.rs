@@ -62,8 +62,17 @@ pub(super) fn receive(
         return Ok(Received::Link(String::from_utf8_lossy(&first.link).into_owned()));
     }
     let Destination { folder, alone, is_new } = destination(&first, name, typed, to, limits)?;
-    let mut receiver =
-        Receiver { folder, alone, is_new, name, limits, copied: Copied::default(), later: BTreeMap::new(), bar: bar() };
+    let mut receiver = Receiver {
+        folder,
+        alone,
+        is_new,
+        name,
+        limits,
+        copied: Copied::default(),
+        later: BTreeMap::new(),
+        walked: PathBuf::new(),
+        bar: bar(),
+    };
     let mut count = 1;
     let mut header = Some(first);
     while let Some(entry) = header {
@@ -174,6 +183,8 @@ struct Receiver<'a> {
     /// Modes and times of the folders that this copy has made, set last: a folder that may not be written to is filled first. Those that
     /// were there before are the user's own, and stay as they are.
     later: BTreeMap<PathBuf, (u32, SystemTime)>,
+    /// The folder that the last entry is in: a folder, below folders only. None of them can become a link any more.
+    walked: PathBuf,
     bar: ProgressBar,
 }
 
@@ -185,6 +196,7 @@ impl Receiver<'_> {
             Some(_) => return Err(CommandError::failed("refused: the container sent more than the one file")),
             None => path,
         };
+        self.walk_to(&path)?;
         let failed = |error: std::io::Error| CommandError::caused(format_args!("writing {}", shown(&path)), &error);
         match header.kind {
             Type::Directory => self.make_folder(&path, header).map_err(failed),
@@ -200,6 +212,20 @@ impl Receiver<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Whoever packs a real tree never finds anything behind a link. Through one, "up" would be up from where that leads, and a file would
+    /// replace one of another name.
+    fn walk_to(&mut self, path: &Path) -> Result<(), CommandError> {
+        let Some(parent) = path.parent().filter(|parent| **parent != self.walked) else { return Ok(()) };
+        let stands_behind = |above: &&Path| self.folder.symlink_metadata(above).is_ok_and(|there| !there.is_dir());
+        let mut above = parent.ancestors().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above.find(stands_behind) {
+            let (path, above) = (shown(path), shown(above));
+            return Err(CommandError::failed(format_args!("refused: the container sent {path}: {above} is no folder")));
+        }
+        self.walked = parent.to_owned();
+        Ok(())
     }
 
     fn make_folder(&mut self, path: &Path, header: &Header) -> std::io::Result<()> {
@@ -270,11 +296,7 @@ impl Receiver<'_> {
     }
 
     fn make_link(&mut self, path: &Path, link: &[u8]) -> std::io::Result<()> {
-        let stands_on_folders = path.ancestors().skip(1).all(|above| {
-            above.as_os_str().is_empty() || self.folder.symlink_metadata(above).is_ok_and(|above| above.is_dir())
-        });
-        // On a link, "up" would be up from where that leads.
-        let inside = std::str::from_utf8(link).ok().filter(|link| stands_on_folders && is_inside(path, link));
+        let inside = std::str::from_utf8(link).ok().filter(|link| is_inside(path, link));
         match inside {
             Some(link) if cfg!(unix) => {
                 if self.folder.symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
@@ -298,6 +320,7 @@ impl Receiver<'_> {
             self.copied.leave_out(&shown(path), "the link leads out of the copy");
             return Ok(());
         };
+        self.walk_to(&to)?;
         // Of a link, it would be a name for whatever that leads to.
         if !self.folder.symlink_metadata(&to).map_err(failed)?.is_file() {
             self.copied.leave_out(&shown(path), "a hard link to something that is no file");
@@ -494,6 +517,14 @@ mod tests {
         check(&[('0', "outside", "", b"x")], "it was not asked for");
         check(&[('0', "\u{1b}[2J", "", b"x")], "\\u{1b}[2J: it was not asked for");
         check(&[('2', "d/f", "self", b""), ('5', "d/f", "", b"")], "writing f");
+        let folders = [('5', "d/a", "", &b""[..]), ('5', "d/a/b", "", b""), ('2', "d/a/b/up", "../..", b"")];
+        for kind in ['0', '2', '5'] {
+            // By its words three folders deep, in truth in none.
+            let behind = (kind, "d/a/b/up/x", "../../..", &b""[..]);
+            check(&[&folders[..], &[behind]].concat(), "a/b/up is no folder");
+        }
+        let twice = [('0', "d/x", "", &b""[..]), ('1', "d/y", "d/a/b/up/x", b"")];
+        check(&[&folders[..], &twice].concat(), "a/b/up is no folder");
     }
 
     #[test]
@@ -521,13 +552,11 @@ mod tests {
             ('2', "d/a/up", "..", b""),
             // `a/up` is the copy itself, so this is the folder above it.
             ('2', "d/out", "a/up/..", b""),
-            // By its words two folders deep, in truth not even one.
-            ('2', "d/a/up/out", "../..", b""),
             ('2', "d/in", "./a/up", b""),
         ];
         let (folder, received) = play(&entries, &Limits::default());
         let Received::Files(copied) = received.unwrap() else { panic!("a link") };
-        assert_eq!((copied.files, copied.left_out.len()), (2, 2), "{copied:?}");
+        assert_eq!((copied.files, copied.left_out.len()), (2, 1), "{copied:?}");
         let to = folder.path().join("to");
         assert!(to.join("in").is_symlink() && !to.join("out").is_symlink());
     }
