@@ -109,6 +109,12 @@ fn destination(
 ) -> Result<Destination, CommandError> {
     let is_file = first.kind == Type::File && below(&first.path, name, limits)?.as_os_str().is_empty();
     let place = |error: std::io::Error| CommandError::caused(format_args!("opening {}", to.display()), &error);
+    let file = if to.is_dir() { to.join(typed) } else { to.to_owned() };
+    // Links are followed: /dev/stdout is one.
+    if is_file && file.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        let special = format_args!("{} is no file: a copy would take its place", file.display());
+        return Err(CommandError::failed(special).hint("remora exec POD -- cat FILE writes to what is no file"));
+    }
     if is_file && !to.is_dir() {
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let alone = to.file_name().ok_or_else(|| CommandError::usage(format_args!("{} is no name", to.display())))?;
@@ -228,6 +234,17 @@ impl Receiver<'_> {
         Ok(())
     }
 
+    /// Whether something is there, which is a file or a link. Devices, pipes and sockets are nothing that a copy takes the place of.
+    fn may_replace(&self, path: &Path) -> std::io::Result<bool> {
+        match self.folder.symlink_metadata(path) {
+            Ok(there) if there.is_file() || there.is_symlink() => Ok(true),
+            Ok(there) if there.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+            Ok(_) => Err(std::io::Error::other("what is there is no file")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn make_folder(&mut self, path: &Path, header: &Header) -> std::io::Result<()> {
         let is_new = match path.as_os_str().is_empty() {
             true => self.is_new,
@@ -271,6 +288,7 @@ impl Receiver<'_> {
             ))
             .hint("--max-size allows more"));
         }
+        self.may_replace(path).map_err(failed)?;
         // Left by a copy that was interrupted.
         if self.folder.symlink_metadata(&unfinished).is_ok() {
             self.folder.remove_file(&unfinished).map_err(failed)?;
@@ -299,7 +317,7 @@ impl Receiver<'_> {
         let inside = std::str::from_utf8(link).ok().filter(|link| is_inside(path, link));
         match inside {
             Some(link) if cfg!(unix) => {
-                if self.folder.symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
+                if self.may_replace(path)? {
                     self.folder.remove_file(path)?;
                 }
                 symlink(&self.folder, link, path)?;
@@ -326,7 +344,7 @@ impl Receiver<'_> {
             self.copied.leave_out(&shown(path), "a hard link to something that is no file");
             return Ok(());
         }
-        if to != path && self.folder.symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
+        if to != path && self.may_replace(path).map_err(failed)? {
             self.folder.remove_file(path).map_err(failed)?;
         }
         self.folder.hard_link(&to, &self.folder, path).map_err(failed)?;
@@ -611,6 +629,29 @@ mod tests {
         assert!(received.is_ok(), "{received:?}");
         let mode = |path: &str| std::fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode("to/a"), mode("to"), mode("to/sub")), (0o700, 0o700, 0o700));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("socket", &link).unwrap();
+        let check = |entries: &[Entry<'_>], name: &str, to: &Path| {
+            let received = receive(archive(entries).as_slice(), name, name, to, &Limits::default());
+            let error = received.expect_err(name).message;
+            assert!(error.contains("is no file"), "{error}");
+            assert!(socket.symlink_metadata().unwrap().file_type().is_socket() && link.is_symlink(), "{entries:?}");
+        };
+        check(&[('0', "d", "", b"x")], "d", &socket);
+        check(&[('0', "d", "", b"x")], "d", &link);
+        check(&[('0', "link", "", b"x")], "link", folder.path());
+        check(&[FOLDER, ('0', "d/socket", "", b"x")], "d", folder.path());
+        check(&[FOLDER, ('2', "d/socket", "x", b"")], "d", folder.path());
+        check(&[FOLDER, ('0', "d/x", "", b""), ('1', "d/socket", "d/x", b"")], "d", folder.path());
     }
 
     #[test]
