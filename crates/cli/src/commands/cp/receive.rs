@@ -198,7 +198,12 @@ impl Receiver<'_> {
     fn entry(&mut self, header: &Header, data: &mut EntryReader<impl Read>) -> Result<(), CommandError> {
         let path = below(&header.path, self.name, self.limits)?;
         let path = match &self.alone {
-            Some(alone) if path.as_os_str().is_empty() => alone.clone(),
+            // A link of that name could come after it.
+            Some(alone)
+                if path.as_os_str().is_empty() && header.kind == Type::File && self.copied == Copied::default() =>
+            {
+                alone.clone()
+            }
             Some(_) => return Err(CommandError::failed("refused: the container sent more than the one file")),
             None => path,
         };
@@ -652,6 +657,21 @@ mod tests {
         check(&[FOLDER, ('0', "d/socket", "", b"x")], "d", folder.path());
         check(&[FOLDER, ('2', "d/socket", "x", b"")], "d", folder.path());
         check(&[FOLDER, ('0', "d/x", "", b""), ('1', "d/socket", "d/x", b"")], "d", folder.path());
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("f");
+        for more in [('2', "d", "secret", &b""[..]), ('1', "d", "d", b""), ('0', "d", "", b"more"), ('3', "d", "", b"")]
+        {
+            let entries = archive(&[('0', "d", "", b"asked for"), more]);
+            let received = receive(entries.as_slice(), "d", "d", &to, &Limits::default());
+            let error = received.expect_err("a second entry").message;
+            assert!(error.contains("more than the one file"), "{error}");
+            assert_eq!(std::fs::read_to_string(&to).unwrap(), "asked for");
+            assert!(!to.is_symlink());
+        }
     }
 
     #[test]
