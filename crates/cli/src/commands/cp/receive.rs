@@ -4,6 +4,7 @@
 //! and used only below an open folder that `cap-std` never leaves, whatever links an earlier entry has made.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,8 @@ const PAGE: usize = 4096;
 const BUFFER: usize = 128 << 10;
 /// A file has this at the end of its name until all of it is there.
 const UNFINISHED: &str = ".remora-part";
+/// Of a file's name in its folder, in bytes, almost everywhere.
+const MAX_NAME: usize = 255;
 
 /// What an archive may cost.
 #[derive(Clone, Copy, Debug)]
@@ -279,9 +282,7 @@ impl Receiver<'_> {
         data: &mut EntryReader<impl Read>,
     ) -> Result<(), CommandError> {
         let failed = |error: std::io::Error| CommandError::caused(format_args!("writing {}", shown(path)), &error);
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(UNFINISHED);
-        let unfinished = PathBuf::from(unfinished);
+        let unfinished = unfinished(path);
         let left = self.limits.bytes.saturating_sub(self.copied.bytes);
         let size = header.sparse.as_ref().map_or(header.stored, |(size, _)| *size);
         // A hole costs nothing on this disk, but all on the next one that it is copied to.
@@ -344,10 +345,18 @@ impl Receiver<'_> {
             return Ok(());
         };
         self.walk_to(&to)?;
-        // Of a link, it would be a name for whatever that leads to.
-        if !self.folder.symlink_metadata(&to).map_err(failed)?.is_file() {
-            self.copied.leave_out(&shown(path), "a hard link to something that is no file");
-            return Ok(());
+        match self.folder.symlink_metadata(&to) {
+            Ok(there) if there.is_file() => {}
+            // Of a link, it would be a name for whatever that leads to.
+            Ok(_) => {
+                self.copied.leave_out(&shown(path), "a hard link to something that is no file");
+                return Ok(());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.copied.leave_out(&shown(path), "a hard link to something that was left out");
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
         }
         if to != path && self.may_replace(path).map_err(failed)? {
             self.folder.remove_file(path).map_err(failed)?;
@@ -367,6 +376,18 @@ impl Receiver<'_> {
         }
         Ok(Received::Files(self.copied))
     }
+}
+
+/// The name that a file has until all of it is there: always the same, so that the next copy finds what this one has left.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    if name.len() + UNFINISHED.len() > MAX_NAME {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        name = format!("{:016x}", hasher.finish()).into();
+    }
+    name.push(UNFINISHED);
+    path.with_file_name(name)
 }
 
 /// Writes a file's data, with holes where it has zeros.
@@ -672,6 +693,37 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&to).unwrap(), "asked for");
             assert!(!to.is_symlink());
         }
+    }
+
+    #[test]
+    fn a_hard_link_to_what_was_left_out_is_left_out_too() {
+        let entries = [
+            FOLDER,
+            ('2', "d/a", "/etc/passwd", &b""[..]),
+            ('1', "d/b", "d/a", b""),
+            ('1', "d/c", "d/b", b""),
+            ('0', "d/e", "", b"x"),
+        ];
+        let (_folder, received) = play(&entries, &Limits::default());
+        let Received::Files(copied) = received.unwrap() else { panic!("a link") };
+        assert_eq!((copied.files, copied.left_out.len()), (1, 3), "{copied:?}");
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_the_disk_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        std::fs::create_dir(&from).unwrap();
+        let (one, other) = ("n".repeat(254) + "1", "n".repeat(254) + "2");
+        std::fs::write(from.join(&one), "1").unwrap();
+        std::fs::write(from.join(&other), "2").unwrap();
+        let mut bytes = Vec::new();
+        crate::commands::cp::send::send(&mut bytes, &from, "d").unwrap();
+        let to = folder.path().join("to");
+        receive(bytes.as_slice(), "d", "d", &to, &Limits::default()).unwrap();
+        assert_eq!(std::fs::read_to_string(to.join(&one)).unwrap(), "1");
+        assert_eq!(std::fs::read_to_string(to.join(&other)).unwrap(), "2");
+        assert_eq!(std::fs::read_dir(&to).unwrap().count(), 2);
     }
 
     #[test]
