@@ -25,6 +25,9 @@ const UNFINISHED: &str = ".remora-part";
 /// Of a file's name in its folder, in bytes, almost everywhere.
 const MAX_NAME: usize = 255;
 
+/// So much of an archive is not counted: what stands around one file of the largest size that is allowed.
+const ENVELOPE: u64 = 64 << 10;
+
 /// What an archive may cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -57,7 +60,7 @@ pub(super) fn receive(
     to: &Path,
     limits: &Limits,
 ) -> Result<Received, CommandError> {
-    let mut entries = EntryReader::new(stream);
+    let mut entries = EntryReader::new(Bounded { stream, left: limits.bytes.saturating_add(ENVELOPE) });
     let Some(first) = next(&mut entries)? else {
         return Err(CommandError::failed("nothing came"));
     };
@@ -91,6 +94,21 @@ pub(super) fn receive(
 
 fn next(entries: &mut EntryReader<impl Read>) -> Result<Option<Header>, CommandError> {
     entries.next().map_err(|error| CommandError::caused("reading what the container sends", &error))
+}
+
+/// Fails where more comes than may: of files, but also of what stands before and between them, which nobody else counts.
+struct Bounded<R> {
+    stream: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.left = (self.left.checked_sub(read as u64))
+            .ok_or_else(|| std::io::Error::other("more comes than --max-size allows"))?;
+        Ok(read)
+    }
 }
 
 /// Where it goes.
@@ -737,5 +755,9 @@ mod tests {
         check(&[('0', "d/a", "", b"12345678"), ('0', "d/b", "", b"123")], "larger than 10 B");
         check(&[('0', "d/a", "", b""), ('0', "d/b", "", b""), ('0', "d/c", "", b"")], "more than 3 files");
         check(&[('5', "d/a/b/c", "", b"")], "it is too deep");
+        // Neither what describes no file nor what is skipped comes for nothing.
+        let described = [('x', "pax", "", &b"6 a=b\n"[..]); 100];
+        check(&described, "more comes than --max-size allows");
+        check(&[('g', "pax", "", &[0; 100_000])], "more comes than --max-size allows");
     }
 }
