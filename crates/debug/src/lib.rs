@@ -42,6 +42,6 @@ pub use progress::{Progress, Waiting, progress};
 pub use refusal::{Refusal, Refuser, refusal};
 pub use report::{Report, Right};
 pub use request::{DebugRequest, Mirror, Root, TargetChoice, User};
-pub use session::{Admitted, Refused, Session, SessionError, Trial, admit};
+pub use session::{Admitted, Refused, Session, SessionError, Told, Trial, admit};
 pub use sessions::{MADE_FOR_A_SESSION, MAKER, SessionRow, age, is_same_shape, sessions};
 pub use wait::not_ready;

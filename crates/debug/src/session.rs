@@ -134,37 +134,41 @@ impl Session {
         Awaited { pods: &self.pods, pod: &self.pod, container: &self.container, image: &self.image, timeout }
     }
 
-    /// Gives everything that it says to `seen`, to its end; its exit status.
+    /// Gives everything that it says to `seen`, to its end.
     ///
     /// # Errors
     /// The server's refusal, a connection that is lost, or a pod that went away first.
-    pub async fn told(&self, mut seen: impl FnMut(&[u8])) -> Result<i32, SessionError> {
-        let told = self.log(true, 0, &mut seen).await?;
+    pub async fn told(&self, mut seen: impl FnMut(&[u8])) -> Result<Told, SessionError> {
+        let mut first = Read::default();
+        self.log(true, |bytes| {
+            first.pass(bytes);
+            seen(bytes);
+        })
+        .await?;
         let code = self.exit_code().await?;
         // A kubelet may end a log that is followed when the container has ended, without its last lines.
-        self.log(false, told, &mut seen).await?;
-        Ok(code)
+        let mut again = Again { first, second: Read::default(), goes_on: false };
+        let read = self.log(false, |bytes| seen(again.unseen(bytes))).await;
+        let unread = read.err().or_else(|| {
+            let another = format!("the node has begun another log of container {}", self.container);
+            (!again.is_whole()).then(|| Failure::new(Cause::Lost, another).into())
+        });
+        Ok(Told { code, unread })
     }
 
-    /// Its log but for the first bytes; how long it is.
-    async fn log(&self, follow: bool, skip: u64, seen: &mut impl FnMut(&[u8])) -> Result<u64, SessionError> {
+    async fn log(&self, follow: bool, mut seen: impl FnMut(&[u8])) -> Result<(), SessionError> {
         let params = LogParams { container: Some(self.container.clone()), follow, ..LogParams::default() };
         let mut log = std::pin::pin!(self.pods.log_stream(&self.pod, &params).await?);
         let mut buffer = vec![0; 16 << 10];
-        let mut length = 0;
         loop {
             let read = log.read(&mut buffer).await;
             let read = read.map_err(|error| {
                 Failure::new(Cause::Lost, format!("reading the log of container {}: {error}", self.container))
             })?;
             if read == 0 {
-                return Ok(length);
+                return Ok(());
             }
-            let known = usize::try_from(skip.saturating_sub(length)).unwrap_or(read).min(read);
-            if known < read {
-                seen(&buffer[known..read]);
-            }
-            length += read as u64;
+            seen(&buffer[..read]);
         }
     }
 
@@ -175,5 +179,64 @@ impl Session {
     pub async fn attach(&self, stdin: bool, tty: bool) -> Result<AttachedProcess, SessionError> {
         let params = AttachParams::default().container(&self.container).stdin(stdin).stdout(true).stderr(!tty).tty(tty);
         Ok(self.pods.attach(&self.pod, &params).await?)
+    }
+}
+
+/// How a tool ended whose log was read.
+#[derive(Debug)]
+pub struct Told {
+    /// Its exit status.
+    pub code: i32,
+    /// Why its last lines may be missing.
+    pub unread: Option<SessionError>,
+}
+
+/// A log is known again by the end of what was read of it.
+const TAIL: usize = 1 << 10;
+
+/// How far a log was read.
+#[derive(Default)]
+struct Read {
+    length: u64,
+    /// Its last bytes, at most [`TAIL`].
+    tail: Vec<u8>,
+}
+
+impl Read {
+    fn pass(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+    }
+}
+
+/// A log that is read a second time. Once a node has put a full log aside, it gives only the one after it: there, a count says nothing.
+struct Again {
+    first: Read,
+    second: Read,
+    /// It is the same log, and all that was read of it before has passed.
+    goes_on: bool,
+}
+
+impl Again {
+    /// What of it was not seen the first time.
+    fn unseen<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        if self.goes_on {
+            return bytes;
+        }
+        let missing = self.first.length.saturating_sub(self.second.length);
+        let (known, rest) = bytes.split_at(usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len()));
+        self.second.pass(known);
+        self.goes_on = self.second.length == self.first.length && self.second.tail == self.first.tail;
+        if self.goes_on {
+            return rest;
+        }
+        self.second.pass(rest);
+        &[]
+    }
+
+    /// Whether all was seen: it is the same log, or another one that ends as the first time.
+    fn is_whole(&self) -> bool {
+        self.goes_on || self.second.tail == self.first.tail
     }
 }

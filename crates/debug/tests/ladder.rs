@@ -93,27 +93,64 @@ async fn a_name_that_is_taken_is_refused_here_since_the_server_would_accept_the_
     assert!(asked.lock().unwrap().is_empty());
 }
 
-/// A kubelet that ends a followed log early, as v1.34's does now and then when a container ends.
-#[tokio::test]
-async fn a_log_that_ends_early_is_read_to_its_end_and_nothing_is_said_twice() {
+/// What a tool has told by a log that is followed and then read again; if the last lines may be missing, the reason.
+async fn told(followed: &str, again: Result<&str, u16>) -> (i32, String, Option<String>) {
     let ended = json!({"metadata": {"name": "web", "resourceVersion": "1"}, "status": {"ephemeralContainerStatuses": [
         {"name": "d", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 7}}}]}});
+    let (followed, again) = (followed.to_owned(), again.map(str::to_owned));
     let service = tower::service_fn(move |request: Request<Body>| {
         let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
         let answer = match (path.ends_with("/log"), query.contains("follow=true")) {
-            (true, true) => "one\ntw".to_owned(),
-            (true, false) => "one\ntwo\nthree\n".to_owned(),
-            (false, _) if query.contains("watch=true") => String::new(),
-            (false, _) => {
+            (true, true) => Ok(followed.clone()),
+            (true, false) => again.clone(),
+            (false, _) if query.contains("watch=true") => Ok(String::new()),
+            (false, _) => Ok(
                 json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [ended]})
-                    .to_string()
-            }
+                    .to_string(),
+            ),
         };
-        async move { Ok::<_, Infallible>(Response::new(Body::from(answer.into_bytes()))) }
+        async move {
+            let (code, body) = match answer {
+                Ok(body) => (200, body),
+                Err(code) => (code, json!({"kind": "Status", "code": code, "message": "no log"}).to_string()),
+            };
+            Ok::<_, Infallible>(Response::builder().status(code).body(Body::from(body.into_bytes())).unwrap())
+        }
     });
     let pods = Api::namespaced(Client::new(service, "shop"), "shop");
-    let mut told = Vec::new();
-    let code =
-        remora_debug::Session::existing(pods, "web", "d", "busybox").told(|bytes| told.extend_from_slice(bytes)).await;
-    assert_eq!((code.unwrap(), String::from_utf8(told).unwrap().as_str()), (7, "one\ntwo\nthree\n"));
+    let mut said = Vec::new();
+    let session = remora_debug::Session::existing(pods, "web", "d", "busybox");
+    let told = session.told(|bytes| said.extend_from_slice(bytes)).await.unwrap();
+    (told.code, String::from_utf8(said).unwrap(), told.unread.map(|why| why.to_string()))
+}
+
+/// A kubelet that ends a followed log early, as v1.34's does now and then when a container ends.
+#[tokio::test]
+async fn a_log_that_ends_early_is_read_to_its_end_and_nothing_is_said_twice() {
+    let expected = (7, "one\ntwo\nthree\n".to_owned(), None);
+    assert_eq!(told("one\ntw", Ok("one\ntwo\nthree\n")).await, expected);
+    assert_eq!(told("", Ok("one\ntwo\nthree\n")).await, expected);
+    assert_eq!(told("one\ntwo\nthree\n", Ok("one\ntwo\nthree\n")).await, expected);
+    let long = "line\n".repeat(10_000);
+    assert_eq!(told(&long[..30_001], Ok(&long)).await, (7, long, None));
+}
+
+#[tokio::test]
+async fn an_exit_status_that_is_known_is_given_though_the_log_cannot_be_read_again() {
+    let (code, said, unread) = told("one\n", Err(404)).await;
+    assert_eq!((code, said.as_str()), (7, "one\n"));
+    assert!(unread.is_some_and(|why| why.contains("no log")));
+}
+
+/// A node that has put a full log aside gives only the one after it.
+#[tokio::test]
+async fn of_another_log_nothing_is_said_at_a_wrong_place() {
+    let first = "a line of the first log\n".repeat(100);
+    let (both, another) = (format!("{first}{}", "b\n".repeat(1000)), "b\n".repeat(1000));
+    assert_eq!(told(&both, Ok(&another)).await, (7, both, None));
+    for longer in [another.clone(), another.repeat(2)] {
+        let (code, said, unread) = told(&first, Ok(&longer)).await;
+        assert_eq!((code, said.as_str()), (7, first.as_str()));
+        assert!(unread.is_some_and(|why| why.contains("another log")), "{longer}");
+    }
 }

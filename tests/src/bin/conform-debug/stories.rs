@@ -38,6 +38,7 @@ pub(crate) async fn check(player: &mut Player) -> Result<()> {
         "a file describes the pod", Anywhere, described;
         "the connection may idle", Anywhere, idle;
         "a command beside several pods, each line with its pod", Anywhere, many;
+        "exec on a terminal brings the program that the container lacks, and not with --no-fallback", Anywhere, exec;
         "cp out of a container without tar", Anywhere, copy_out;
         "cp into a container without tar, and back", Anywhere, copy_in;
         "cp where the container has tar adds no debug container", Anywhere, copy_by_tar;
@@ -184,6 +185,18 @@ async fn replace(player: &Player) -> Result<()> {
     ensure!(player.cluster.pod(AT, "old").await?.is_null(), "the original is there");
     ensure!(!player.cluster.pod(AT, "new").await?.is_null(), "the copy is not there");
     player.cluster.delete_pod(AT, "new").await
+}
+
+async fn exec(player: &Player) -> Result<()> {
+    let mut refused = player.terminal(AT, &["exec", "-it", "plain", "--no-fallback", "--", "sh"])?;
+    refused.exp_string("remora debug plain --target=app -- sh")?;
+    refused.exp_eof()?;
+    let mut terminal = player.terminal(AT, &["exec", "-it", "plain", "--", "sh"])?;
+    terminal.exp_string("Container app has no sh: a debug container runs it.")?;
+    prompt(&mut terminal)?;
+    terminal.send_line("cut -c1-6 /proc/1/cmdline; exit 3")?;
+    terminal.exp_string("/pause")?;
+    ended(&mut terminal, 3)
 }
 
 async fn node_session(player: &Player) -> Result<()> {

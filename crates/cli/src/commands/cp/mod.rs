@@ -56,7 +56,7 @@ pub struct CpArgs {
     /// The debug container's image, with sh and tar [default: as for `remora debug`].
     #[arg(long)]
     image: Option<String>,
-    /// The most that may come out of a container, in bytes or with Ki, Mi, Gi, Ti.
+    /// The most that may come out of a container, names and all, in bytes or with Ki, Mi, Gi, Ti.
     #[arg(long, value_name = "SIZE", default_value = "64Gi", value_parser = parse_size)]
     max_size: u64,
     /// Say only what goes wrong.

@@ -4,6 +4,7 @@
 //! and used only below an open folder that `cap-std` never leaves, whatever links an earlier entry has made.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,11 @@ const PAGE: usize = 4096;
 const BUFFER: usize = 128 << 10;
 /// A file has this at the end of its name until all of it is there.
 const UNFINISHED: &str = ".remora-part";
+/// Of a file's name in its folder, in bytes, almost everywhere.
+const MAX_NAME: usize = 255;
+
+/// So much of an archive is not counted: what stands around one file of the largest size that is allowed.
+const ENVELOPE: u64 = 64 << 10;
 
 /// What an archive may cost.
 #[derive(Clone, Copy, Debug)]
@@ -54,16 +60,25 @@ pub(super) fn receive(
     to: &Path,
     limits: &Limits,
 ) -> Result<Received, CommandError> {
-    let mut entries = EntryReader::new(stream);
+    let mut entries = EntryReader::new(Bounded { stream, left: limits.bytes.saturating_add(ENVELOPE) });
     let Some(first) = next(&mut entries)? else {
         return Err(CommandError::failed("nothing came"));
     };
     if first.kind == Type::Symlink && below(&first.path, name, limits)?.as_os_str().is_empty() {
         return Ok(Received::Link(String::from_utf8_lossy(&first.link).into_owned()));
     }
-    let (folder, alone) = destination(&first, name, typed, to, limits)?;
-    let mut receiver =
-        Receiver { folder, alone, name, limits, copied: Copied::default(), later: BTreeMap::new(), bar: bar() };
+    let Destination { folder, alone, is_new } = destination(&first, name, typed, to, limits)?;
+    let mut receiver = Receiver {
+        folder,
+        alone,
+        is_new,
+        name,
+        limits,
+        copied: Copied::default(),
+        later: BTreeMap::new(),
+        walked: PathBuf::new(),
+        bar: bar(),
+    };
     let mut count = 1;
     let mut header = Some(first);
     while let Some(entry) = header {
@@ -81,25 +96,58 @@ fn next(entries: &mut EntryReader<impl Read>) -> Result<Option<Header>, CommandE
     entries.next().map_err(|error| CommandError::caused("reading what the container sends", &error))
 }
 
-/// The folder that all is written below, and for a file its name there.
+/// Fails where more comes than may: of files, but also of what stands before and between them, which nobody else counts.
+struct Bounded<R> {
+    stream: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.left = (self.left.checked_sub(read as u64))
+            .ok_or_else(|| std::io::Error::other("more comes than --max-size allows"))?;
+        Ok(read)
+    }
+}
+
+/// Where it goes.
+struct Destination {
+    /// All is written below it.
+    folder: Dir,
+    /// For a file: its name there.
+    alone: Option<PathBuf>,
+    /// This copy has made the folder.
+    is_new: bool,
+}
+
 fn destination(
     first: &Header,
     name: &str,
     typed: &str,
     to: &Path,
     limits: &Limits,
-) -> Result<(Dir, Option<PathBuf>), CommandError> {
+) -> Result<Destination, CommandError> {
     let is_file = first.kind == Type::File && below(&first.path, name, limits)?.as_os_str().is_empty();
     let place = |error: std::io::Error| CommandError::caused(format_args!("opening {}", to.display()), &error);
+    let file = if to.is_dir() { to.join(typed) } else { to.to_owned() };
+    // Links are followed: /dev/stdout is one.
+    if is_file && file.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        let special = format_args!("{} is no file: a copy would take its place", file.display());
+        return Err(CommandError::failed(special).hint("remora exec POD -- cat FILE writes to what is no file"));
+    }
     if is_file && !to.is_dir() {
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let alone = to.file_name().ok_or_else(|| CommandError::usage(format_args!("{} is no name", to.display())))?;
-        return Ok((Dir::open_ambient_dir(folder, ambient_authority()).map_err(place)?, Some(alone.into())));
+        let folder = Dir::open_ambient_dir(folder, ambient_authority()).map_err(place)?;
+        return Ok(Destination { folder, alone: Some(alone.into()), is_new: false });
     }
-    if !is_file && !to.exists() {
+    let is_new = !is_file && !to.exists();
+    if is_new {
         std::fs::create_dir(to).map_err(place)?;
     }
-    Ok((Dir::open_ambient_dir(to, ambient_authority()).map_err(place)?, is_file.then(|| typed.into())))
+    let folder = Dir::open_ambient_dir(to, ambient_authority()).map_err(place)?;
+    Ok(Destination { folder, alone: is_file.then(|| typed.into()), is_new })
 }
 
 /// The part of an archive's path that is below the name that was asked for: `log/a` of `log` is `a`, `log` itself is nothing. Anything else was
@@ -154,11 +202,16 @@ struct Receiver<'a> {
     folder: Dir,
     /// The name of the one file.
     alone: Option<PathBuf>,
+    /// This copy has made `folder`.
+    is_new: bool,
     name: &'a str,
     limits: &'a Limits,
     copied: Copied,
-    /// Modes and times of folders, set last: a folder that may not be written to is filled first.
+    /// Modes and times of the folders that this copy has made, set last: a folder that may not be written to is filled first. Those that
+    /// were there before are the user's own, and stay as they are.
     later: BTreeMap<PathBuf, (u32, SystemTime)>,
+    /// The folder that the last entry is in: a folder, below folders only. None of them can become a link any more.
+    walked: PathBuf,
     bar: ProgressBar,
 }
 
@@ -166,10 +219,16 @@ impl Receiver<'_> {
     fn entry(&mut self, header: &Header, data: &mut EntryReader<impl Read>) -> Result<(), CommandError> {
         let path = below(&header.path, self.name, self.limits)?;
         let path = match &self.alone {
-            Some(alone) if path.as_os_str().is_empty() => alone.clone(),
+            // A link of that name could come after it.
+            Some(alone)
+                if path.as_os_str().is_empty() && header.kind == Type::File && self.copied == Copied::default() =>
+            {
+                alone.clone()
+            }
             Some(_) => return Err(CommandError::failed("refused: the container sent more than the one file")),
             None => path,
         };
+        self.walk_to(&path)?;
         let failed = |error: std::io::Error| CommandError::caused(format_args!("writing {}", shown(&path)), &error);
         match header.kind {
             Type::Directory => self.make_folder(&path, header).map_err(failed),
@@ -187,19 +246,49 @@ impl Receiver<'_> {
         }
     }
 
+    /// Whoever packs a real tree never finds anything behind a link. Through one, "up" would be up from where that leads, and a file would
+    /// replace one of another name.
+    fn walk_to(&mut self, path: &Path) -> Result<(), CommandError> {
+        let Some(parent) = path.parent().filter(|parent| **parent != self.walked) else { return Ok(()) };
+        let stands_behind = |above: &&Path| self.folder.symlink_metadata(above).is_ok_and(|there| !there.is_dir());
+        let mut above = parent.ancestors().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above.find(stands_behind) {
+            let (path, above) = (shown(path), shown(above));
+            return Err(CommandError::failed(format_args!("refused: the container sent {path}: {above} is no folder")));
+        }
+        self.walked = parent.to_owned();
+        Ok(())
+    }
+
+    /// Whether something is there, which is a file or a link. Devices, pipes and sockets are nothing that a copy takes the place of.
+    fn may_replace(&self, path: &Path) -> std::io::Result<bool> {
+        match self.folder.symlink_metadata(path) {
+            Ok(there) if there.is_file() || there.is_symlink() => Ok(true),
+            Ok(there) if there.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+            Ok(_) => Err(std::io::Error::other("what is there is no file")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn make_folder(&mut self, path: &Path, header: &Header) -> std::io::Result<()> {
-        if !path.as_os_str().is_empty() {
-            match self.folder.create_dir(path) {
+        let is_new = match path.as_os_str().is_empty() {
+            true => self.is_new,
+            false => match self.folder.create_dir(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     // Through a link that an earlier copy, or an earlier entry, has left there, nothing is written.
                     if !self.folder.symlink_metadata(path)?.is_dir() {
                         return Err(error);
                     }
+                    // An archive may name a folder twice.
+                    self.later.contains_key(path)
                 }
-                made => made?,
-            }
+                made => made.map(|()| true)?,
+            },
+        };
+        if is_new {
+            self.later.insert(path.to_owned(), (header.mode, time(header)));
         }
-        self.later.insert(path.to_owned(), (header.mode, time(header)));
         Ok(())
     }
 
@@ -211,9 +300,7 @@ impl Receiver<'_> {
         data: &mut EntryReader<impl Read>,
     ) -> Result<(), CommandError> {
         let failed = |error: std::io::Error| CommandError::caused(format_args!("writing {}", shown(path)), &error);
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(UNFINISHED);
-        let unfinished = PathBuf::from(unfinished);
+        let unfinished = unfinished(path);
         let left = self.limits.bytes.saturating_sub(self.copied.bytes);
         let size = header.sparse.as_ref().map_or(header.stored, |(size, _)| *size);
         // A hole costs nothing on this disk, but all on the next one that it is copied to.
@@ -225,16 +312,17 @@ impl Receiver<'_> {
             ))
             .hint("--max-size allows more"));
         }
+        self.may_replace(path).map_err(failed)?;
         // Left by a copy that was interrupted.
         if self.folder.symlink_metadata(&unfinished).is_ok() {
             self.folder.remove_file(&unfinished).map_err(failed)?;
         }
         let mut options = OpenOptions::new();
-        let file = self.folder.open_with(&unfinished, options.write(true).create_new(true)).map_err(failed)?;
+        with_mode(options.write(true).create_new(true), header.mode);
+        let file = self.folder.open_with(&unfinished, &options).map_err(failed)?;
         let mut file = file.into_std();
         let written = fill(&mut file, header, size, data, &self.bar);
         let finished = written.and_then(|()| {
-            set_mode(&file, header.mode)?;
             file.set_modified(time(header))?;
             drop(file);
             self.folder.rename(&unfinished, &self.folder, path)
@@ -250,14 +338,10 @@ impl Receiver<'_> {
     }
 
     fn make_link(&mut self, path: &Path, link: &[u8]) -> std::io::Result<()> {
-        let stands_on_folders = path.ancestors().skip(1).all(|above| {
-            above.as_os_str().is_empty() || self.folder.symlink_metadata(above).is_ok_and(|above| above.is_dir())
-        });
-        // On a link, "up" would be up from where that leads.
-        let inside = std::str::from_utf8(link).ok().filter(|link| stands_on_folders && is_inside(path, link));
+        let inside = std::str::from_utf8(link).ok().filter(|link| is_inside(path, link));
         match inside {
             Some(link) if cfg!(unix) => {
-                if self.folder.symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
+                if self.may_replace(path)? {
                     self.folder.remove_file(path)?;
                 }
                 symlink(&self.folder, link, path)?;
@@ -278,12 +362,21 @@ impl Receiver<'_> {
             self.copied.leave_out(&shown(path), "the link leads out of the copy");
             return Ok(());
         };
-        // Of a link, it would be a name for whatever that leads to.
-        if !self.folder.symlink_metadata(&to).map_err(failed)?.is_file() {
-            self.copied.leave_out(&shown(path), "a hard link to something that is no file");
-            return Ok(());
+        self.walk_to(&to)?;
+        match self.folder.symlink_metadata(&to) {
+            Ok(there) if there.is_file() => {}
+            // Of a link, it would be a name for whatever that leads to.
+            Ok(_) => {
+                self.copied.leave_out(&shown(path), "a hard link to something that is no file");
+                return Ok(());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.copied.leave_out(&shown(path), "a hard link to something that was left out");
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
         }
-        if to != path && self.folder.symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
+        if to != path && self.may_replace(path).map_err(failed)? {
             self.folder.remove_file(path).map_err(failed)?;
         }
         self.folder.hard_link(&to, &self.folder, path).map_err(failed)?;
@@ -301,6 +394,18 @@ impl Receiver<'_> {
         }
         Ok(Received::Files(self.copied))
     }
+}
+
+/// The name that a file has until all of it is there: always the same, so that the next copy finds what this one has left.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    if name.len() + UNFINISHED.len() > MAX_NAME {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        name = format!("{:016x}", hasher.finish()).into();
+    }
+    name.push(UNFINISHED);
+    path.with_file_name(name)
 }
 
 /// Writes a file's data, with holes where it has zeros.
@@ -345,9 +450,12 @@ fn time(header: &Header) -> SystemTime {
 
 #[cfg(unix)]
 fn finish_folder(folder: &Dir, path: &Path, mode: u32, modified: SystemTime) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
     // Not `open_dir`: what that opens can be walked through, and not changed.
     let folder = folder.open(path)?.into_std();
-    set_mode(&folder, mode)?;
+    // It was made as open as the user's umask and the folder above it let it be: the archive may only take from that.
+    let made = folder.metadata()?.permissions().mode();
+    folder.set_permissions(std::fs::Permissions::from_mode(made & (mode | !0o777)))?;
     folder.set_modified(modified)
 }
 
@@ -357,17 +465,15 @@ fn finish_folder(_: &Dir, _: &Path, _: u32, _: SystemTime) -> std::io::Result<()
     Ok(())
 }
 
-/// Nothing that came from a stranger runs as its owner (set-user-id).
+/// The mode of a file that is made, less the user's umask. Nothing that came from a stranger runs as its owner (set-user-id).
 #[cfg(unix)]
-fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))
+fn with_mode(options: &mut OpenOptions, mode: u32) {
+    use cap_std::fs::OpenOptionsExt;
+    options.mode(mode & 0o777);
 }
 
 #[cfg(not(unix))]
-fn set_mode(_: &std::fs::File, _: u32) -> std::io::Result<()> {
-    Ok(())
-}
+fn with_mode(_: &mut OpenOptions, _: u32) {}
 
 #[cfg(unix)]
 fn symlink(folder: &Dir, link: &str, path: &Path) -> std::io::Result<()> {
@@ -473,6 +579,14 @@ mod tests {
         check(&[('0', "outside", "", b"x")], "it was not asked for");
         check(&[('0', "\u{1b}[2J", "", b"x")], "\\u{1b}[2J: it was not asked for");
         check(&[('2', "d/f", "self", b""), ('5', "d/f", "", b"")], "writing f");
+        let folders = [('5', "d/a", "", &b""[..]), ('5', "d/a/b", "", b""), ('2', "d/a/b/up", "../..", b"")];
+        for kind in ['0', '2', '5'] {
+            // By its words three folders deep, in truth in none.
+            let behind = (kind, "d/a/b/up/x", "../../..", &b""[..]);
+            check(&[&folders[..], &[behind]].concat(), "a/b/up is no folder");
+        }
+        let twice = [('0', "d/x", "", &b""[..]), ('1', "d/y", "d/a/b/up/x", b"")];
+        check(&[&folders[..], &twice].concat(), "a/b/up is no folder");
     }
 
     #[test]
@@ -500,13 +614,11 @@ mod tests {
             ('2', "d/a/up", "..", b""),
             // `a/up` is the copy itself, so this is the folder above it.
             ('2', "d/out", "a/up/..", b""),
-            // By its words two folders deep, in truth not even one.
-            ('2', "d/a/up/out", "../..", b""),
             ('2', "d/in", "./a/up", b""),
         ];
         let (folder, received) = play(&entries, &Limits::default());
         let Received::Files(copied) = received.unwrap() else { panic!("a link") };
-        assert_eq!((copied.files, copied.left_out.len()), (2, 2), "{copied:?}");
+        assert_eq!((copied.files, copied.left_out.len()), (2, 1), "{copied:?}");
         let to = folder.path().join("to");
         assert!(to.join("in").is_symlink() && !to.join("out").is_symlink());
     }
@@ -520,6 +632,118 @@ mod tests {
         assert!(!folder.path().join("to/b").exists());
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn folders_of_the_user_keep_their_modes_and_times() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own");
+        std::fs::create_dir_all(own.join("sub")).unwrap();
+        let seen = |path: &Path| {
+            let metadata = std::fs::metadata(path).unwrap();
+            (metadata.mode() & 0o7777, metadata.mtime() == 1_000_000_000)
+        };
+        for path in [own.join("sub"), own.clone()] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o2700)).unwrap();
+        }
+        let entries = [FOLDER, ('5', "d/sub", "", b""), ('5', "d/new", "", b""), ('5', "d/new", "", b"")];
+        receive(archive(&entries).as_slice(), "d", "d", &own, &Limits::default()).unwrap();
+        assert_eq!((seen(&own), seen(&own.join("sub"))), ((0o2700, false), (0o2700, false)));
+        let umask = std::fs::read_to_string("/proc/self/status").unwrap();
+        let umask = umask.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap().trim();
+        let umask = u32::from_str_radix(umask, 8).unwrap();
+        // What is made in a folder that passes its group on, passes it on.
+        assert_eq!(seen(&own.join("new")), (0o2755 & !umask, true));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_umask_holds() {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask is the whole process': one that has it closes more than the archive does.
+        if std::env::var_os("REMORA_TEST_UMASK").is_none() {
+            let itself = std::env::current_exe().unwrap();
+            let script = r#"umask 077 && exec "$0" --exact commands::cp::receive::tests::the_umask_holds"#;
+            let mut shell = std::process::Command::new("sh");
+            let ended = shell.args(["-c", script]).arg(itself).env("REMORA_TEST_UMASK", "1").output().unwrap();
+            assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"), "{ended:?}");
+            return;
+        }
+        let (folder, received) = play(&[FOLDER, ('0', "d/a", "", b"x"), ('5', "d/sub", "", b"")], &Limits::default());
+        assert!(received.is_ok(), "{received:?}");
+        let mode = |path: &str| std::fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("to/a"), mode("to"), mode("to/sub")), (0o700, 0o700, 0o700));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("socket", &link).unwrap();
+        let check = |entries: &[Entry<'_>], name: &str, to: &Path| {
+            let received = receive(archive(entries).as_slice(), name, name, to, &Limits::default());
+            let error = received.expect_err(name).message;
+            assert!(error.contains("is no file"), "{error}");
+            assert!(socket.symlink_metadata().unwrap().file_type().is_socket() && link.is_symlink(), "{entries:?}");
+        };
+        check(&[('0', "d", "", b"x")], "d", &socket);
+        check(&[('0', "d", "", b"x")], "d", &link);
+        check(&[('0', "link", "", b"x")], "link", folder.path());
+        check(&[FOLDER, ('0', "d/socket", "", b"x")], "d", folder.path());
+        check(&[FOLDER, ('2', "d/socket", "x", b"")], "d", folder.path());
+        check(&[FOLDER, ('0', "d/x", "", b""), ('1', "d/socket", "d/x", b"")], "d", folder.path());
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("f");
+        for more in [('2', "d", "secret", &b""[..]), ('1', "d", "d", b""), ('0', "d", "", b"more"), ('3', "d", "", b"")]
+        {
+            let entries = archive(&[('0', "d", "", b"asked for"), more]);
+            let received = receive(entries.as_slice(), "d", "d", &to, &Limits::default());
+            let error = received.expect_err("a second entry").message;
+            assert!(error.contains("more than the one file"), "{error}");
+            assert_eq!(std::fs::read_to_string(&to).unwrap(), "asked for");
+            assert!(!to.is_symlink());
+        }
+    }
+
+    #[test]
+    fn a_hard_link_to_what_was_left_out_is_left_out_too() {
+        let entries = [
+            FOLDER,
+            ('2', "d/a", "/etc/passwd", &b""[..]),
+            ('1', "d/b", "d/a", b""),
+            ('1', "d/c", "d/b", b""),
+            ('0', "d/e", "", b"x"),
+        ];
+        let (_folder, received) = play(&entries, &Limits::default());
+        let Received::Files(copied) = received.unwrap() else { panic!("a link") };
+        assert_eq!((copied.files, copied.left_out.len()), (1, 3), "{copied:?}");
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_the_disk_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        std::fs::create_dir(&from).unwrap();
+        let (one, other) = ("n".repeat(254) + "1", "n".repeat(254) + "2");
+        std::fs::write(from.join(&one), "1").unwrap();
+        std::fs::write(from.join(&other), "2").unwrap();
+        let mut bytes = Vec::new();
+        crate::commands::cp::send::send(&mut bytes, &from, "d").unwrap();
+        let to = folder.path().join("to");
+        receive(bytes.as_slice(), "d", "d", &to, &Limits::default()).unwrap();
+        assert_eq!(std::fs::read_to_string(to.join(&one)).unwrap(), "1");
+        assert_eq!(std::fs::read_to_string(to.join(&other)).unwrap(), "2");
+        assert_eq!(std::fs::read_dir(&to).unwrap().count(), 2);
+    }
+
     #[test]
     fn limits_hold() {
         let small = Limits { bytes: 10, entries: 3, path: 100, depth: 3 };
@@ -531,5 +755,9 @@ mod tests {
         check(&[('0', "d/a", "", b"12345678"), ('0', "d/b", "", b"123")], "larger than 10 B");
         check(&[('0', "d/a", "", b""), ('0', "d/b", "", b""), ('0', "d/c", "", b"")], "more than 3 files");
         check(&[('5', "d/a/b/c", "", b"")], "it is too deep");
+        // Neither what describes no file nor what is skipped comes for nothing.
+        let described = [('x', "pax", "", &b"6 a=b\n"[..]); 100];
+        check(&described, "more comes than --max-size allows");
+        check(&[('g', "pax", "", &[0; 100_000])], "more comes than --max-size allows");
     }
 }

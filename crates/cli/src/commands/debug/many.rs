@@ -56,11 +56,14 @@ async fn one(
     let session = Session::existing(pods, name, &plan.container, &plan.image.name);
     session.ready(&admitted.pod, args.timeout, |_| ()).await?;
     let mut line = Vec::new();
-    let code = session.told(|bytes| lines(name, &mut line, bytes)).await?;
+    let told = session.told(|bytes| lines(name, &mut line, bytes)).await?;
     if !line.is_empty() {
         lines(name, &mut line, b"\n");
     }
-    Ok(code)
+    if let Some(why) = told.unread {
+        print_note(format_args!("[{name}] The tool's last lines may be missing: {why}."));
+    }
+    Ok(told.code)
 }
 
 /// Prints what has become whole lines; the rest waits.

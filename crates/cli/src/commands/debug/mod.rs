@@ -158,7 +158,13 @@ async fn follow(
             ended
         }
         // A tool that nobody types to is read from its log: there the first byte is, too.
-        Progress::Running | Progress::Terminated(_) => Ok(exit_code(session.told(print_raw).await?)),
+        Progress::Running | Progress::Terminated(_) => {
+            let told = session.told(print_raw).await?;
+            if let Some(why) = told.unread {
+                print_note(format_args!("The tool's last lines may be missing: {why}."));
+            }
+            Ok(exit_code(told.code))
+        }
         // `ready` returns when there is nothing more to wait for.
         Progress::Waiting(_) | Progress::Never(_) => {
             Err(CommandError::of(Kind::CannotStart, "the tool container did not start"))
