@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -153,9 +153,41 @@ impl<K: Clone + Eq + Hash> Turns<K> {
     }
 }
 
-enum Event<K> {
-    Looked(K, Looked),
-    Rested(K, u64),
+/// The pauses under way, one a key: those that nobody waits for any more may be long, and would pile up.
+struct Pauses<K> {
+    ends: FuturesUnordered<Abortable<BoxFuture<'static, (K, u64)>>>,
+    of: HashMap<K, AbortHandle>,
+}
+
+impl<K: Clone + Eq + Hash + Send + 'static> Pauses<K> {
+    fn new() -> Self {
+        Self { ends: FuturesUnordered::new(), of: HashMap::new() }
+    }
+
+    fn begin(&mut self, key: K, pause: Duration, number: u64) {
+        let (handle, registration) = AbortHandle::new_pair();
+        let ended = key.clone();
+        let end = tokio::time::sleep(pause).map(move |()| (ended, number)).boxed();
+        self.ends.push(Abortable::new(end, registration));
+        if let Some(before) = self.of.insert(key, handle) {
+            before.abort();
+        }
+    }
+
+    fn stop(&mut self, key: &K) {
+        if let Some(pause) = self.of.remove(key) {
+            pause.abort();
+        }
+    }
+
+    /// The next that is over; none if there is none. Cancel-safe: what is not over stays.
+    async fn next(&mut self) -> Option<(K, u64)> {
+        loop {
+            if let Ok(over) = self.ends.next().await? {
+                return Some(over);
+            }
+        }
+    }
 }
 
 /// Looks at whatever `wakes` names, until dropped.
@@ -165,34 +197,44 @@ where
     F: Future<Output = Looked> + Send + 'static,
 {
     let mut turns = Turns::new();
-    let mut running: FuturesUnordered<BoxFuture<'static, Event<K>>> = FuturesUnordered::new();
+    let mut looks: FuturesUnordered<BoxFuture<'static, (K, Looked)>> = FuturesUnordered::new();
+    let mut pauses = Pauses::new();
     loop {
-        // Both arms are cancel-safe: a message that was not received and a future that was not ready stay where they are.
+        // All arms are cancel-safe: a message that was not received and a future that was not ready stay where they are.
         let effects = tokio::select! {
             Some(key) = wakes.recv() => turns.wake(key),
-            Some(event) = running.next() => match event {
-                Event::Rested(key, number) => turns.rested(&key, number),
-                Event::Looked(key, Ok(next)) => {
-                    if next == Next::Anew {
-                        tracing::debug!(controller = name, %key, "has changed meanwhile, will be looked at anew");
-                    }
-                    turns.looked(key, next)
-                }
-                Event::Looked(key, Err(error)) => {
-                    let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
-                    tracing::warn!(controller = name, %key, error, "will be tried again");
-                    turns.looked(key, Next::Anew)
-                }
-            },
+            Some((key, number)) = pauses.next() => turns.rested(&key, number),
+            Some((key, looked)) = looks.next() => {
+                let next = told(name, &key, looked);
+                turns.looked(key, next)
+            }
             else => return,
         };
         for effect in effects {
-            running.push(match effect {
-                Effect::Look(key) => look(key.clone()).map(|looked| Event::Looked(key, looked)).boxed(),
-                Effect::Rest(key, pause, number) => {
-                    tokio::time::sleep(pause).map(move |()| Event::Rested(key, number)).boxed()
+            match effect {
+                Effect::Look(key) => {
+                    pauses.stop(&key);
+                    looks.push(look(key.clone()).map(|looked| (key, looked)).boxed());
                 }
-            });
+                Effect::Rest(key, pause, number) => pauses.begin(key, pause, number),
+            }
+        }
+    }
+}
+
+/// What follows a look; why it is to be repeated is told.
+fn told(name: &'static str, key: &impl Display, looked: Looked) -> Next {
+    match looked {
+        Ok(next) => {
+            if next == Next::Anew {
+                tracing::debug!(controller = name, %key, "has changed meanwhile, will be looked at anew");
+            }
+            next
+        }
+        Err(error) => {
+            let error: &(dyn std::error::Error + Send + Sync + 'static) = &error;
+            tracing::warn!(controller = name, %key, error, "will be tried again");
+            Next::Anew
         }
     }
 }
@@ -249,6 +291,41 @@ mod tests {
             assert_eq!(turns.wake("a"), []);
             turns.rested(&"a", number);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_nobody_waits_for_is_forgotten() {
+        let mut pauses = Pauses::new();
+        for number in 0..100 {
+            pauses.begin("a", Duration::from_secs(u64::from(u32::MAX)), number);
+            pauses.stop(&"a");
+        }
+        for number in 100..200 {
+            pauses.begin("b", Duration::from_secs(9), number);
+        }
+        assert_eq!(pauses.next().await, Some(("b", 199)));
+        pauses.stop(&"b");
+        assert_eq!((pauses.ends.len(), pauses.of.len()), (0, 0));
+        assert_eq!(pauses.next().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_looked_at_when_it_asks_for_it_and_when_something_happens() {
+        let (wakes, woken) = tokio::sync::mpsc::unbounded_channel();
+        let (looks, mut looked) = tokio::sync::mpsc::unbounded_channel();
+        wakes.send("a").unwrap();
+        let look = move |key| {
+            let told = looks.send(key);
+            async move { told.map(|()| Next::Later(Duration::from_secs(9))).map_err(|_| unreachable!()) }
+        };
+        let running = tokio::spawn(run("test", woken, look));
+        let began = tokio::time::Instant::now();
+        assert_eq!((looked.recv().await, began.elapsed().as_secs()), (Some("a"), 0));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        wakes.send("a").unwrap();
+        assert_eq!((looked.recv().await, began.elapsed().as_secs()), (Some("a"), 5));
+        assert_eq!((looked.recv().await, began.elapsed().as_secs()), (Some("a"), 14));
+        running.abort();
     }
 
     #[test]
