@@ -1,6 +1,8 @@
 //! What is to be done about a replica set: which pods become its own or are let go, how many are missing, which are too many, what its status is
 //! then. Pure. Source of the rules: upstream's `replica_set.go`, `replica_set_utils.go`, `controller_ref_manager.go`.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use remora_model::kinds;
 use remora_rules::object::{at, field_mut, integer, list, set, text};
@@ -62,15 +64,27 @@ fn least_worth(active: &[Value], all: &[Value], related: &[String], count: usize
     if count == 0 {
         return Vec::new();
     }
-    let is_related = |pod: &Value| {
-        pods::is_active(pod) && controller_of(pod).is_some_and(|owner| related.iter().any(|uid| owner["uid"] == **uid))
-    };
-    let node = |pod: &Value| text(pod, &["spec", "nodeName"]).to_owned();
-    let nodes: Vec<String> = all.iter().filter(|pod| is_related(pod)).map(node).collect();
-    let neighbours = |pod: &Value| nodes.iter().filter(|other| **other == node(pod)).count();
+    let nodes = by_node(all, related);
+    let neighbours = |pod: &Value| nodes.get(node(pod)).copied().unwrap_or_default();
     let mut order: Vec<&Value> = active.iter().collect();
     order.sort_by(|a, b| pods::less_worth(a, b, neighbours, now));
     order.into_iter().take(count).cloned().collect()
+}
+
+/// How many pods of these replica sets are on each node. Counted once, since a sort asks for each two pods.
+fn by_node<'p>(all: &'p [Value], related: &[String]) -> HashMap<&'p str, usize> {
+    let is_related = |pod: &&Value| {
+        pods::is_active(pod) && controller_of(pod).is_some_and(|owner| related.iter().any(|uid| owner["uid"] == **uid))
+    };
+    let mut counts = HashMap::new();
+    for pod in all.iter().filter(is_related) {
+        *counts.entry(node(pod)).or_default() += 1;
+    }
+    counts
+}
+
+fn node(pod: &Value) -> &str {
+    text(pod, &["spec", "nodeName"])
 }
 
 /// A patch that makes a pod the replica set's own; the uid says which pod is meant.
@@ -231,6 +245,26 @@ mod tests {
         let pending = ended(pod_of("pending", Some("rs"), "web"), "Pending");
         let all = [pod_of("running", Some("rs"), "web"), pending];
         assert_eq!(names(&plan(&set_of(1), &all, &[], now()).delete), ["pending"]);
+    }
+
+    #[test]
+    fn those_go_first_that_have_most_related_neighbours() {
+        let on = |name: &str, owner: &str, node: &str| {
+            let mut pod = pod_of(name, Some(owner), "web");
+            pod["spec"] = json!({"nodeName": node});
+            pod
+        };
+        let all = [
+            on("a", "rs", "one"),
+            on("b", "rs", "two"),
+            on("c", "sibling", "two"),
+            on("d", "stranger", "one"),
+            on("e", "stranger", "one"),
+            ended(on("f", "sibling", "one"), "Failed"),
+        ];
+        let related = ["rs".to_owned(), "sibling".to_owned()];
+        assert_eq!(by_node(&all, &related), HashMap::from([("one", 1), ("two", 2)]));
+        assert_eq!(names(&plan(&set_of(1), &all, &related, now()).delete), ["b"]);
     }
 
     #[test]
