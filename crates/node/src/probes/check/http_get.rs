@@ -75,6 +75,11 @@ impl HttpGet {
         Err(format!("Get {:?}: stopped after {MOST_PLACES} redirects", place.url()))
     }
 
+    /// Whom it asks first.
+    pub(super) fn host(&self) -> &str {
+        &self.first.host
+    }
+
     pub(super) fn timed_out(&self) -> String {
         let url = self.first.url();
         format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")
