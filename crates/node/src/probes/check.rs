@@ -5,9 +5,10 @@
 mod grpc;
 mod http_get;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, LifecycleHandler, Probe};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, LifecycleHandler, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use remora_cri::{Code, ExecSyncRequest};
 use remora_http::client::{ClientError, authority, connect};
@@ -29,9 +30,17 @@ pub(super) enum Check {
     Grpc { host: String, port: u16, service: String },
 }
 
-/// The pod's address: its sandbox's, or the node's where it has the node's network.
-pub(super) fn pod_ip(sandbox_ips: &[String], context: &Context) -> String {
-    let node = || context.config.node_ips.first().map(ToString::to_string);
+/// What a look at a pod sees that has no address.
+const NO_ADDRESS: &str = "the pod has no address: its sandbox is not ready";
+
+/// The pod's address: its sandbox's, or the node's where it has the node's network. Empty if it has none.
+pub(super) fn pod_ip(pod: &Pod, sandbox_ips: &[String], context: &Context) -> String {
+    own_ip(pod, sandbox_ips, &context.config.node_ips)
+}
+
+fn own_ip(pod: &Pod, sandbox_ips: &[String], node_ips: &[IpAddr]) -> String {
+    let has_nodes = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
+    let node = || node_ips.first().filter(|_| has_nodes).map(ToString::to_string);
     sandbox_ips.first().cloned().or_else(node).unwrap_or_default()
 }
 
@@ -63,11 +72,23 @@ impl Check {
 
     /// Looks once. An error is what it saw.
     pub(super) async fn run(&self, context: &Context, id: &str, limit: Duration) -> Result<(), String> {
+        if self.host() == Some("") {
+            return Err(NO_ADDRESS.to_owned());
+        }
         match self {
             Self::Exec(command) => exec(context, id, command, limit).await,
             Self::Tcp { host, port } => dial(host, *port, limit).await.map(drop),
             Self::Http(get) => timeout(limit, get.run()).await.unwrap_or_else(|_| Err(get.timed_out())),
             Self::Grpc { host, port, service } => grpc::check(host, *port, service, limit).await,
+        }
+    }
+
+    /// Whom it asks over the network.
+    fn host(&self) -> Option<&str> {
+        match self {
+            Self::Exec(_) => None,
+            Self::Http(get) => Some(get.host()),
+            Self::Tcp { host, .. } | Self::Grpc { host, .. } => Some(host),
         }
     }
 }
@@ -117,4 +138,41 @@ fn port(port: &IntOrString, container: &Container) -> u16 {
 fn named_port(container: &Container, name: &str) -> Option<i32> {
     let is_named = |port: &&ContainerPort| port.name.as_deref() == Some(name);
     container.ports.iter().flatten().find(is_named).map(|port| port.container_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pod_on_the_nodes_network_has_the_nodes_address() {
+        let node = ["192.0.2.1".parse().unwrap()];
+        for (host_network, sandbox, expected) in [
+            (false, Some("10.0.0.7"), "10.0.0.7"),
+            (false, None, ""),
+            (true, None, "192.0.2.1"),
+            (true, Some("192.0.2.9"), "192.0.2.9"),
+        ] {
+            let pod = serde_json::json!({"spec": {"hostNetwork": host_network, "containers": []}});
+            let sandbox: Vec<_> = sandbox.map(ToOwned::to_owned).into_iter().collect();
+            assert_eq!(own_ip(&serde_json::from_value(pod).unwrap(), &sandbox, &node), expected);
+        }
+    }
+
+    #[test]
+    fn only_what_asks_over_the_network_needs_an_address() {
+        let host = |probe: serde_json::Value, ip: &str| {
+            let check = Check::of_probe(&serde_json::from_value(probe).unwrap(), &Container::default(), ip).unwrap();
+            check.host().map(ToOwned::to_owned)
+        };
+        for (probe, expected) in [
+            (serde_json::json!({"exec": {"command": ["true"]}}), None),
+            (serde_json::json!({"tcpSocket": {"port": 80}}), Some("")),
+            (serde_json::json!({"tcpSocket": {"port": 80, "host": "10.0.0.7"}}), Some("10.0.0.7")),
+            (serde_json::json!({"httpGet": {"port": 80}}), Some("")),
+            (serde_json::json!({"grpc": {"port": 80}}), Some("")),
+        ] {
+            assert_eq!(host(probe.clone(), "").as_deref(), expected, "{probe}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) async fn post_start(
     sandbox_ips: &[String],
 ) -> Result<(), String> {
     let hook = |lifecycle: Lifecycle| lifecycle.post_start;
-    run(context, hook_of(pod, name, hook), id, sandbox_ips, LONGEST_HOOK).await
+    run(context, pod, hook_of(pod, name, hook), id, sandbox_ips, LONGEST_HOOK).await
 }
 
 /// Runs the preStop hook, if there is one, for at most so long.
@@ -33,7 +33,7 @@ pub(crate) async fn pre_stop(
     left: Duration,
 ) -> Result<(), String> {
     let hook = |lifecycle: Lifecycle| lifecycle.pre_stop;
-    run(context, hook_of(pod, name, hook), id, sandbox_ips, left).await
+    run(context, pod, hook_of(pod, name, hook), id, sandbox_ips, left).await
 }
 
 /// A hook with its container.
@@ -44,14 +44,21 @@ fn hook_of(pod: &Pod, name: &str, hook: impl Fn(Lifecycle) -> Option<LifecycleHa
     Some((container.lifecycle.clone().and_then(hook)?, container))
 }
 
-async fn run(context: &Context, hook: Hook, id: &str, sandbox_ips: &[String], limit: Duration) -> Result<(), String> {
+async fn run(
+    context: &Context,
+    pod: &Pod,
+    hook: Hook,
+    id: &str,
+    sandbox_ips: &[String],
+    limit: Duration,
+) -> Result<(), String> {
     let Some((handler, container)) = hook else { return Ok(()) };
     if let Some(sleep) = &handler.sleep {
         let wanted = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0));
         tokio::time::sleep(wanted.min(limit)).await;
         return Ok(());
     }
-    let ip = check::pod_ip(sandbox_ips, context);
+    let ip = check::pod_ip(pod, sandbox_ips, context);
     match Check::of_handler(&handler, &container, &ip) {
         Some(check) => check.run(context, id, limit).await,
         None => Err("Cannot run handler: invalid handler".to_owned()),

@@ -50,7 +50,7 @@ impl Probes {
             let Some((_, spec)) = container::find(pod, name) else { continue };
             let stop = self.context.stop.child_token();
             let ips = observed.ready_sandbox().map(|s| s.ips.as_slice()).unwrap_or_default();
-            let ip = check::pod_ip(ips, &self.context);
+            let ip = check::pod_ip(pod, ips, &self.context);
             worker::start(&self.context, pod, &spec, attempt, &ip, &self.wakes, &stop);
             self.running.insert(attempt.id.clone(), stop);
         }

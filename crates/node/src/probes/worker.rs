@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use remora_decide::{Attempt, AttemptState, Happening, StopReason};
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::check::Check;
@@ -103,8 +104,9 @@ impl Worker {
     /// Whether the container has started, before it failed too often.
     async fn until_started(self) -> bool {
         self.initial_delay().await;
-        let mut failures = 0;
+        let (mut failures, mut clock) = (0, clock(&self.probe));
         loop {
+            clock.tick().await;
             match self.look().await {
                 Ok(()) => {
                     self.tell(ProbeNews::Started).await;
@@ -116,14 +118,15 @@ impl Worker {
                 self.tell(ProbeNews::MustStop(StopReason::StartupProbe)).await;
                 return false;
             }
-            self.period().await;
         }
     }
 
     async fn forever(self) {
         self.initial_delay().await;
         let (mut good, mut bad, mut ready) = (0, 0, false);
+        let mut clock = clock(&self.probe);
         loop {
+            clock.tick().await;
             match self.look().await {
                 Ok(()) => (good, bad) = (good + 1, 0),
                 Err(()) => (good, bad) = (0, bad + 1),
@@ -145,7 +148,6 @@ impl Worker {
                 }
                 _ => {}
             }
-            self.period().await;
         }
     }
 
@@ -164,10 +166,6 @@ impl Worker {
         tokio::time::sleep(seconds(self.probe.initial_delay_seconds, 0).saturating_sub(age)).await;
     }
 
-    async fn period(&self) {
-        tokio::time::sleep(seconds(self.probe.period_seconds, 10)).await;
-    }
-
     async fn tell(&self, news: ProbeNews) {
         if let Some(wakes) = self.wakes.upgrade() {
             let probed = Probed { container: self.container.clone(), id: self.id.clone(), news };
@@ -177,6 +175,32 @@ impl Worker {
     }
 }
 
+/// Ticks at once, then once a period, however long looks take: a tick that came during one is made up for after it, others are left out, as by
+/// upstream's ticker.
+fn clock(probe: &Probe) -> Interval {
+    // No clock ticks without a pause; the API takes no such period.
+    let mut clock = interval(seconds(probe.period_seconds, 10).max(Duration::from_secs(1)));
+    clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    clock
+}
+
 fn seconds(wanted: Option<i32>, usual: u64) -> Duration {
     Duration::from_secs(wanted.and_then(|s| u64::try_from(s).ok()).unwrap_or(usual))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probes_period_does_not_grow_by_the_time_that_its_looks_take() {
+        let probe = Probe { period_seconds: Some(10), ..Probe::default() };
+        let (mut clock, begin) = (clock(&probe), Instant::now());
+        for (at, look) in [(0, 3), (10, 9), (20, 15), (35, 1), (40, 45), (85, 1), (90, 0)] {
+            clock.tick().await;
+            assert_eq!(begin.elapsed().as_secs(), at);
+            sleep(Duration::from_secs(look)).await;
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{AsyncBufReadExt, TryStreamExt};
+use futures::{AsyncBufReadExt, Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -141,7 +141,7 @@ async fn watch(context: Context, source: Source, stop: CancellationToken) {
         // Cancel-safe: a watch that is dropped is begun anew with the object as it is then.
         let heard = tokio::select! {
             () = stop.cancelled() => return,
-            heard = listen(&context, &source) => heard,
+            heard = listen(&context, &source, &mut wait) => heard,
         };
         match heard {
             Ok(Heard::NoMore) => return,
@@ -205,7 +205,7 @@ struct Metadata {
 }
 
 /// The first event is the object as it is: who has it already does nothing.
-async fn listen(context: &Context, source: &Source) -> Result<Heard, ListenError> {
+async fn listen(context: &Context, source: &Source, wait: &mut Duration) -> Result<Heard, ListenError> {
     let Source { kind, namespace, name } = source;
     let kind = match kind {
         Kind::ConfigMap => "configmaps",
@@ -214,6 +214,28 @@ async fn listen(context: &Context, source: &Source) -> Result<Heard, ListenError
     let uri = format!("/api/v1/namespaces/{namespace}/{kind}?watch=true&fieldSelector=metadata.name%3D{name}");
     let request = http::Request::get(uri).body(Vec::new())?;
     let mut lines = context.config.client.request_stream(request).await?.lines();
+    while let Some(News { revision, is_last }) = next(&mut lines, wait).await? {
+        context.sources.tell(source, &revision).await;
+        if is_last {
+            return Ok(Heard::NoMore);
+        }
+    }
+    Ok(Heard::Ended)
+}
+
+/// What an event tells.
+#[derive(Debug, PartialEq, Eq)]
+struct News {
+    revision: Revision,
+    /// The object never changes.
+    is_last: bool,
+}
+
+/// Reads on to the next event. A server that tells some is well: if the watch breaks after it, it begins anew without a long wait.
+async fn next(
+    lines: &mut (impl Stream<Item = std::io::Result<String>> + Unpin),
+    wait: &mut Duration,
+) -> Result<Option<News>, ListenError> {
     while let Some(line) = lines.try_next().await? {
         let Event { what, object } = serde_json::from_str(&line)?;
         let revision = match what.as_str() {
@@ -222,12 +244,11 @@ async fn listen(context: &Context, source: &Source) -> Result<Heard, ListenError
             "ERROR" => return Err(ListenError::Refused),
             _ => continue,
         };
-        context.sources.tell(source, &revision).await;
-        if object.immutable == Some(true) && revision.is_some() {
-            return Ok(Heard::NoMore);
-        }
+        *wait = FIRST_WAIT;
+        let is_last = object.immutable == Some(true) && revision.is_some();
+        return Ok(Some(News { revision, is_last }));
     }
-    Ok(Heard::Ended)
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -257,6 +278,28 @@ mod tests {
         let found = of_environment(&Pod::default(), &serde_json::from_value(container).unwrap());
         let names: Vec<_> = found.iter().map(|source| (source.kind, source.name.as_str())).collect();
         assert_eq!(names, [(Kind::ConfigMap, "one"), (Kind::Secret, "three"), (Kind::Secret, "two")]);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_breaks_after_an_event_begins_anew_soon() {
+        let added = r#"{"type":"ADDED","object":{"metadata":{"resourceVersion":"7"}}}"#;
+        let refused = r#"{"type":"ERROR","object":{"kind":"Status","code":410}}"#;
+        for (lines, expected, told) in [
+            (vec![added], FIRST_WAIT, 1),
+            (vec![added, refused], FIRST_WAIT, 1),
+            (vec![refused], LONGEST_WAIT, 0),
+            (vec![], LONGEST_WAIT, 0),
+        ] {
+            let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+            let events = lines.iter().map(|line| Ok((*line).to_owned())).chain([Err(broken)]).collect::<Vec<_>>();
+            let (mut events, mut wait) = (futures::stream::iter(events), LONGEST_WAIT);
+            for _ in 0..told {
+                let news = News { revision: Some("7".to_owned()), is_last: false };
+                assert_eq!(next(&mut events, &mut wait).await.unwrap(), Some(news));
+            }
+            next(&mut events, &mut wait).await.unwrap_err();
+            assert_eq!(wait, expected, "{lines:?}");
+        }
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl HttpGet {
         Err(format!("Get {:?}: stopped after {MOST_PLACES} redirects", place.url()))
     }
 
+    /// Whom it asks first.
+    pub(super) fn host(&self) -> &str {
+        &self.first.host
+    }
+
     pub(super) fn timed_out(&self) -> String {
         let url = self.first.url();
         format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")
@@ -123,8 +128,11 @@ enum AskError {
 
 impl Place {
     fn url(&self) -> String {
-        let scheme = if self.security == Security::Plain { "http" } else { "https" };
-        format!("{scheme}://{}{}", authority(&self.host, self.port), self.path)
+        format!("{}://{}{}", self.scheme(), authority(&self.host, self.port), self.path)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.security == Security::Plain { "http" } else { "https" }
     }
 
     /// Where an answer sends us, if it does.
@@ -137,8 +145,8 @@ impl Place {
             return Some(Self { path: as_path(path), ..self.clone() });
         }
         let uri: Uri = match location.strip_prefix("//") {
-            Some(rest) => format!("http://{rest}").parse().ok()?,
-            None if location.contains("://") => location.parse().ok()?,
+            Some(rest) => format!("{}://{rest}", self.scheme()).parse().ok()?,
+            None if has_scheme(location) => location.parse().ok()?,
             None => return Some(Self { path: as_path(&format!("{}{location}", self.folder())), ..self.clone() }),
         };
         let is_https = uri.scheme_str() == Some("https");
@@ -155,6 +163,13 @@ impl Place {
         let path = self.path.split('?').next().unwrap_or_default();
         &path[..=path.rfind('/').unwrap_or(0)]
     }
+}
+
+/// Whether a reference is absolute (RFC 3986, section 3.1): one in a query makes it none.
+fn has_scheme(reference: &str) -> bool {
+    let Some((scheme, _)) = reference.split_once(':') else { return false };
+    let other = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(other)
 }
 
 /// Begins with a slash, ends before a fragment, and what a request line cannot hold is escaped.
@@ -198,6 +213,9 @@ mod tests {
         for (location, expected) in [
             ("/b?x=1", "http://10.0.0.1:80/b?x=1"),
             ("b", "http://10.0.0.1:80/a/b"),
+            ("login?next=http://x", "http://10.0.0.1:80/a/login?next=http://x"),
+            ("b/c:d", "http://10.0.0.1:80/a/b/c:d"),
+            ("HTTP://10.0.0.1/b", "http://10.0.0.1:80/b"),
             ("https://10.0.0.1:8443/b", "https://10.0.0.1:8443/b"),
             ("https://elsewhere", "https://elsewhere:443/"),
             ("//elsewhere/b", "http://elsewhere:80/b"),
@@ -206,6 +224,21 @@ mod tests {
             let next = place("/a/old?y=/z").sent_to(StatusCode::FOUND, &headers).unwrap();
             assert_eq!(next.url(), expected, "{location}");
             assert_eq!(place("/").sent_to(StatusCode::OK, &headers), None);
+        }
+    }
+
+    #[test]
+    fn a_redirect_without_a_scheme_keeps_that_of_the_probe() {
+        let secure = Place { security: Security::Unverified, port: 8443, ..place("/a/old") };
+        for (location, expected) in [
+            ("//10.0.0.1/b", "https://10.0.0.1:443/b"),
+            ("//10.0.0.1:8443/b", "https://10.0.0.1:8443/b"),
+            ("/b", "https://10.0.0.1:8443/b"),
+            ("b", "https://10.0.0.1:8443/a/b"),
+            ("http://10.0.0.1/b", "http://10.0.0.1:80/b"),
+        ] {
+            let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(location))]);
+            assert_eq!(secure.sent_to(StatusCode::FOUND, &headers).unwrap().url(), expected, "{location}");
         }
     }
 
