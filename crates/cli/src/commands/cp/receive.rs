@@ -134,7 +134,8 @@ fn destination(
     // Links are followed: /dev/stdout is one.
     if is_file && file.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         let special = format_args!("{} is no file: a copy would take its place", file.display());
-        return Err(CommandError::failed(special).hint("remora exec POD -- cat FILE writes to what is no file"));
+        return Err(CommandError::failed(special)
+            .hint(format_args!("write into it: remora exec POD -- cat FILE > {}", file.display())));
     }
     if is_file && !to.is_dir() {
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
