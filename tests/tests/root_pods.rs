@@ -61,7 +61,7 @@ fn probes_ask_by_name_and_over_tls_and_say_what_they_saw() {
             kubectl.ok(&format!("get events --field-selector={about} -o jsonpath={{.items[0].message}}"))
         };
         let seen = said("refused")?;
-        ensure!(seen == "Readiness probe failed: HTTP probe failed with statuscode: 401", "{seen}");
+        ensure!(seen == "Readiness probe failed: HTTP probe failed with statuscode: 403", "{seen}");
         let seen = said("grpc")?;
         ensure!(seen.starts_with("Liveness probe failed: error: failed to connect service at \""), "{seen}");
         ensure!(seen.ends_with(":4: connect: connection refused"), "{seen}");
