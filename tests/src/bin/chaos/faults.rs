@@ -8,7 +8,7 @@ use anyhow::Result;
 use tokio::time::sleep;
 
 use crate::disk::{Filler, damage};
-use crate::machine::{Machine, Process, kill, shim_id};
+use crate::machine::{Machine, Process, creator_id, kill, shim_id};
 use crate::observe::sandboxes;
 use crate::random::chosen;
 use crate::schedule::{Fault, Record, Round};
@@ -113,7 +113,7 @@ async fn creator(machine: &Arc<Machine>, struck: &mut Struck, daemon: Option<i32
     };
     // A `delete` or `exec` that is killed ends no container.
     if found.command.iter().any(|word| word == "run") {
-        struck.hit(found.command.last().cloned(), HitKind::Creator);
+        struck.hit(creator_id(&found), HitKind::Creator);
     }
     struck.said = format!(" {}", found.command.join(" "));
     Ok(())

@@ -187,8 +187,16 @@ impl Machine {
 
 /// The id in a shim's command line: the container, or the sandbox of a pause process.
 pub(crate) fn shim_id(process: &Process) -> Option<String> {
-    let config = Path::new(process.command.get(1)?);
-    let folder = config.parent()?;
+    let config = process.command.iter().find(|word| word.ends_with("/shim.json"))?;
+    id_of_bundle(Path::new(config).parent()?)
+}
+
+/// The id in a creator's command line: its last word, or of one that waits the last of its bundle's path.
+pub(crate) fn creator_id(process: &Process) -> Option<String> {
+    id_of_bundle(Path::new(process.command.last()?))
+}
+
+fn id_of_bundle(folder: &Path) -> Option<String> {
     let folder = if folder.ends_with("pause") { folder.parent()? } else { folder };
     Some(folder.file_name()?.to_str()?.to_owned())
 }
