@@ -1,7 +1,8 @@
 //! A plain client of any cluster's API server, for those that judge it: what was asked goes out as it is, what came back is shown as it is.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use futures::{AsyncBufReadExt, TryStreamExt};
@@ -115,6 +116,52 @@ impl ApiServer {
         }
         bail!("{path} has not come to have {place} = {expected} within {seconds} s")
     }
+}
+
+/// What a player of recorded cases is told on its command line.
+#[derive(clap::Parser)]
+#[command(about = "Plays recorded cases against a cluster and compares")]
+pub struct Asked {
+    /// Whose cluster; without it that of KUBECONFIG.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Also the cases that pass.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Plays in a namespace of its own, which goes also if the cases could not be played, and says how many have passed and failed. `play` is told whether
+/// to show also the cases that pass.
+///
+/// # Errors
+/// The cluster does not answer, or `play` fails.
+pub async fn judge(
+    asked: Asked,
+    prefix: &str,
+    play: impl AsyncFnOnce(&ApiServer, &str, bool) -> Result<(usize, usize)>,
+) -> Result<ExitCode> {
+    let (server, namespace) = (ApiServer::of(asked.kubeconfig).await?, of_this_run(prefix)?);
+    server.make_namespace(&namespace).await?;
+    let played = play(&server, &namespace, asked.verbose).await;
+    let gone = server.done("DELETE", &format!("/api/v1/namespaces/{namespace}"), None).await;
+    let (passed, failed) = played?;
+    gone?;
+    Ok(verdict(passed, failed))
+}
+
+/// A name that no other run has.
+///
+/// # Errors
+/// The clock stands before 1970.
+pub fn of_this_run(prefix: &str) -> Result<String> {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    Ok(format!("{prefix}-{seconds}"))
+}
+
+/// The last line of every player, and what it ends with.
+pub fn verdict(passed: usize, failed: usize) -> ExitCode {
+    show(&format!("{passed} passed, {failed} failed"));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A line of a report.

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use jiff::Timestamp;
 use remora_http::{Body, Connection, Handler, Observer, User, body};
-use remora_model::Status;
+use remora_model::{Status, kinds};
 use remora_rules::rbac::node;
 use remora_store::Store;
 
@@ -148,22 +148,13 @@ impl Handler for ApiServer {
     async fn call(&self, request: Request<Body>, connection: Arc<Connection>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let is_head = parts.method == http::Method::HEAD;
-        let deprecated = deprecation(parts.uri.path());
         let trail = Trail::begin(self.state.audit.as_ref(), &parts.headers);
-        let answer = AssertUnwindSafe(answer(&self.state, parts, body, connection, &trail)).catch_unwind().await;
-        let answer = answer.unwrap_or_else(|panic| {
+        let response = AssertUnwindSafe(respond(&self.state, parts, body, connection, &trail)).catch_unwind().await;
+        let response = response.unwrap_or_else(|panic| {
             trail.panicked(&panic_status());
             // The HTTP server logs it, and asks what to answer.
             resume_unwind(panic)
         });
-        let response = answer.unwrap_or_else(|refusal| match refusal {
-            Refusal::NoPage => response::text(StatusCode::NOT_FOUND, "404 page not found\n"),
-            Refusal::Status(status) => response::status(&status),
-        });
-        let mut response = response;
-        if let Some(warning) = deprecated {
-            response::warn(&mut response, &[warning.to_owned()]);
-        }
         let response = if is_head { response.map(|_| body::empty()) } else { response };
         trail.answered(response)
     }
@@ -171,14 +162,6 @@ impl Handler for ApiServer {
     fn panicked(&self) -> Response<Body> {
         response::status(&panic_status())
     }
-}
-
-/// What clients of an old kind are told, whatever the answer is.
-fn deprecation(path: &str) -> Option<&'static str> {
-    let rest = path.strip_prefix("/api/v1/")?;
-    let parts: Vec<&str> = rest.split('/').collect();
-    let is_old = matches!(parts.as_slice(), ["endpoints", ..] | ["namespaces", _, "endpoints", ..]);
-    is_old.then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 }
 
 fn panic_status() -> Status {
@@ -214,15 +197,36 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn answer(
+/// The answer or the refusal; whatever it is, who asks for a deprecated kind is told.
+async fn respond(
     state: &Arc<State>,
     parts: Parts,
     body: Body,
     connection: Arc<Connection>,
     trail: &Arc<Trail>,
-) -> Result<Response<Body>, Refusal> {
+) -> Response<Body> {
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let kind = info.resource.as_ref().and_then(|of| kinds::by_resource(&of.group, &of.version, &of.resource));
+    let answer = answer(state, parts, (query, info), body, connection, trail).await;
+    let mut response = answer.unwrap_or_else(|refusal| match refusal {
+        Refusal::NoPage => response::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        Refusal::Status(status) => response::status(&status),
+    });
+    if let Some(warning) = kind.and_then(|kind| kind.deprecated) {
+        response::warn(&mut response, &[warning.to_owned()]);
+    }
+    response
+}
+
+async fn answer(
+    state: &Arc<State>,
+    parts: Parts,
+    (query, info): (Query, RequestInfo),
+    body: Body,
+    connection: Arc<Connection>,
+    trail: &Arc<Trail>,
+) -> Result<Response<Body>, Refusal> {
     let who = authn::authenticate(state, &connection, &parts.headers).await;
     trail.judge(&parts, &info, &connection, who.as_ref().ok());
     let user = admit(state, who?, &info, &parts.headers, trail).await?;

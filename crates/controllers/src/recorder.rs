@@ -1,5 +1,8 @@
 //! Events about objects, for people. The same event again counts, instead of being another one. Called by the controllers of workloads.
 
+use std::hash::Hasher;
+
+use fnv::FnvHasher;
 use jiff::Timestamp;
 use remora_model::{Kind, kinds};
 use remora_rules::object::{integer, text};
@@ -55,11 +58,16 @@ impl Recorder {
 /// The event. What is the same has the same name.
 fn event(about: About<'_>, component: &str, (type_, reason, message): (&str, &str, &str), now: Timestamp) -> Value {
     let of = |field: &str| text(about.object, &["metadata", field]);
-    let unique = fnv1a([of("uid"), type_, reason, message].into_iter());
+    // FNV-1a is the same in every process.
+    let mut unique = FnvHasher::default();
+    for word in [of("uid"), type_, reason, message] {
+        unique.write(word.as_bytes());
+        unique.write(&[0]);
+    }
     let now = time::seconds(now);
     json!({
         "kind": "Event", "apiVersion": "v1",
-        "metadata": {"name": format!("{}.{unique:016x}", of("name")), "namespace": of("namespace")},
+        "metadata": {"name": format!("{}.{:016x}", of("name"), unique.finish()), "namespace": of("namespace")},
         "involvedObject": {
             "kind": about.kind.kind, "namespace": of("namespace"), "name": of("name"), "uid": of("uid"),
             "apiVersion": about.kind.api_version(), "resourceVersion": of("resourceVersion"),
@@ -67,12 +75,6 @@ fn event(about: About<'_>, component: &str, (type_, reason, message): (&str, &st
         "reason": reason, "message": message, "type": type_, "count": 1, "firstTimestamp": now, "lastTimestamp": now,
         "source": {"component": component}, "reportingComponent": component,
     })
-}
-
-/// The hash of Fowler, Noll and Vo, of 64 bits: short, and the same in every process.
-fn fnv1a<'w>(words: impl Iterator<Item = &'w str>) -> u64 {
-    let bytes = words.flat_map(|word| word.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

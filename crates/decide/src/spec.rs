@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 
+use fnv::FnvHasher;
 use k8s_openapi::api::core::v1::{Container, EnvVar, EphemeralContainer, Pod, ResourceRequirements, VolumeMount};
 use remora_model::ContainerKind;
 
@@ -107,28 +108,14 @@ pub fn restart_policy(pod: &Pod) -> RestartPolicy {
 }
 
 /// A hash of what cannot change in a running container: another image means another container.
+/// FNV-1a: the same on every machine and in every version of us, which std's hasher does not promise.
 /// Source: kubernetes `pkg/kubelet/container/helpers.go`, `HashContainer`, which takes name and image.
 pub fn container_hash(spec: &ContainerSpec<'_>) -> String {
-    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    let mut hash = FnvHasher::default();
     hash.write(spec.name.as_bytes());
     hash.write(&[0]);
     hash.write(spec.image.as_bytes());
     format!("{:x}", hash.finish())
-}
-
-/// FNV-1a: the same on every machine and in every version of us, which std's hasher does not promise.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    }
 }
 
 fn of_container(kind: ContainerKind, c: &Container) -> ContainerSpec<'_> {

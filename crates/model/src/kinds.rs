@@ -92,6 +92,8 @@ pub struct Kind {
     pub storage: Storage,
     /// The name of its type in [`crate::schema`].
     pub schema: &'static str,
+    /// What whoever still asks for it is told in a warning.
+    pub deprecated: Option<&'static str>,
 }
 
 const ALL_VERBS: &[Verb] = &[Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch];
@@ -118,6 +120,7 @@ const CORE: Kind = Kind {
     verbs: ALL_VERBS,
     storage: Storage::Virtual,
     schema: "",
+    deprecated: None,
 };
 
 /// A question about identity or rights: answered at its creation, kept nowhere.
@@ -171,6 +174,7 @@ pub static KINDS: &[Kind] = &[
         // Kubernetes keeps endpoints and services below one word.
         storage: Storage::Stored("services/endpoints"),
         schema: "Endpoints",
+        deprecated: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
         ..CORE
     },
     Kind {

@@ -65,17 +65,19 @@ fn main() -> ExitCode {
 }
 
 fn start(words: &[OsString], report: &mut Option<File>) -> Result<Shim, String> {
-    let (path, inode) = match words {
-        [path] => (path, None),
-        [path, inode] => (path, inode.to_str().and_then(|inode| inode.parse().ok())),
+    let order = match words {
+        [path] => Order::read(Path::new(path))?,
+        [path, inode] => {
+            let meant = inode.to_str().and_then(|inode| inode.parse().ok());
+            let meant = meant.ok_or_else(|| format!("{inode:?} is no inode's number"))?;
+            Order::read(Path::new(path))?.of_inode(meant)?
+        }
         _ => {
             *report = None;
             return Err("usage: remora-shim SHIM.JSON [INODE] (spawned by Remora's runtime)".to_owned());
         }
     };
-    let order = Order::read(Path::new(path))?;
-    let inode = inode.unwrap_or(order.inode);
-    Shim::start(order.of_inode(inode)?, None)
+    Shim::start(order, None)
 }
 
 /// The same, but started before there is an order: see ahead.rs.

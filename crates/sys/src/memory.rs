@@ -40,10 +40,12 @@ unsafe extern "C" fn let_go(object: *mut libc::dl_phdr_info, _size: usize, _data
     STOP
 }
 
-/// The whole pages of a range: its first page may begin before it, for segments begin anywhere in a page.
+/// The whole pages within a range, as start and length: what shares its page with something else stays.
 fn pages(address: usize, length: usize) -> (usize, usize) {
-    let start = address - address % rustix::param::page_size();
-    (start, address + length - start)
+    let page = rustix::param::page_size();
+    let start = address.next_multiple_of(page);
+    let end = (address + length) / page * page;
+    (start, end.saturating_sub(start))
 }
 
 #[cfg(test)]
@@ -69,9 +71,10 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_widened_to_their_first_page_only() {
+    fn only_whole_pages_are_let_go() {
         let page = rustix::param::page_size();
-        assert_eq!(pages(3 * page, 10), (3 * page, 10));
-        assert_eq!(pages(3 * page + 7, page), (3 * page, page + 7));
+        assert_eq!(pages(3 * page, 2 * page), (3 * page, 2 * page));
+        assert_eq!(pages(3 * page + 7, 2 * page), (4 * page, page));
+        assert_eq!(pages(3 * page + 7, 10), (4 * page, 0));
     }
 }

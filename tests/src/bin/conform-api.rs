@@ -2,14 +2,12 @@
 //! those of kube-apiserver v1.34.4. It needs a node that runs pods, the images `k8s.gcr.io/pause:3.1` and `busybox`, and an admin's rights.
 //! It works in namespaces of its own, which it deletes.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use remora_testkit::recorded::Case;
-use remora_tests::cluster::{ApiServer, show};
+use remora_tests::cluster::{ApiServer, Asked, judge, show};
 use serde_json::Value;
 
 const CASES: &str = include_str!("../../../crates/apiserver/tests/data/cases.json");
@@ -17,41 +15,22 @@ const ANSWERS: &str = include_str!("../../../crates/apiserver/tests/data/exchang
 /// How often a change is tried that meets another writer.
 const TRIES: usize = 10;
 
-#[derive(Parser)]
-struct Arguments {
-    /// Whose API server; without it that of KUBECONFIG.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-    /// Also the cases that pass.
-    #[arg(short, long)]
-    verbose: bool,
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let player =
-        Player { server: ApiServer::of(arguments.kubeconfig).await?, namespace: format!("replay-a-{seconds}") };
-    player.server.make_namespace(&player.namespace).await?;
-    let played = player.play(arguments.verbose).await;
-    let gone = player.server.send("DELETE", &format!("/api/v1/namespaces/{}", player.namespace), None).await;
-    let (passed, failed) = played?;
-    gone?;
-    show(&format!("{passed} passed, {failed} failed"));
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let play = async |server: &ApiServer, namespace: &str, verbose| Player { server, namespace }.play(verbose).await;
+    judge(Asked::parse(), "replay-a", play).await
 }
 
-struct Player {
-    server: ApiServer,
-    namespace: String,
+struct Player<'a> {
+    server: &'a ApiServer,
+    namespace: &'a str,
 }
 
-impl Player {
+impl Player<'_> {
     async fn play(&self, verbose: bool) -> Result<(usize, usize)> {
         let answers: Vec<Value> = serde_json::from_str(ANSWERS)?;
         let (mut passed, mut failed) = (0, 0);
-        for (case, recorded) in Case::read(CASES, &self.namespace)?.iter().zip(&answers) {
+        for (case, recorded) in Case::read(CASES, self.namespace)?.iter().zip(&answers) {
             let mut got = self.ask(case).await.with_context(|| format!("playing {:?}", case.title()))?;
             // What is put back was read before: the node may have written a status in between, as it may on any cluster.
             let mut tries = 1;
@@ -87,6 +66,6 @@ impl Player {
             request = request.header(name, value);
         }
         let answer = self.server.answer(request.body(case.body(now).unwrap_or_default().into_bytes().into())?).await?;
-        Ok(case.essence(answer.code, answer.warning.as_deref(), &answer.body, &self.namespace))
+        Ok(case.essence(answer.code, answer.warning.as_deref(), &answer.body, self.namespace))
     }
 }

@@ -3,51 +3,30 @@
 //! works in a namespace of its own, which it deletes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use remora_testkit::behaviours::{Played, Recording, Seen};
-use remora_tests::cluster::{ApiServer, show};
+use remora_tests::cluster::{ApiServer, Asked, judge, show};
 use serde_json::{Value, json};
 
 const RECORDED: &str = include_str!("../../data/behaviours.json");
 /// Whose image and node the others then find.
 const FIRST: &str = "first";
 
-#[derive(Parser)]
-struct Arguments {
-    /// Whose cluster; without it that of KUBECONFIG.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-    /// Also the pods that behave.
-    #[arg(short, long)]
-    verbose: bool,
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let namespace = format!("behaviours-{seconds}");
-    let player = Player { server: ApiServer::of(arguments.kubeconfig).await?, namespace };
-    player.server.make_namespace(&player.namespace).await?;
-    let played = player.play(arguments.verbose).await;
-    let gone = player.server.done("DELETE", &format!("/api/v1/namespaces/{}", player.namespace), None).await;
-    let (passed, failed) = played?;
-    gone?;
-    show(&format!("{passed} passed, {failed} failed"));
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let play = async |server: &ApiServer, namespace: &str, verbose| Player { server, namespace }.play(verbose).await;
+    judge(Asked::parse(), "behaviours", play).await
 }
 
-struct Player {
-    server: ApiServer,
-    namespace: String,
+struct Player<'a> {
+    server: &'a ApiServer,
+    namespace: &'a str,
 }
 
-impl Player {
+impl Player<'_> {
     async fn play(&self, verbose: bool) -> Result<(usize, usize)> {
         let recording = Recording::read(RECORDED)?;
         let node = self.first().await?;
@@ -67,7 +46,7 @@ impl Player {
         let (mut passed, mut failed) = (0, 0);
         for case in &recording.cases {
             let pod = seen.remove(case.name()).with_context(|| format!("pod {} is gone", case.name()))?;
-            let differences = case.differences(&pod, Played { namespace: &self.namespace, node: &node });
+            let differences = case.differences(&pod, Played { namespace: self.namespace, node: &node });
             if differences.is_empty() {
                 passed += 1;
                 if verbose {

@@ -2,7 +2,9 @@
 //! large they may be, what they are annotated with. Pure. Source of the rules: upstream's `deployment_util.go`.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 
+use fnv::FnvHasher;
 use remora_model::kinds;
 use remora_rules::int_or_percent::{self, Round};
 use remora_rules::object::{at, field_mut, integer, object_mut, remove, set, text};
@@ -223,16 +225,18 @@ fn name(deployment: &str, hash: &str) -> String {
     format!("{}-{hash}", deployment.get(..room).unwrap_or(deployment))
 }
 
-/// A short word for a template: the hash of Fowler, Noll and Vo, of 32 bits, in letters that make no words. Ours is of the template's JSON, whose
+/// A short word for a template: the hash of Fowler, Noll and Vo, folded to 32 bits, in letters that make no words. Ours is of the template's JSON, whose
 /// members are in order; it tells templates apart as upstream's does, and has other values.
 fn template_hash(template: &Value, collisions: i64) -> String {
     let sorted = sorted(template).to_string();
-    let suffix = if collisions > 0 { collisions.to_string() } else { String::new() };
-    let hash = sorted
-        .bytes()
-        .chain(suffix.bytes())
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.to_string().bytes().map(|digit| char::from(SAFE[usize::from(digit) % SAFE.len()])).collect()
+    let mut hash = FnvHasher::default();
+    hash.write(sorted.as_bytes());
+    if collisions > 0 {
+        hash.write(collisions.to_string().as_bytes());
+    }
+    let hash = hash.finish();
+    let folded = (hash >> 32) ^ (hash & u64::from(u32::MAX));
+    folded.to_string().bytes().map(|digit| char::from(SAFE[usize::from(digit) % SAFE.len()])).collect()
 }
 
 /// With the members of all objects in order, whichever map holds them.

@@ -111,8 +111,8 @@ async fn creator(machine: &Arc<Machine>, struck: &mut Struck, daemon: Option<i32
         struck.said = " none was at work".to_owned();
         return Ok(());
     };
-    // A `delete` or `exec` that is killed ends no container.
-    if found.command.iter().any(|word| word == "run") {
+    // A `delete` or `exec` that is killed ends no container; one that awaits its bundle, ahead of the order, ends the start that gets it.
+    if found.command.iter().any(|word| word == "run" || word == "await") {
         struck.hit(creator_id(&found), HitKind::Creator);
     }
     struck.said = format!(" {}", found.command.join(" "));

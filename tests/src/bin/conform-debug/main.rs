@@ -19,10 +19,10 @@ mod stories;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use remora_tests::cluster::{of_this_run, show, verdict};
 
 use crate::cluster::Cluster;
 use crate::play::{Player, Tally};
@@ -46,8 +46,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let cluster = Cluster::connect(&arguments.kubeconfig, format!("debug-{seconds}")).await?;
+    let cluster = Cluster::connect(&arguments.kubeconfig, of_this_run("debug")?).await?;
     let player = Player {
         remora: arguments.remora.canonicalize().context("finding the program under test")?,
         kubeconfig: arguments.kubeconfig.canonicalize()?,
@@ -56,10 +55,9 @@ async fn main() -> Result<ExitCode> {
     };
     let tally = run(player).await?;
     if tally.skipped > 0 {
-        play::show(&format!("{} SKIPPED: they are about what only Remora's own nodes do", tally.skipped));
+        show(&format!("{} SKIPPED: they are about what only Remora's own nodes do", tally.skipped));
     }
-    play::show(&format!("{} passed, {} failed", tally.passed, tally.failed));
-    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(verdict(tally.passed, tally.failed))
 }
 
 /// The namespaces go also if a check could not be made.
@@ -71,6 +69,8 @@ async fn run(mut player: Player) -> Result<Tally> {
         stories::check(&mut player).await
     };
     let checked = checked.await;
-    player.cluster.remove().await?;
-    checked.map(|()| player.tally)
+    // What has kept the checks from being made is what is told.
+    let removed = player.cluster.remove().await;
+    checked.and(removed)?;
+    Ok(player.tally)
 }

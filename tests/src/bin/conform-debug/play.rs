@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use remora_tests::cluster::show;
 use rexpect::session::PtySession;
 use tokio::process::Command;
 
@@ -133,9 +134,4 @@ impl Done {
         ensure!(self.out == expected, "printed {:?} instead of {expected:?}; said {:?}", self.out, self.err);
         Ok(())
     }
-}
-
-#[expect(clippy::print_stdout, reason = "a report is printed")]
-pub(crate) fn show(line: &str) {
-    println!("{line}");
 }
