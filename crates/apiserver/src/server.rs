@@ -17,7 +17,7 @@ use remora_store::Store;
 
 use crate::audit::{Auditor, Counters, Trail};
 use crate::auth::authz::{self, Attributes};
-use crate::auth::token::TokenKey;
+use crate::auth::token::{TokenKey, Verifier};
 use crate::auth::{Authorizer, authn, impersonate};
 use crate::body::read;
 use crate::discovery::{self, Documents};
@@ -60,6 +60,7 @@ pub struct State {
     authorizer: Arc<Authorizer>,
     nodes: Arc<dyn Nodes>,
     key: Arc<dyn TokenKey>,
+    tokens: Verifier,
     audit: Option<Auditor>,
     gate: Gate,
     metrics: Metrics,
@@ -86,6 +87,11 @@ impl State {
     /// Signs and verifies tokens.
     pub fn key(&self) -> &dyn TokenKey {
         self.key.as_ref()
+    }
+
+    /// Those that were verified.
+    pub fn tokens(&self) -> &Verifier {
+        &self.tokens
     }
 
     /// What is counted.
@@ -117,6 +123,7 @@ impl ApiServer {
             authorizer,
             nodes,
             key,
+            tokens: Verifier::default(),
             audit,
             metrics: Metrics::new(&counters.unwrap_or_else(Counters::default), gate.counters()),
             gate,

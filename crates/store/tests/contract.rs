@@ -17,12 +17,22 @@ impl Fixture for InMemory {
     }
 }
 
-struct InFolder(tempfile::TempDir);
+struct InFolder {
+    folder: tempfile::TempDir,
+    /// How many bytes of what all keys hold are kept in memory.
+    live: usize,
+}
+
+impl InFolder {
+    fn with(live: usize) -> Arc<dyn Fixture> {
+        Arc::new(Self { folder: tempfile::tempdir().unwrap(), live })
+    }
+}
 
 #[async_trait]
 impl Fixture for InFolder {
     async fn open(&self) -> Result<Arc<dyn Engine>, Error> {
-        Ok(Arc::new(SqliteEngine::open(self.0.path().join("store")).await?))
+        Ok(Arc::new(SqliteEngine::open_within(self.folder.path().join("store"), self.live).await?))
     }
 }
 
@@ -33,5 +43,16 @@ async fn the_fake_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
-    contract::run(|| Arc::new(InFolder(tempfile::tempdir().unwrap()))).await;
+    contract::run(|| InFolder::with(usize::MAX)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_keeps_the_contract_where_nothing_fits_in_memory() {
+    contract::run(|| InFolder::with(0)).await;
+}
+
+/// Some keys fit, more do not, and then again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_keeps_the_contract_at_the_edge_of_what_fits_in_memory() {
+    contract::run(|| InFolder::with(400)).await;
 }

@@ -1,6 +1,8 @@
 //! `cargo xtask bench debug`: from the start of the command to the prompt of the tool, as a user waits for it, on any cluster; beside it stock
 //! kubectl on the same pod, in turns; the client's own start, and its size.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,11 +12,14 @@ use clap::Parser;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams, WatchEvent, WatchParams};
+use rexpect::process::PtyProcess;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::json;
 
 const POD: &str = "bench-debug-prompt";
-/// How long a terminal may stay silent, in milliseconds.
-const SILENCE: u64 = 60_000;
+/// How long a terminal may stay silent.
+const SILENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 #[derive(Parser)]
 struct Arguments {
@@ -106,18 +111,48 @@ async fn running(pods: &Api<Pod>) -> Result<()> {
     anyhow::bail!("pod {POD} does not run")
 }
 
-/// On a terminal, until the shell's prompt is there.
+/// On a terminal, until the shell's prompt is there. What it shows is read as it comes: `rexpect`'s own sessions look every 100 ms.
 fn prompt(program: &Path, words: &[&str]) -> Result<Duration> {
     // A terminal that a program makes has no size; a real one has, and its arrival makes a shell draw its prompt again where it came too early.
     let mut command = Command::new("sh");
     command.args(["-c", "stty rows 33 cols 101; exec \"$@\"", "sh"]).arg(program).args(words);
     let begun = Instant::now();
-    let mut terminal = rexpect::session::spawn_command(command, Some(SILENCE))?;
-    terminal.exp_regex("[#$] ").with_context(|| format!("no prompt from {}", program.display()))?;
+    let process = PtyProcess::new(command)?;
+    let mut terminal = process.get_file_handle()?;
+    let mut shown = Vec::new();
+    while !has_prompt(&shown) {
+        ensure!(
+            read_more(&mut terminal, &mut shown)?,
+            "no prompt from {}: {}",
+            program.display(),
+            String::from_utf8_lossy(&shown)
+        );
+    }
     let elapsed = begun.elapsed();
-    terminal.send_line("exit")?;
-    terminal.exp_eof()?;
+    terminal.write_all(b"exit\n")?;
+    while read_more(&mut terminal, &mut shown)? {}
     Ok(elapsed)
+}
+
+fn has_prompt(shown: &[u8]) -> bool {
+    shown.windows(2).any(|pair| pair == b"# " || pair == b"$ ")
+}
+
+/// Whether something came; false at the terminal's end.
+fn read_more(terminal: &mut File, shown: &mut Vec<u8>) -> Result<bool> {
+    let ready = poll(&mut [PollFd::new(terminal, PollFlags::IN)], Some(&SILENCE))?;
+    ensure!(ready > 0, "the terminal is silent");
+    let mut piece = [0; 4096];
+    match terminal.read(&mut piece) {
+        Ok(length) => {
+            shown.extend_from_slice(&piece[..length]);
+            Ok(length > 0)
+        }
+        // So the kernel says that nobody holds the other side any more.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+        Err(error) => Err(error).context("reading the terminal"),
+    }
 }
 
 fn start(remora: &Path) -> Result<Duration> {

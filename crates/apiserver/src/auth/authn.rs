@@ -5,10 +5,10 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use remora_http::{Connection, User};
 use remora_model::{ObjectKey, Status, kinds};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::authz::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
-use super::token::{self, Claims, ISSUER, Reference, TokenError};
+use super::token::{Claims, ISSUER, Reference, TokenError};
 use crate::server::State;
 
 /// The user of a request, before impersonation.
@@ -48,10 +48,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// # Errors
 /// If it is not ours, its time is over, it is meant for others, or what it is bound to is gone.
 pub async fn check_token(state: &State, text: &str, audiences: &[String]) -> Result<(User, Vec<String>), TokenError> {
-    let claims = token::verify(state.key(), text, state.now().as_second())?;
+    let claims = state.tokens().verify(state.key(), text, state.now().as_second())?;
     let meant: Vec<String> = audiences.iter().filter(|a| claims.aud.contains(a)).cloned().collect();
     if meant.is_empty() {
-        return Err(TokenError::Audience(claims.aud));
+        return Err(TokenError::Audience(claims.aud.clone()));
     }
     let account = &claims.bound.serviceaccount;
     check_exists(state, "serviceaccounts", &claims, account).await?;
@@ -67,13 +67,22 @@ pub async fn check_token(state: &State, text: &str, audiences: &[String]) -> Res
 async fn check_exists(state: &State, plural: &str, claims: &Claims, reference: &Reference) -> Result<(), TokenError> {
     let key = ObjectKey::new(kinds::core(plural), Some(&claims.bound.namespace), &reference.name);
     let found = state.objects().get(&key).await.map_err(|status| TokenError::Lookup(status.message))?;
-    let uid = found
-        .as_ref()
-        .map(|object| object.decoded().pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned));
+    let uid = found.and_then(|object| serde_json::from_slice::<Identified>(&object.kv.value).ok());
     match uid {
-        Some(Some(uid)) if uid == reference.uid => Ok(()),
+        Some(object) if object.metadata.uid == reference.uid => Ok(()),
         _ => Err(TokenError::Gone(key.to_string())),
     }
+}
+
+/// As much of an object as is needed here, for every request.
+#[derive(Deserialize)]
+struct Identified {
+    metadata: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    uid: String,
 }
 
 /// The user behind a token, with what upstream tells of its pod.

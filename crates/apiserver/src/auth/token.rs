@@ -1,16 +1,23 @@
 //! Service-account tokens: JSON web tokens signed with ES256, their claims as Kubernetes' (pkg/serviceaccount/claims.go).
-//! Pure but for the signature's randomness. Issued by [`crate::verbs::token`], checked by [`super::authn`].
+//! Pure but for the signature's randomness. Issued by [`crate::verbs::token`], checked by [`super::authn`], which remembers what it has verified:
+//! a signature costs more than most requests.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use remora_http::Pki;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Who issues our tokens, and whom they are meant for unless asked otherwise.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Longer tokens are not looked at, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
+/// How many tokens are remembered: those of a node's pods, and some.
+const REMEMBERED: usize = 512;
 
 /// Signs and verifies; the binary passes its [`Pki`].
 pub trait TokenKey: Send + Sync + 'static {
@@ -128,15 +135,8 @@ pub fn issue(key: &dyn TokenKey, claims: &Claims) -> Option<String> {
     Some(format!("{message}.{}", BASE64.encode(signature)))
 }
 
-/// The claims of a token of ours that is valid at `now` (seconds since the Unix epoch). Whether its objects still exist
-/// and whom it is meant for is left to the caller.
-///
-/// # Errors
-/// If it is not ours, or not valid now.
-pub fn verify(key: &dyn TokenKey, token: &str, now: i64) -> Result<Claims, TokenError> {
-    if token.len() > MAX_TOKEN {
-        return Err(TokenError::Malformed);
-    }
+/// The claims of a token of ours, whenever it is valid.
+fn verify_signature(key: &dyn TokenKey, token: &str) -> Result<Claims, TokenError> {
     let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
     let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
     let bytes = |text: &str| BASE64.decode(text).map_err(|_| TokenError::Malformed);
@@ -148,10 +148,53 @@ pub fn verify(key: &dyn TokenKey, token: &str, now: i64) -> Result<Claims, Token
     if claims.iss != ISSUER {
         return Err(TokenError::Malformed);
     }
-    if now < claims.nbf || now >= claims.exp {
-        return Err(TokenError::Time);
-    }
     Ok(claims)
+}
+
+fn check_time(claims: &Claims, now: i64) -> Result<(), TokenError> {
+    if now < claims.nbf || now >= claims.exp { Err(TokenError::Time) } else { Ok(()) }
+}
+
+/// Verifies tokens, each once: a key's signature of the same bytes stays what it is. Whether it is their time is asked whenever they come.
+#[derive(Default)]
+pub struct Verifier {
+    /// By SHA-256 of the token, so that no token is kept.
+    known: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+}
+
+impl Verifier {
+    /// The claims of a token of ours that is valid at `now` (seconds since the Unix epoch). Whether its objects still exist
+    /// and whom it is meant for is left to the caller. `key` is always the same.
+    ///
+    /// # Errors
+    /// If it is not ours, or not valid now.
+    pub fn verify(&self, key: &dyn TokenKey, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Malformed);
+        }
+        let digest = Sha256::digest(token).into();
+        let known = self.known().get(&digest).cloned();
+        let claims = known.map_or_else(|| verify_signature(key, token).map(Arc::new), Ok)?;
+        check_time(&claims, now)?;
+        self.remember(digest, &claims, now);
+        Ok(claims)
+    }
+
+    fn remember(&self, digest: [u8; 32], claims: &Arc<Claims>, now: i64) {
+        let mut known = self.known();
+        if known.len() >= REMEMBERED && !known.contains_key(&digest) {
+            known.retain(|_, claims| check_time(claims, now).is_ok());
+            if known.len() >= REMEMBERED {
+                known.clear();
+            }
+        }
+        known.entry(digest).or_insert_with(|| Arc::clone(claims));
+    }
+
+    /// Nothing that holds the lock can panic halfway.
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Arc<Claims>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -190,23 +233,46 @@ mod tests {
     #[test]
     fn a_token_is_valid_for_its_time_and_its_key_only() {
         let token = issue(&Sum(1), &claims()).unwrap();
-        assert_eq!(verify(&Sum(1), &token, 150), Ok(claims()));
-        assert_eq!(verify(&Sum(1), &token, 99), Err(TokenError::Time));
-        assert_eq!(verify(&Sum(1), &token, 200), Err(TokenError::Time));
-        assert_eq!(verify(&Sum(2), &token, 150), Err(TokenError::Signature));
+        let verifier = Verifier::default();
+        let verify = |now| verifier.verify(&Sum(1), &token, now).map(Arc::unwrap_or_clone);
+        assert_eq!(verify(99), Err(TokenError::Time));
+        // The second time it is known.
+        for _ in 0..2 {
+            assert_eq!(verify(150), Ok(claims()));
+        }
+        assert_eq!(verify(99), Err(TokenError::Time));
+        assert_eq!(verify(200), Err(TokenError::Time));
+        assert_eq!(Verifier::default().verify(&Sum(2), &token, 150), Err(TokenError::Signature));
         let mut other = token.clone().into_bytes();
         let middle = token.find('.').unwrap() + 5;
         other[middle] = if other[middle] == b'A' { b'B' } else { b'A' };
-        assert!(verify(&Sum(1), &String::from_utf8(other).unwrap(), 150).is_err());
+        assert!(verifier.verify(&Sum(1), &String::from_utf8(other).unwrap(), 150).is_err());
     }
 
     #[test]
     fn what_is_no_token_is_refused() {
         for text in ["", "a", "a.b", "a.b.c", "..", &"x".repeat(MAX_TOKEN + 1)] {
-            assert!(verify(&Sum(1), text, 150).is_err());
+            assert!(Verifier::default().verify(&Sum(1), text, 150).is_err());
         }
         let none = BASE64.encode(r#"{"alg":"none","kid":""}"#);
         let body = BASE64.encode(serde_json::to_vec(&claims()).unwrap());
-        assert_eq!(verify(&Sum(1), &format!("{none}.{body}."), 150), Err(TokenError::Signature));
+        let unsigned = format!("{none}.{body}.");
+        assert_eq!(Verifier::default().verify(&Sum(1), &unsigned, 150), Err(TokenError::Signature));
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let verifier = Verifier::default();
+        let verify = |jti: usize, exp, now| {
+            let token = issue(&Sum(1), &Claims { jti: jti.to_string(), exp, ..claims() }).unwrap();
+            verifier.verify(&Sum(1), &token, now).unwrap();
+        };
+        (0..REMEMBERED).for_each(|jti| verify(jti, if jti == 0 { 400 } else { 200 }, 150));
+        assert_eq!(verifier.known().len(), REMEMBERED);
+        // Those whose time is over go first.
+        verify(REMEMBERED, 400, 300);
+        assert_eq!(verifier.known().len(), 2);
+        (2..=REMEMBERED).for_each(|jti| verify(jti + REMEMBERED, 400, 300));
+        assert_eq!(verifier.known().len(), 1);
     }
 }

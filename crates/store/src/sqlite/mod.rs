@@ -3,6 +3,7 @@
 //! - `files`, `schema`, `rows`: what is on the disk;
 //! - `wal`, `check`: what is looked at before a store is opened;
 //! - `writer` with `apply` and `sweep`, `readers`: the threads of an open store;
+//! - `live`: what all keys hold now, for reads that need no thread;
 //! - `restore`: a store made from a snapshot.
 //!
 //! **Invariants:** a write is acknowledged only when it is synced; a damaged store is refused and not touched; a
@@ -11,6 +12,7 @@
 mod apply;
 mod check;
 mod files;
+mod live;
 mod readers;
 mod restore;
 mod rows;
@@ -30,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::sqlite::check::{Content, Found};
 use crate::sqlite::files::Files;
+use crate::sqlite::live::Live;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::writer::{QUEUE, Reply, Request, Shared, Writer};
 use crate::{
@@ -53,11 +56,16 @@ impl SqliteEngine {
     /// else is wrong, without changing a file; with [`Error::InUse`] if the store is open elsewhere; with
     /// [`Error::Full`] if there is no room even to begin.
     pub async fn open(folder: impl Into<PathBuf>) -> Result<SqliteEngine, Error> {
+        SqliteEngine::open_within(folder, live::LIMIT).await
+    }
+
+    /// The same, with as many bytes of what all keys hold kept in memory: a store that is larger is read from the disk.
+    pub async fn open_within(folder: impl Into<PathBuf>, live: usize) -> Result<SqliteEngine, Error> {
         let files = Files::of(folder.into());
         let (opened, engine) = oneshot::channel();
         let path = files.folder.clone();
         // The thread that opens the store becomes its writer.
-        let work = move || match start(&files) {
+        let work = move || match start(&files, live) {
             Ok((engine, writer, queue)) => {
                 // If the caller has gone away the engine is dropped here, and the writer ends at once.
                 drop(opened.send(Ok(engine)));
@@ -83,7 +91,7 @@ impl SqliteEngine {
 
 type Started = (SqliteEngine, Writer, mpsc::Receiver<Request>);
 
-fn start(files: &Files) -> Result<Started, Error> {
+fn start(files: &Files, live: usize) -> Result<Started, Error> {
     let lock = Arc::new(files.lock()?);
     let content = match check::inspect(files)? {
         Found::Store(content) => content,
@@ -92,8 +100,9 @@ fn start(files: &Files) -> Result<Started, Error> {
             Content { current: Revision::EMPTY, compacted: Revision::NONE, swept: Revision::NONE, torn: false }
         }
     };
-    let shared = Arc::new(Shared::new(content.current));
+    let shared = Arc::new(Shared::new(content.current, Live::unknown(live, 0)));
     let writer = Writer::open(files, shared.clone(), &content, lock.clone())?;
+    writer.load_live()?;
     let readers = Readers::start(files, &shared, &lock)?;
     let (sender, queue) = mpsc::channel(QUEUE);
     Ok((SqliteEngine { writer: sender, readers, shared }, writer, queue))
@@ -103,12 +112,18 @@ fn start(files: &Files) -> Result<Started, Error> {
 impl Engine for SqliteEngine {
     async fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Error> {
         self.check_open()?;
+        if let Some(found) = self.shared.get(key) {
+            return Ok(found);
+        }
         let key = key.to_vec();
         self.readers.read(move |reader| reader.get(&key)).await
     }
 
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
         self.check_open()?;
+        if let Some(found) = self.shared.range(&request) {
+            return Ok(found);
+        }
         self.readers.read(move |reader| reader.range(&request)).await
     }
 

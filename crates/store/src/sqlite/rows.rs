@@ -217,6 +217,17 @@ impl View<'_> {
         Ok((kvs, remaining))
     }
 
+    /// How many bytes all keys that exist before `behind` hold, each with `overhead`.
+    pub(super) fn weight(&self, behind: Position, overhead: u8) -> Result<usize, Error> {
+        let sql = "SELECT coalesce(sum(length(key) + length(value) + ?2), 0) FROM log WHERE value IS NOT NULL AND position < ?1 \
+                   AND position IN (SELECT max(position) FROM log WHERE position < ?1 GROUP BY key)";
+        let weight = self
+            .conn
+            .prepare_cached(sql)
+            .and_then(|mut all| all.query_row(params![behind, overhead], |row| row.get::<_, i64>(0)));
+        Ok(usize::try_from(weight.map_err(self.failed())?).unwrap_or(usize::MAX))
+    }
+
     /// The row at a position that the index has named.
     fn at(&self, position: Position) -> Result<Row, Error> {
         let sql = concat!("SELECT ", columns!("l"), " FROM log AS l WHERE l.position = ?1");

@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::apply::Batch;
 use super::check::Content;
 use super::files::{Acked, Files};
-use super::rows::View;
+use super::live::{self, Live};
+use super::rows::{Position, View};
 use super::schema::{COMPACTED, Db, Role};
 use super::sweep::{Step, Sweep, set_meta};
 use super::wal;
-use crate::{Error, Event, Follower, Revision, Txn, TxnOutcome};
+use crate::{Error, Event, Follower, Interval, KeyValue, RangeRequest, RangeResponse, Revision, Txn, TxnOutcome};
 
 /// How many requests may wait; more callers wait for a place.
 pub(super) const QUEUE: usize = 1024;
@@ -44,17 +45,35 @@ pub(super) struct Shared(Mutex<Published>);
 
 struct Published {
     head: Revision,
+    /// As of the head.
+    live: Live,
     followers: Vec<Arc<dyn Follower>>,
 }
 
 impl Shared {
-    pub(super) fn new(current: Revision) -> Shared {
-        Shared(Mutex::new(Published { head: current, followers: Vec::new() }))
+    pub(super) fn new(current: Revision, live: Live) -> Shared {
+        Shared(Mutex::new(Published { head: current, live, followers: Vec::new() }))
     }
 
     /// The newest revision that followers were told of; waits for one that is being told.
     pub(super) fn published(&self) -> Revision {
         self.lock().head
+    }
+
+    /// What a key holds at the newest revision, if that is in memory.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<KeyValue>> {
+        self.lock().live.get(key)
+    }
+
+    /// An interval as of the newest revision, if that is meant and in memory.
+    pub(super) fn range(&self, request: &RangeRequest) -> Option<RangeResponse> {
+        let published = self.lock();
+        let revision = published.head;
+        if request.at.is_some_and(|at| at != revision) {
+            return None;
+        }
+        let (kvs, remaining) = published.live.range(&request.interval, request.limit.unwrap_or(usize::MAX))?;
+        Some(RangeResponse { kvs, revision, remaining })
     }
 
     /// Adds a follower between two publications.
@@ -72,6 +91,20 @@ impl Shared {
         let mut published = self.lock();
         published.followers.iter().for_each(|follower| follower.committed(events));
         published.head = head;
+        let outgrown = published.live.apply(events);
+        drop((published, outgrown));
+    }
+
+    fn limit(&self) -> usize {
+        self.lock().live.limit()
+    }
+
+    fn keep(&self, live: Live) {
+        self.lock().live = live;
+    }
+
+    fn fits_again(&self) -> bool {
+        self.lock().live.fits_again()
     }
 
     fn compacted(&self, revision: Revision) {
@@ -261,9 +294,25 @@ impl Writer {
         tx.commit().map_err(&failed)
     }
 
+    /// Reads what all keys hold, unless that is too much. Nobody else writes, so that it is as of what is published.
+    pub(super) fn load_live(&self) -> Result<(), Error> {
+        let view = View { conn: &self.db.conn, path: &self.db.path };
+        let (behind, limit) = (Position::behind(self.head), self.shared.limit());
+        self.shared.keep(match view.weight(behind, live::OVERHEAD)? {
+            weight if weight > limit => Live::unknown(limit, weight),
+            _ => Live::of(limit, view.keys(&Interval::all(), behind, usize::MAX)?.0),
+        });
+        Ok(())
+    }
+
     /// What can wait until the callers have their answers.
     fn tidy(&mut self) {
         self.sweep();
+        if self.shared.fits_again()
+            && let Err(error) = self.load_live()
+        {
+            tracing::warn!(error = chain(&error), "cannot read the store into memory; its reads go to the disk");
+        }
         let done = match self.frames() {
             Ok(frames) if frames > CHECKPOINT_FRAMES => self.checkpoint("PASSIVE"),
             Ok(_) => Ok(()),
