@@ -110,7 +110,7 @@ async fn correct(
             let rules = rules_for(key.kind)?;
             managed::update::update(&writer(state, key.kind, rules), &old, &mut new);
             let new = rules.update(key.kind, &old, new, &write::ctx(state))?;
-            state.objects().replace(there, key, encode::stored(key.kind, new), &[]).await.map(Some)
+            state.objects().replace(there, key, encode::stored(key.kind, &new), &[]).await.map(Some)
         }
     }
 }
@@ -120,7 +120,7 @@ async fn create(state: &State, key: &ObjectKey, mut object: Value) -> Result<Sto
     rules.set_defaults(&mut object);
     managed::update::create(&writer(state, key.kind, rules), &mut object);
     let object = rules.create(key.kind, object, &write::ctx(state))?;
-    state.objects().create(key, encode::stored(key.kind, object), &[]).await
+    state.objects().create(key, encode::stored(key.kind, &object), &[]).await
 }
 
 fn rules_for(kind: &Kind) -> Result<&'static Strategy, Status> {

@@ -78,29 +78,31 @@ pub fn storage_kind(kind: &'static Kind) -> &'static Kind {
 }
 
 /// The bytes under which an object, which has its stored form, is stored.
-pub fn stored(kind: &'static Kind, mut object: Value) -> Bytes {
+pub fn stored(kind: &'static Kind, object: &Value) -> Bytes {
     let kind = storage_kind(kind);
-    let mut rest = object.as_object_mut().map(std::mem::take).unwrap_or_default();
-    rest.remove("kind");
-    rest.remove("apiVersion");
-    let mut metadata = rest.remove("metadata").unwrap_or_default();
-    if let Some(map) = metadata.as_object_mut() {
-        map.remove("resourceVersion");
-    } else {
-        metadata = Value::Object(Map::new());
-    }
-    let mut out = BytesMut::with_capacity(1024);
+    let mut out = BytesMut::with_capacity(4096);
     out.extend_from_slice(Head::of(kind).type_meta.as_bytes());
     out.extend_from_slice(b"\"metadata\":");
-    push_json(&mut out, &metadata);
-    for (name, value) in &rest {
+    push_json(&mut out, &Unversioned(object.get("metadata").and_then(Value::as_object)));
+    let rest = object.as_object().into_iter().flatten();
+    for (name, value) in rest.filter(|(name, _)| !["kind", "apiVersion", "metadata"].contains(&name.as_str())) {
         out.put_u8(b',');
         push_json(&mut out, name);
         out.put_u8(b':');
         push_json(&mut out, value);
     }
     out.put_u8(b'}');
-    out.freeze()
+    // It is kept for long: not with room to grow.
+    Bytes::copy_from_slice(&out)
+}
+
+/// An object's metadata without its resourceVersion.
+struct Unversioned<'a>(Option<&'a Map<String, Value>>);
+
+impl serde::Serialize for Unversioned<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.into_iter().flatten().filter(|(name, _)| *name != "resourceVersion"))
+    }
 }
 
 /// Any value as JSON at the end of `out`.
@@ -145,7 +147,7 @@ mod tests {
     fn a_revision_is_spliced_into_stored_bytes() {
         let kind = kinds::core("configmaps");
         let object = json!({"kind": "x", "apiVersion": "y", "data": {"a": "\"metadata\":{"}, "metadata": {"name": "n", "resourceVersion": "3"}});
-        let bytes = stored(kind, object);
+        let bytes = stored(kind, &object);
         let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
         assert_eq!(
             text(&bytes),
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn empty_metadata_is_spliced_too() {
         let kind = kinds::core("configmaps");
-        let bytes = stored(kind, json!({}));
+        let bytes = stored(kind, &json!({}));
         let object = Head::of(kind).object(&bytes, Revision(2));
         assert_eq!(serde_json::from_slice::<Value>(&object).unwrap()["metadata"]["resourceVersion"], "2");
     }

@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use remora_model::{Kind, Status};
-use remora_rules::selector::fields;
+use remora_rules::selector::Selectable;
 use remora_store::{Event, KeyValue, Revision};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::encode;
 use crate::forms::Renderer;
@@ -41,25 +41,25 @@ const TYPES: usize = 3;
 /// What is kept on an event: what selectors look at of its objects, and its lines.
 #[derive(Debug, Default)]
 pub struct Kept {
-    old: OnceLock<Value>,
-    new: OnceLock<Value>,
+    old: OnceLock<Selectable>,
+    new: OnceLock<Selectable>,
     lines: [OnceLock<Bytes>; TYPES * Renderer::KEPT_FORMS],
 }
 
 impl Kept {
     /// What selectors look at of the object before the event. `kind` is the one that it is stored as.
-    pub fn before(&self, kind: &Kind, event: &Event) -> &Value {
+    pub fn before(&self, kind: &Kind, event: &Event) -> &Selectable {
         self.old.get_or_init(|| selectable(kind, event.previous.as_ref()))
     }
 
     /// The same of the object after the event.
-    pub fn after(&self, kind: &Kind, event: &Event) -> &Value {
+    pub fn after(&self, kind: &Kind, event: &Event) -> &Selectable {
         self.new.get_or_init(|| selectable(kind, event.kv()))
     }
 }
 
-fn selectable(kind: &Kind, kv: Option<&KeyValue>) -> Value {
-    kv.map(|kv| fields::selectable(kind, &encode::decode(&kv.value))).unwrap_or_default()
+fn selectable(kind: &Kind, kv: Option<&KeyValue>) -> Selectable {
+    kv.map(|kv| Selectable::of(kind, &encode::decode(&kv.value))).unwrap_or_default()
 }
 
 /// Writes the events of one watch.

@@ -35,7 +35,7 @@ pub async fn charge(state: &State, key: &ObjectKey, change: Change<'_>) -> Resul
         }
         let charged = quota::charge(&decoded, &change)
             .map_err(|why| Status::forbidden(key.kind.resource(), name_of(key, &change), &why))?;
-        let bytes = charged.map(|quota| encode::stored(kind, quota));
+        let bytes = charged.map(|quota| encode::stored(kind, &quota));
         beside.push(Beside { key: at, read_at: Some(stored.revision()), bytes });
     }
     if beside.len() <= MOST {

@@ -3,7 +3,7 @@
 //! deletion of collections.
 
 use remora_model::Status;
-use remora_rules::selector::{fields, labels};
+use remora_rules::selector::{Selectable, fields, labels};
 use remora_store::Interval;
 use serde_json::Value;
 
@@ -55,5 +55,10 @@ impl Selection {
     /// Whether an object is selected.
     pub fn selects(&self, object: &Value) -> bool {
         self.labels.matches(object.pointer("/metadata/labels").unwrap_or(&Value::Null)) && self.fields.matches(object)
+    }
+
+    /// The same by what is kept of it.
+    pub fn selects_kept(&self, of: &Selectable) -> bool {
+        self.labels.matches_kept(of) && self.fields.matches_kept(of)
     }
 }

@@ -42,7 +42,7 @@ pub async fn claim(
         return Ok(None);
     }
     let range = json!({"metadata": {"name": key.name}});
-    Ok(Some(Beside { key, read_at, bytes: Some(encode::stored(&SERVICE_RANGES, range)) }))
+    Ok(Some(Beside { key, read_at, bytes: Some(encode::stored(&SERVICE_RANGES, &range)) }))
 }
 
 async fn others(state: &State, service: &Value) -> Result<Vec<Value>, Status> {

@@ -71,7 +71,7 @@ pub fn body(kind: &Kind, parsed: Parsed, validation: FieldValidation) -> Result<
         Status::bad_request(message)
     };
     let canonical = canonical(kind, parsed.value).map_err(|why| refuse(&why))?;
-    finish(kind, canonical, parsed.duplicates, validation, refuse)
+    finish(kind, canonical, &parsed.duplicates, validation, refuse)
 }
 
 /// Decodes what a patch has made. `shown` is the patch as errors show it, `duplicates` what its body gave twice.
@@ -81,13 +81,13 @@ pub fn body(kind: &Kind, parsed: Parsed, validation: FieldValidation) -> Result<
 pub fn patched(
     kind: &Kind,
     value: Value,
-    duplicates: Vec<String>,
-    shown: &str,
+    duplicates: &[String],
+    shown: impl Fn() -> String,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     check_kind(kind, &value)?;
     let refuse = |why: &str| {
-        let error = FieldError::invalid(&Path::new("patch"), shown, why);
+        let error = FieldError::invalid(&Path::new("patch"), shown(), why);
         Status::invalid(Qualified::core(""), "", &[error])
     };
     let canonical = canonical(kind, value).map_err(|why| refuse(&why))?;
@@ -106,7 +106,7 @@ pub fn applied(kind: &Kind, value: Value) -> Result<Value, Status> {
         Status::unknown(format!("{place}: unable to convert unstructured object to {gvk}: {why}"))
     };
     let canonical = canonical(kind, value).map_err(&refuse)?;
-    let ignored = finish(kind, canonical, Vec::new(), FieldValidation::Ignore, |why| refuse(why.to_owned()))?;
+    let ignored = finish(kind, canonical, &[], FieldValidation::Ignore, |why| refuse(why.to_owned()))?;
     Ok(ignored.object)
 }
 
@@ -122,7 +122,7 @@ fn canonical(kind: &Kind, mut value: Value) -> Result<Canonical, String> {
 fn finish(
     kind: &Kind,
     canonical: Canonical,
-    duplicates: Vec<String>,
+    duplicates: &[String],
     validation: FieldValidation,
     refuse: impl Fn(&str) -> Status,
 ) -> Result<Decoded, Status> {

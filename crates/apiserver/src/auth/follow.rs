@@ -150,7 +150,7 @@ mod tests {
 
     async fn write(store: &dyn Store, kind: &'static Kind, name: &str, object: Value) -> Revision {
         let key = ObjectKey::new(kind, Some("a"), name).store_key().unwrap();
-        let txn = Txn::default().when(key.clone(), Expect::Absent).put(key, encode::stored(kind, object));
+        let txn = Txn::default().when(key.clone(), Expect::Absent).put(key, encode::stored(kind, &object));
         match store.txn(txn).await.unwrap() {
             TxnOutcome::Committed { revision } => revision,
             TxnOutcome::Conflict { .. } => panic!("{name} was there"),

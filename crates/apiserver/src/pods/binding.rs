@@ -39,7 +39,7 @@ async fn bind(call: &Call, key: &ObjectKey, wanted: &Value, dry_run: bool, ctx: 
         if dry_run {
             return Ok(());
         }
-        match objects.replace(&current, key, encode::stored(key.kind, bound), &[]).await {
+        match objects.replace(&current, key, encode::stored(key.kind, &bound), &[]).await {
             Ok(_) => return Ok(()),
             Err(WriteError::Raced(Some(now))) => current = now,
             Err(WriteError::Raced(None)) => return Err(Status::kind_not_found(key.kind, &key.name)),

@@ -90,7 +90,7 @@ async fn mark(call: &Call, key: &ObjectKey, deletion: &DeleteOptions) -> Result<
         if deletion.dry_run {
             return Ok(Marked { revision: current.revision(), has_spent: false });
         }
-        match objects.replace(&current, key, encode::stored(key.kind, marked), &spent).await {
+        match objects.replace(&current, key, encode::stored(key.kind, &marked), &spent).await {
             Ok(stored) => return Ok(Marked { revision: stored.revision(), has_spent: !spent.is_empty() }),
             // Or the budget has changed meanwhile.
             Err(WriteError::Raced(Some(now))) => current = now,
@@ -120,7 +120,7 @@ async fn spend(call: &Call, pod: &Value) -> Result<Vec<Beside>, Status> {
     match disruption::judge(&budget, pod, call.state.now())? {
         Allowed::Unserving => Ok(Vec::new()),
         Allowed::Spent(spent) => {
-            let bytes = Some(encode::stored(kind, spent));
+            let bytes = Some(encode::stored(kind, &spent));
             Ok(vec![Beside { key, read_at: Some(stored.revision()), bytes }])
         }
     }

@@ -69,7 +69,7 @@ pub async fn keep(
         call.trail.names(name);
         let mut beside = quota::charge(&call.state, &key, Change { kind, old: None, new: Some(&new) }).await?;
         beside.extend(claimed);
-        match keep_bytes(call, &key, encode::stored(kind, new), &beside, options.dry_run).await {
+        match keep_bytes(call, &key, encode::stored(kind, &new), &beside, options.dry_run).await {
             Ok((bytes, revision)) => {
                 warnings.extend(judged);
                 return Ok(Written { bytes, revision, warnings });

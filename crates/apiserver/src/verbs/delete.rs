@@ -25,7 +25,7 @@ pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response
     if deleted.is_gone && !SHOWN_WHEN_DELETED.contains(&key.kind.plural) {
         return Ok(response::json(StatusCode::OK, &success(key.kind, &deleted.object)));
     }
-    let bytes = encode::stored(key.kind, deleted.object);
+    let bytes = encode::stored(key.kind, &deleted.object);
     forms::answer(call, StatusCode::OK, key.kind, &bytes, Some(deleted.revision))
 }
 
@@ -93,7 +93,7 @@ async fn try_delete(
         }
         Deletion::Mark(object) if options.dry_run => Ok(Deleted { object, revision: version, is_gone: false }),
         Deletion::Mark(object) => {
-            let stored = objects.replace(current, key, encode::stored(key.kind, object.clone()), &[]).await?;
+            let stored = objects.replace(current, key, encode::stored(key.kind, &object), &[]).await?;
             Ok(Deleted { object, revision: stored.revision(), is_gone: false })
         }
     }

@@ -88,6 +88,6 @@ fn answer(call: &Call, written: &Written) -> Result<Response<Body>, Status> {
 }
 
 fn shown(call: &Call, object: &Value, revision: Option<Revision>) -> Result<Response<Body>, Status> {
-    let bytes = encode::stored(&SCALE, scale::of(object));
+    let bytes = encode::stored(&SCALE, &scale::of(object));
     forms::answer(call, StatusCode::OK, &SCALE, &bytes, revision)
 }

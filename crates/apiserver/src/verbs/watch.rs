@@ -166,8 +166,8 @@ impl Session {
     fn told(&mut self, event: &Arc<Event>) -> Option<Bytes> {
         let kept = event.slot::<Kept>();
         let (selection, is_all) = (&self.selection, self.selection.is_all());
-        let was = event.previous.is_some() && (is_all || selection.selects(kept.before(self.stored_as, event)));
-        let is = event.kv().is_some() && (is_all || selection.selects(kept.after(self.stored_as, event)));
+        let was = event.previous.is_some() && (is_all || selection.selects_kept(kept.before(self.stored_as, event)));
+        let is = event.kv().is_some() && (is_all || selection.selects_kept(kept.after(self.stored_as, event)));
         let happened = match (was, is) {
             (false, true) => Type::Added,
             (true, true) => Type::Modified,

@@ -135,7 +135,7 @@ async fn try_update(
     let left = (!is_released).then_some(&new);
     let mut beside = quota::charge(&call.state, key, Change { kind: key.kind, old: Some(old), new: left }).await?;
     beside.extend(claimed);
-    let bytes = encode::stored(key.kind, new.clone());
+    let bytes = encode::stored(key.kind, &new);
     if dry_run {
         return Ok(Written { bytes, revision: Some(current.revision()), warnings });
     }

@@ -63,14 +63,15 @@ pub fn apply(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let patch = parse(body, Limits::OBJECT).map_err(|e| refused_body(&e))?;
-    let made = match patch_type {
-        PatchType::Json => operations::apply(old, &patch.value)?,
-        PatchType::Merge => merge::apply(old, &patch.value)?,
-        PatchType::Strategic => strategic::apply(kind, old, &patch.value)?,
-        PatchType::Apply => return Err(Status::unsupported_media_type(&PatchType::MEDIA_TYPES[..3])),
+    let make = || match patch_type {
+        PatchType::Json => operations::apply(old, &patch.value),
+        PatchType::Merge => merge::apply(old, &patch.value),
+        PatchType::Strategic => strategic::apply(kind, old, &patch.value),
+        PatchType::Apply => Err(Status::unsupported_media_type(&PatchType::MEDIA_TYPES[..3])),
     };
-    let shown = shown(patch_type, &patch, &made);
-    decode::patched(kind, made, patch.duplicates, &shown, validation)
+    // Only a refusal shows it, and makes it anew for that.
+    let shown = || shown(patch_type, &patch, &make().unwrap_or_default());
+    decode::patched(kind, make()?, &patch.duplicates, shown, validation)
 }
 
 fn refused_body(error: &ParseError) -> Status {

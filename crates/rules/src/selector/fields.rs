@@ -5,7 +5,8 @@ use remora_model::text::quoted;
 use remora_model::{Kind, Status};
 use serde_json::Value;
 
-use crate::object::{at, field_mut, set};
+use crate::object::at;
+use crate::selector::Selectable;
 
 /// Conditions that must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,23 +135,19 @@ impl Selector {
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|term| (value_of(object, &term.field) == term.value) == term.equal)
     }
+
+    /// The same by what is kept of it.
+    pub fn matches_kept(&self, of: &Selectable) -> bool {
+        self.terms.iter().all(|term| (of.field(&term.field) == term.value) == term.equal)
+    }
 }
 
-/// What label and field selectors look at of a stored object (`kind` is the one it is stored as), and nothing else: small
-/// enough to be kept beside an event.
-pub fn selectable(kind: &Kind, object: &Value) -> Value {
+/// The fields that a stored object (`kind` is the one it is stored as) can be selected by, with what they hold.
+pub(super) fn all(kind: &Kind, object: &Value) -> Vec<(&'static str, Box<str>)> {
     let own = OF_KINDS.iter().filter(|(group, plural, _)| (*group, *plural) == (kind.group, kind.plural));
-    let fields = own.flat_map(|(.., fields)| fields.iter()).chain(&OF_ALL).chain(&["metadata.labels"]);
-    let mut kept = Value::Null;
-    for field in fields {
-        let path: Vec<&str> = field.split('.').collect();
-        let value = at(object, &path);
-        if let (false, Some((last, parents))) = (value.is_null(), path.split_last()) {
-            let parent = parents.iter().fold(&mut kept, |value, name| field_mut(value, name));
-            set(parent, last, value.clone());
-        }
-    }
-    kept
+    let fields = own.flat_map(|(.., fields)| fields.iter()).chain(&OF_ALL);
+    let held = fields.map(|field| (*field, value_of(object, field))).filter(|(_, value)| !value.is_empty());
+    held.map(|(field, value)| (field, value.into())).collect()
 }
 
 fn stored(mut term: Term) -> Term {
@@ -262,21 +259,5 @@ mod tests {
         assert!(Selector::parse(new, "regarding.name=p,reportingController=kubelet").unwrap().matches(&event));
         assert!(Selector::parse(core("events"), "involvedObject.name=p,source=kubelet").unwrap().matches(&event));
         assert!(Selector::parse(core("events"), "regarding.name=p").is_err());
-    }
-
-    #[test]
-    fn what_is_kept_for_selectors_selects_as_the_object_does() {
-        let pod = json!({
-            "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}, "annotations": {"c": "d"}},
-            "spec": {"nodeName": "anchor", "containers": [{"name": "c"}]},
-            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
-        });
-        let kept = selectable(core("pods"), &pod);
-        let expected = json!({
-            "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}},
-            "spec": {"nodeName": "anchor"},
-            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
-        });
-        assert_eq!(kept, expected);
     }
 }

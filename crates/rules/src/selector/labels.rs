@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::metadata::names;
 use crate::metadata::validation::invalid;
+use crate::selector::Selectable;
 
 /// Conditions that must all hold; none holds for everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +72,11 @@ impl Selector {
     /// Whether it selects an object with these labels (`metadata.labels`, null for none).
     pub fn matches(&self, labels: &Value) -> bool {
         self.requirements.iter().all(|one| one.matches(labels.get(&one.key).and_then(Value::as_str)))
+    }
+
+    /// The same by what is kept of an object.
+    pub fn matches_kept(&self, of: &Selectable) -> bool {
+        self.requirements.iter().all(|one| one.matches(of.label(&one.key)))
     }
 }
 
