@@ -24,8 +24,8 @@ struct InFolder {
 }
 
 impl InFolder {
-    fn with(live: usize) -> Arc<dyn Fixture> {
-        Arc::new(Self { folder: tempfile::tempdir().unwrap(), live })
+    fn with(folder: std::io::Result<tempfile::TempDir>, live: usize) -> Arc<dyn Fixture> {
+        Arc::new(Self { folder: folder.expect("a folder can be made"), live })
     }
 }
 
@@ -43,16 +43,16 @@ async fn the_fake_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
-    contract::run(|| InFolder::with(usize::MAX)).await;
+    contract::run(|| InFolder::with(tempfile::tempdir(), usize::MAX)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract_where_nothing_fits_in_memory() {
-    contract::run(|| InFolder::with(0)).await;
+    contract::run(|| InFolder::with(tempfile::tempdir(), 0)).await;
 }
 
 /// Some keys fit, more do not, and then again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract_at_the_edge_of_what_fits_in_memory() {
-    contract::run(|| InFolder::with(400)).await;
+    contract::run(|| InFolder::with(tempfile::tempdir(), 400)).await;
 }
