@@ -42,8 +42,8 @@ pub async fn run(client: Client, host: &str) {
         instance: Arc::from(format!("{NAME}-{host}")),
         calls: Arc::new(Semaphore::new(CALLS)),
     };
-    let unbound = watcher::Config::default().fields("spec.nodeName=");
-    let pods = watcher(Api::<Pod>::all(client.clone()), unbound).default_backoff();
+    let ours = watcher::Config::default().fields(&format!("spec.nodeName=,spec.schedulerName={NAME}"));
+    let pods = watcher(Api::<Pod>::all(client.clone()), ours).default_backoff();
     let nodes = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff();
     let (mut pods, mut nodes) = (std::pin::pin!(pods), std::pin::pin!(nodes));
     let mut queue = Queue::default();
