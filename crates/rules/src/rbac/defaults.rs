@@ -220,6 +220,26 @@ const CLUSTER_ROLES: &[Role] = &[
         ],
     ),
     controller(
+        "system:controller:endpoint-controller",
+        "endpoint-controller",
+        &[
+            on(READ, CORE, &["services", "pods"]),
+            on(&["get", "list", "watch", "create", "update", "delete"], CORE, &["endpoints"]),
+            on(CREATE, CORE, &["endpoints/restricted"]),
+            EVENTS,
+        ],
+    ),
+    controller(
+        "system:controller:endpointslice-controller",
+        "endpointslice-controller",
+        &[
+            on(READ, CORE, &["services", "pods", "nodes"]),
+            on(&["update"], CORE, &["services/finalizers"]),
+            on(&["get", "list", "watch", "create", "update", "delete"], DISCOVERY, &["endpointslices"]),
+            EVENTS,
+        ],
+    ),
+    controller(
         "system:controller:replicaset-controller",
         "replicaset-controller",
         &[
