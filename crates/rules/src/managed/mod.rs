@@ -7,6 +7,7 @@
 //! | [`typed`] | values by their types: their paths, what differs, merging, taking away |
 //! | [`entries`] | the managers of an object |
 //! | [`update`] | what any other write than an apply takes |
+//! | [`scale`] | the managers of an object as its `…/scale` has them |
 //! | [`apply`] | server-side apply: conflicts, taking over, what goes when it is no longer applied |
 //!
 //! Managers see an object in the version that they wrote it in. Only Events have two, of two groups, and a write in one of them drops the
@@ -16,6 +17,7 @@
 pub mod apply;
 pub mod entries;
 pub mod path;
+pub mod scale;
 pub mod set;
 pub mod typed;
 pub mod update;
