@@ -96,6 +96,9 @@ const ASK_ABOUT_OTHERS: [Rule; 2] =
 const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 
+/// The lease in `kube-system` of the node whose controllers work, where several share a store.
+pub const CONTROLLERS_LEASE: &str = "remora-controllers";
+
 const CLUSTER_ROLES: &[Role] = &[
     Role { bound: Bound::Groups(&[MASTERS]), ..role("cluster-admin", &[on(ALL, ALL, ALL), paths(ALL, ALL)]) },
     Role { is_collected: true, ..role("admin", &[]) },
@@ -185,6 +188,15 @@ const CLUSTER_ROLES: &[Role] = &[
         "system:controller:clusterrole-aggregation-controller",
         "clusterrole-aggregation-controller",
         &[on(&["escalate", "get", "list", "watch", "update", "patch"], RBAC, &["clusterroles"])],
+    ),
+    // Our own: upstream's controllers have this right by the role of `system:kube-controller-manager`.
+    controller(
+        "remora:leader-election",
+        "leader-election",
+        &[
+            on(CREATE, COORDINATION, &["leases"]),
+            Rule(&["get", "list", "watch", "update"], COORDINATION, &["leases"], &[CONTROLLERS_LEASE], &[]),
+        ],
     ),
     // Upstream's has no patch of the status: ours marks the namespace with one.
     controller(
@@ -631,7 +643,11 @@ mod tests {
         let stranger = Who { name: "system:serviceaccount:other:namespace-controller", groups: &account };
         let collector =
             Who { name: "system:serviceaccount:kube-system:clusterrole-aggregation-controller", groups: &account };
+        let candidate = Who { name: "system:serviceaccount:kube-system:leader-election", groups: &account };
         for (who, verb, path, expected) in [
+            (candidate, "watch", "coordination.k8s.io:leases remora-controllers", true),
+            (candidate, "update", "coordination.k8s.io:leases other", false),
+            (candidate, "get", "pods p", false),
             (admin, "get", "/metrics", true),
             (admin, "delete", "pods x", true),
             (anonymous, "get", "/healthz", true),
