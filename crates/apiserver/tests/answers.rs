@@ -21,6 +21,11 @@ async fn managers_of_the_number_of_replicas_are_noted_as_kubernetes_notes_them()
 }
 
 #[tokio::test]
+async fn managers_of_other_versions_of_a_type_are_borne_as_by_kubernetes() {
+    check(include_str!("data/other_versions.json"), true).await;
+}
+
+#[tokio::test]
 async fn pods_are_judged_by_their_namespaces_labels_as_kubernetes_judges_them() {
     check(include_str!("data/pod_security.json"), false).await;
 }

@@ -12,7 +12,8 @@
 //!
 //! Managers see an object in the version that they wrote it in. Only Events have two, of two groups, and a write in one of them drops the
 //! managers of the other, in Kubernetes too. Everything is checked against recorded answers (`tests/data/apply.json` of the API server).
-//! **Deliberately absent:** upstream's repair of entries that a changed schema has made wrong: there is one schema.
+//! Entries that an earlier version of a type has left are repaired when somebody applies or sends managers, not at every write, as upstream does:
+//! until then they only name what is not there.
 
 pub mod apply;
 pub mod entries;
