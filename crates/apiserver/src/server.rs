@@ -326,9 +326,9 @@ async fn in_time(call: &Call, request: ApiRequest, body: Body, accept: &str) -> 
     acted.unwrap_or_else(|_| Err(Status::timeout("request did not complete within the allotted timeout", 0)))
 }
 
-/// What the audit log wants of the body is read before the rest is.
+/// What the audit log tells of the body as it came is read before the rest is. Objects are told when they are decoded.
 async fn audited(call: &Call, request: &ApiRequest, body: Body) -> Result<Body, Status> {
-    if !call.trail.wants_request() || !has_body(request) {
+    if !call.trail.wants_request() || !is_told_as_it_came(request) {
         return Ok(body);
     }
     let bytes = read(body).await?;
@@ -336,17 +336,15 @@ async fn audited(call: &Call, request: &ApiRequest, body: Body) -> Result<Body, 
     Ok(body::full(bytes))
 }
 
-fn has_body(request: &ApiRequest) -> bool {
+fn is_told_as_it_came(request: &ApiRequest) -> bool {
     match request {
+        ApiRequest::DeleteCollection(..) | ApiRequest::Patch(..) | ApiRequest::Delete(..) => true,
         ApiRequest::Create(..)
-        | ApiRequest::DeleteCollection(..)
         | ApiRequest::Update(..)
-        | ApiRequest::Patch(..)
-        | ApiRequest::Delete(..)
         | ApiRequest::Bind(..)
         | ApiRequest::Evict(..)
-        | ApiRequest::CreateToken(..) => true,
-        ApiRequest::Health { .. }
+        | ApiRequest::CreateToken(..)
+        | ApiRequest::Health { .. }
         | ApiRequest::Version
         | ApiRequest::Metrics
         | ApiRequest::Discovery(_)
