@@ -121,7 +121,7 @@ pub(crate) const ROWS: &[Row] = &[
     run("expose", "expose deployment front --port=80 --target-port=8080").shows(&["service/front exposed"]),
     run("rollout status", "rollout status deployment/front --timeout=120s").shows(&["deployment \"front\" successfully rolled out"]),
     run("get a deployment", "get deployment front --no-headers").shows(&["front", "2/2"]),
-    run("wait for endpoints", "wait endpoints/front --for=jsonpath={.subsets[0].ports[0].port}=8080 --timeout=60s").shows(&["condition met"]),
+    run("wait for endpoints", "wait endpoints/front --for=jsonpath={.subsets[0].addresses[0].targetRef.kind}=Pod --timeout=60s").shows(&["condition met"]),
     run("get what is behind a service", "get endpoints,endpointslices -o wide").shows(&["endpoints/front", "endpointslice.discovery.k8s.io/front-", ":8080"]),
     run("describe a service", "describe service front").shows(&["Selector:", "app=front", "Endpoints:", ":8080"]),
     run("get raw through a service", "get --raw /api/v1/namespaces/{ns}/services/front:80/proxy/some/path?a=b").shows(&["hello from user 65532"]),
