@@ -8,6 +8,7 @@ use remora_model::schema::type_of;
 use remora_model::{Kind, Status};
 use remora_rules::decode::{self, Decoded, FieldValidation};
 use remora_rules::kinds::event;
+use remora_rules::object::set_default;
 use serde_json::Value;
 
 use crate::protobuf;
@@ -63,7 +64,26 @@ pub async fn object(call: &Call, kind: &Kind, body: Body, validation: FieldValid
     let bytes = read(body).await?;
     let parsed = parse(call.content_type(), &bytes)?;
     let decoded = decode::body(kind, parsed, validation)?;
+    call.trail.sent(&decoded.object);
     Ok(Decoded { object: event::to_stored(kind, decoded.object), ..decoded })
+}
+
+/// The body of a subresource that has a type of its own (`Binding`, `TokenRequest`), in canonical form.
+///
+/// # Errors
+/// As reading and parsing; 400 if it is of another kind or has values of the wrong type, 405 if there is no such subresource.
+pub async fn of_subresource(call: &Call, kind: &Kind, name: &str, body: Body) -> Result<Value, Status> {
+    let part = kind.subresource(name).ok_or_else(Status::method_not_allowed)?;
+    let mut value = typed(call.content_type(), &read(body).await?, part.kind)?;
+    let version = match (part.group, part.version) {
+        ("", "") => kind.api_version(),
+        ("", version) => version.to_owned(),
+        (group, version) => format!("{group}/{version}"),
+    };
+    set_default(&mut value, "kind", part.kind);
+    set_default(&mut value, "apiVersion", version);
+    call.trail.sent(&value);
+    Ok(value)
 }
 
 /// A body of a type that is no kind of its own (`DeleteOptions`, `Binding`, `TokenRequest`), in canonical form.

@@ -36,6 +36,8 @@ pub struct FlowCounters {
     pub(crate) waiting: Family<LevelLabels, Gauge>,
     /// Requests that are being answered.
     pub(crate) executing: Family<LevelLabels, Gauge>,
+    /// The seats that they take.
+    pub(crate) seats: Family<LevelLabels, Gauge>,
 }
 
 /// A priority level.
@@ -63,6 +65,7 @@ struct Room {
     queue: Mutex<Queue>,
     waiting: Gauge,
     executing: Gauge,
+    seats: Gauge,
 }
 
 struct Queue {
@@ -84,14 +87,14 @@ impl Gate {
         &self.counters
     }
 
-    /// Waits for a seat. `None` for those who never wait.
+    /// Waits for as many seats as the request needs. `None` for those who never wait.
     ///
     /// # Errors
     /// 429 if too many wait already, or it takes too long.
-    pub async fn enter(&self, user: &User) -> Result<Option<Seat>, Status> {
+    pub async fn enter(&self, user: &User, width: usize) -> Result<Option<Seat>, Status> {
         let level = Level::of(&user.name, &user.groups);
         let Some(room) = self.levels.iter().find(|room| room.level == level) else { return Ok(None) };
-        match room.arrive(&user.name) {
+        match room.arrive(&user.name, width) {
             Entry::Go(seat) => Ok(Some(seat)),
             // If this is dropped while it waits, so is the seat.
             Entry::Wait(seat, turn) => match tokio::time::timeout(MAX_WAIT, turn).await {
@@ -115,10 +118,13 @@ enum Entry {
 }
 
 impl Queue {
-    fn done(&mut self, flow: &str) {
-        if let Some(next) = self.fair.done(flow)
-            && let Some(turn) = self.asleep.remove(&next)
-        {
+    fn done(&mut self, flow: &str, width: usize) {
+        let next = self.fair.done(flow, width);
+        self.wake(next);
+    }
+
+    fn wake(&mut self, next: Vec<Ticket>) {
+        for turn in next.iter().filter_map(|ticket| self.asleep.remove(ticket)) {
             // One that goes at this moment has not left yet, for that takes the lock: it will give the seat on.
             let _is_awake = turn.send(());
         }
@@ -127,7 +133,9 @@ impl Queue {
     /// Whether it was still waiting.
     fn leave(&mut self, flow: &str, ticket: Ticket) -> bool {
         self.asleep.remove(&ticket);
-        self.fair.leave(flow, ticket)
+        let Some(next) = self.fair.leave(flow, ticket) else { return false };
+        self.wake(next);
+        true
     }
 }
 
@@ -140,6 +148,7 @@ impl Room {
             queue: Mutex::new(queue),
             waiting: counters.waiting.get_or_create_owned(&labels),
             executing: counters.executing.get_or_create_owned(&labels),
+            seats: counters.seats.get_or_create_owned(&labels),
         }
     }
 
@@ -148,10 +157,10 @@ impl Room {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn arrive(self: &Arc<Self>, flow: &str) -> Entry {
+    fn arrive(self: &Arc<Self>, flow: &str, width: usize) -> Entry {
         let mut queue = self.lock();
-        let seat = |ticket| Seat { room: Arc::clone(self), flow: flow.to_owned(), ticket };
-        let entry = match queue.fair.arrive(flow) {
+        let seat = |ticket| Seat { room: Arc::clone(self), flow: flow.to_owned(), width, ticket };
+        let entry = match queue.fair.arrive(flow, width) {
             Arrival::Go => Entry::Go(seat(None)),
             Arrival::Wait(ticket) => {
                 let (tell, turn) = oneshot::channel();
@@ -167,7 +176,8 @@ impl Room {
     fn count(&self, queue: &Queue) {
         let as_gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.waiting.set(as_gauge(queue.fair.waiting()));
-        self.executing.set(as_gauge(queue.fair.taken()));
+        self.executing.set(as_gauge(queue.fair.executing()));
+        self.seats.set(as_gauge(queue.fair.taken()));
     }
 }
 
@@ -175,6 +185,7 @@ impl Room {
 pub struct Seat {
     room: Arc<Room>,
     flow: String,
+    width: usize,
     /// Of one that has waited.
     ticket: Option<Ticket>,
 }
@@ -184,7 +195,7 @@ impl Drop for Seat {
         let mut queue = self.room.lock();
         let waited_in_vain = self.ticket.is_some_and(|ticket| queue.leave(&self.flow, ticket));
         if !waited_in_vain {
-            queue.done(&self.flow);
+            queue.done(&self.flow, self.width);
         }
         self.room.count(&queue);
     }
@@ -222,14 +233,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_goes_when_a_seat_is_free() {
         let gate = gate();
-        let first = gate.enter(&user("a")).await.unwrap().unwrap();
+        let first = gate.enter(&user("a"), 1).await.unwrap().unwrap();
         let jane = user("a");
-        let mut second = Box::pin(gate.enter(&jane));
+        let mut second = Box::pin(gate.enter(&jane, 1));
         assert!(second.as_mut().now_or_never().is_none());
         // Another user's seat is free, and the system and the admin have theirs anyway.
-        let other = gate.enter(&user("b")).await.unwrap();
-        assert!(gate.enter(&User::new("admin", ["system:masters"])).await.unwrap().is_none());
-        assert!(gate.enter(&User::new("system:node:n", ["system:nodes"])).await.unwrap().is_some());
+        let other = gate.enter(&user("b"), 1).await.unwrap();
+        assert!(gate.enter(&User::new("admin", ["system:masters"]), 1).await.unwrap().is_none());
+        assert!(gate.enter(&User::new("system:node:n", ["system:nodes"]), 1).await.unwrap().is_some());
         assert_eq!(gate.now(), (2, 1));
         drop(first);
         let second = second.await.unwrap();
@@ -240,9 +251,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_seat_that_a_client_does_not_wait_for_is_not_lost() {
         let gate = gate();
-        let seat = gate.enter(&user("a")).await.unwrap();
+        let seat = gate.enter(&user("a"), 1).await.unwrap();
         let jane = user("a");
-        let (mut gone, mut told) = (Box::pin(gate.enter(&jane)), Box::pin(gate.enter(&jane)));
+        let (mut gone, mut told) = (Box::pin(gate.enter(&jane, 1)), Box::pin(gate.enter(&jane, 1)));
         assert!(gone.as_mut().now_or_never().is_none() && told.as_mut().now_or_never().is_none());
         drop(gone);
         assert_eq!(gate.now(), (1, 1));
@@ -256,9 +267,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_has_an_end_and_says_when_to_come_again() {
         let gate = gate();
-        let _seat = gate.enter(&user("a")).await.unwrap();
+        let _seat = gate.enter(&user("a"), 1).await.unwrap();
         let begun = tokio::time::Instant::now();
-        let Err(refused) = gate.enter(&user("a")).await else { panic!("there is no seat") };
+        let Err(refused) = gate.enter(&user("a"), 1).await else { panic!("there is no seat") };
         assert_eq!(begun.elapsed(), MAX_WAIT);
         assert_eq!((refused.code, refused.reason.as_str()), (429, "TooManyRequests"));
         assert_eq!(refused.details.unwrap().retry_after_seconds, RETRY_AFTER);

@@ -52,6 +52,7 @@ pub mod response;
 pub mod selection;
 pub mod server;
 pub mod services;
+pub mod sizes;
 pub mod verbs;
 
 pub use auth::token::TokenKey;

@@ -95,6 +95,8 @@ impl Metrics {
         registry.register("apiserver_flowcontrol_current_inqueue_requests", help, flow.waiting.clone());
         let help = "Requests that are being answered";
         registry.register("apiserver_flowcontrol_current_executing_requests", help, flow.executing.clone());
+        let help = "Seats that requests take which are being answered";
+        registry.register("apiserver_flowcontrol_current_executing_seats", help, flow.seats.clone());
         registry.register("remora_store_revision", "The store's newest revision", revision.clone());
         Self { registry: Arc::new(registry), requests, durations, watchers, objects, revision }
     }

@@ -1,4 +1,4 @@
-//! `pods/NAME/proxy/…` and `nodes/NAME/proxy/…`: the request is passed on to what listens there, and its answer, or what it is upgraded to, comes
+//! `pods/NAME/proxy/…`, `services/NAME/proxy/…` and `nodes/NAME/proxy/…`: the request is passed on to what listens there, and its answer, or what it is upgraded to, comes
 //! back. Where it goes is [`remora_rules::proxy`]'s business. Source of the behaviour: apimachinery's `UpgradeAwareHandler`; links in
 //! pages are not rewritten.
 
@@ -9,17 +9,21 @@ use std::time::Duration;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
+use remora_http::client::{self, ClientError, Security};
 use remora_http::{Body, body, exchange, upgrade};
-use remora_model::{ObjectKey, Status};
+use remora_model::{ObjectKey, Status, kinds};
 use remora_rules::proxy::{self, Asked};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use crate::pods;
 use crate::server::Call;
 
-/// How long what is asked may take to accept the connection.
+/// How long what is asked may take to accept the connection, and then to agree on TLS.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How many places behind a service are looked at. Nearly always the first is one: whoever writes Endpoints that are none must not keep us busy.
+const MOST_LOOKS: usize = 16;
 /// What counts between two ends of one connection only (RFC 9110, section 7.6.1), beside what `Connection` names.
 const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
@@ -36,18 +40,14 @@ const MORE_HOP_BY_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
 /// Passes a request on.
 pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response<Body>, Status> {
     let place = Place::of(&call.parts.uri)?;
-    let server = find(call, key).await?;
+    let (server, security) = find(call, key).await?;
     let wants_upgrade = wants_upgrade(&call.parts.headers);
     if place.path.is_empty() && !wants_upgrade && matches!(call.parts.method, Method::GET | Method::HEAD) {
         return Ok(to_its_root(&call.parts.uri));
     }
     let request = passed_on(call, &place, server, wants_upgrade, body)?;
     let host = request.headers().get(header::HOST).cloned();
-    let failed =
-        |why: &dyn std::fmt::Display| Status::service_unavailable(format!("error trying to reach service: {why}"));
-    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(server)).await;
-    let io = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let io = io.map_err(|error| failed(&format_args!("dial tcp {server}: {}", in_gos_words(&error))))?;
+    let io = reach(server, security).await?;
     let mut response = exchange(io, request, &call.connection).await.map_err(|error| failed(&error))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return if wants_upgrade { Ok(join(call, response)) } else { Err(failed(&"it answers another protocol")) };
@@ -57,6 +57,19 @@ pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response
     redirect(response.headers_mut(), place.prefix, server, host);
     *response.version_mut() = Version::default();
     Ok(response)
+}
+
+fn failed(why: &dyn std::fmt::Display) -> Status {
+    Status::service_unavailable(format!("error trying to reach service: {why}"))
+}
+
+async fn reach(server: SocketAddr, security: Security) -> Result<client::Stream, Status> {
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(server)).await;
+    let tcp = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let tcp = tcp.map_err(|error| failed(&format_args!("dial tcp {server}: {}", in_gos_words(&error))))?;
+    let secured = tokio::time::timeout(CONNECT, client::secured(tcp, security, &server.ip().to_string())).await;
+    let late = |_| Err(ClientError::Tls(io::ErrorKind::TimedOut.into()));
+    secured.unwrap_or_else(late).map_err(|error| failed(&error))
 }
 
 /// What clients of Kubernetes are used to read.
@@ -70,13 +83,42 @@ fn in_gos_words(error: &io::Error) -> String {
     }
 }
 
-/// Where the object listens.
-async fn find(call: &Call, key: &ObjectKey) -> Result<SocketAddr, Status> {
-    let is_pod = key.kind.plural == "pods";
-    let asked = Asked::parse(&key.name, if is_pod { "pod" } else { "node" })?;
+/// Where the object listens, and how it is asked.
+async fn find(call: &Call, key: &ObjectKey) -> Result<(SocketAddr, Security), Status> {
+    let asked = Asked::parse(&key.name, key.kind.singular)?;
+    let security = if asked.over_tls { Security::Unverified } else { Security::Plain };
+    if key.kind == kinds::core("services") {
+        return Ok((behind_service(call, key, &asked).await?, security));
+    }
     let object = ObjectKey::new(key.kind, key.namespace.as_deref(), asked.name);
     let found = call.state.objects().require(&object).await?.decoded();
-    if is_pod { asked.in_pod(&found) } else { asked.on_node(&found) }
+    let place = if key.kind == kinds::core("pods") { asked.in_pod(&found)? } else { asked.on_node(&found)? };
+    Ok((place, security))
+}
+
+/// Where one of the pods behind a service listens, any of them.
+async fn behind_service(call: &Call, key: &ObjectKey, asked: &Asked<'_>) -> Result<SocketAddr, Status> {
+    let objects = call.state.objects();
+    let of = |plural: &str, name: &str| ObjectKey::new(kinds::core(plural), key.namespace.as_deref(), name);
+    let port = match asked.port_number() {
+        None => None,
+        Some(number) => {
+            let service = objects.require(&of("services", asked.name)).await?.decoded();
+            Some(asked.port_of_service(&service, number)?.to_owned())
+        }
+    };
+    let endpoints = objects.get(&of("endpoints", asked.name)).await?;
+    let endpoints = endpoints.ok_or_else(|| Status::kind_not_found(key.kind, asked.name))?.decoded();
+    let [a, b, ..] = Uuid::new_v4().into_bytes();
+    let all = asked.in_endpoints(&endpoints, port.as_deref(), u16::from_be_bytes([a, b]).into())?;
+    for candidate in all.into_iter().take(MOST_LOOKS) {
+        if let Some(pod) = objects.get(&of("pods", candidate.pod)).await?
+            && candidate.is_of(&pod.decoded())
+        {
+            return Ok(candidate.place);
+        }
+    }
+    Err(asked.unavailable())
 }
 
 /// A request's path in two parts.

@@ -47,6 +47,11 @@ impl Selection {
         }
     }
 
+    /// Whether one object is meant, by its name.
+    pub fn is_single(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// Whether every object of the interval is selected, so that none must be decoded.
     pub fn is_all(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()

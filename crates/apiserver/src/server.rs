@@ -26,6 +26,7 @@ use crate::metrics::{Counted, Metrics};
 use crate::nodes::{self, Nodes};
 use crate::objects::Objects;
 use crate::request::{Accepted, ApiRequest, Part, Query, Refusal, RequestInfo, SessionKind, media};
+use crate::sizes::Sizes;
 use crate::{bootstrap, health, openapi, pods, proxy, response, verbs};
 
 /// How long a request that is no watch, log or session may take.
@@ -63,6 +64,7 @@ pub struct State {
     tokens: Verifier,
     audit: Option<Auditor>,
     gate: Gate,
+    sizes: Sizes,
     metrics: Metrics,
     documents: Documents,
     schemas: openapi::Schemas,
@@ -92,6 +94,11 @@ impl State {
     /// Those that were verified.
     pub fn tokens(&self) -> &Verifier {
         &self.tokens
+    }
+
+    /// How large collections are.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
     }
 
     /// What is counted.
@@ -127,6 +134,7 @@ impl ApiServer {
             audit,
             metrics: Metrics::new(&counters.unwrap_or_else(Counters::default), gate.counters()),
             gate,
+            sizes: Sizes::default(),
             documents: Documents::default(),
             schemas: openapi::Schemas::default(),
         };
@@ -267,7 +275,7 @@ async fn admit(
     let mut decision = state.authorizer().decide(&user, &what);
     if !decision.allowed && node::wants_to_read(authz::who(&user), &what).is_some() {
         // To look at a namespace's pods costs what a list of them does; the request's own turn comes when it may be answered at all.
-        let _seat = state.gate.enter(&user).await?;
+        let _seat = state.gate.enter(&user, 1).await?;
         if nodes::has_pod_that_names(state.objects(), &user, &what).await? {
             decision = authz::Decision { allowed: true, reason: String::new() };
         }
@@ -276,13 +284,16 @@ async fn admit(
     if decision.allowed { Ok(user) } else { Err(authz::forbidden(&user, &what, &decision.reason)) }
 }
 
-/// The request's turn. Whether the server is well can be asked at any time, and what is passed on, or comes from a node, may take for ever
+/// The request's turn; a long list waits for several seats. Whether the server is well can be asked at any time, and what is passed on, or comes from a node, may take for ever
 /// elsewhere. Sessions wait for their pod when they have answered.
 async fn seat(state: &State, user: &User, request: &ApiRequest) -> Result<Option<Seat>, Status> {
-    match request {
-        ApiRequest::Health { .. } | ApiRequest::Proxy(..) | ApiRequest::Log(..) => Ok(None),
-        _ => state.gate.enter(user).await,
-    }
+    let width = match request {
+        ApiRequest::Health { .. } | ApiRequest::Proxy(..) | ApiRequest::Log(..) => return Ok(None),
+        ApiRequest::List(what, options) => state.sizes.seats(what, options),
+        ApiRequest::Watch(what, options) if options.wants_initial() => state.sizes.seats(what, &options.list),
+        _ => 1,
+    };
+    state.gate.enter(user, width).await
 }
 
 /// A header that may be given several times, as one.
@@ -315,9 +326,9 @@ async fn in_time(call: &Call, request: ApiRequest, body: Body, accept: &str) -> 
     acted.unwrap_or_else(|_| Err(Status::timeout("request did not complete within the allotted timeout", 0)))
 }
 
-/// What the audit log wants of the body is read before the rest is.
+/// What the audit log tells of the body as it came is read before the rest is. Objects are told when they are decoded.
 async fn audited(call: &Call, request: &ApiRequest, body: Body) -> Result<Body, Status> {
-    if !call.trail.wants_request() || !has_body(request) {
+    if !call.trail.wants_request() || !is_told_as_it_came(request) {
         return Ok(body);
     }
     let bytes = read(body).await?;
@@ -325,17 +336,15 @@ async fn audited(call: &Call, request: &ApiRequest, body: Body) -> Result<Body, 
     Ok(body::full(bytes))
 }
 
-fn has_body(request: &ApiRequest) -> bool {
+fn is_told_as_it_came(request: &ApiRequest) -> bool {
     match request {
+        ApiRequest::DeleteCollection(..) | ApiRequest::Patch(..) | ApiRequest::Delete(..) => true,
         ApiRequest::Create(..)
-        | ApiRequest::DeleteCollection(..)
         | ApiRequest::Update(..)
-        | ApiRequest::Patch(..)
-        | ApiRequest::Delete(..)
         | ApiRequest::Bind(..)
         | ApiRequest::Evict(..)
-        | ApiRequest::CreateToken(..) => true,
-        ApiRequest::Health { .. }
+        | ApiRequest::CreateToken(..)
+        | ApiRequest::Health { .. }
         | ApiRequest::Version
         | ApiRequest::Metrics
         | ApiRequest::Discovery(_)

@@ -1,4 +1,4 @@
-//! Plays recorded requests (answers of kube-apiserver v1.34.4, one line each) and compares whole answers: `data/apply.json` with all their
+//! Plays recorded requests (answers of kube-apiserver v1.34.4, one line each) and compares whole answers: `data/apply.json` and `data/scale.json` with all their
 //! `managedFields`, but for their times, in the order of operation, manager, version and subresource; `data/pod_security.json` without.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -13,6 +13,16 @@ const NS: &str = "rec-1";
 #[tokio::test]
 async fn managers_are_noted_as_kubernetes_notes_them() {
     check(include_str!("data/apply.json"), true).await;
+}
+
+#[tokio::test]
+async fn managers_of_the_number_of_replicas_are_noted_as_kubernetes_notes_them() {
+    check(include_str!("data/scale.json"), true).await;
+}
+
+#[tokio::test]
+async fn managers_of_other_versions_of_a_type_are_borne_as_by_kubernetes() {
+    check(include_str!("data/other_versions.json"), true).await;
 }
 
 #[tokio::test]

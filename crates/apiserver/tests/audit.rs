@@ -172,6 +172,51 @@ async fn bodies_are_told_where_the_policy_says_so() {
     assert!(text(&event["objectRef"], "name").starts_with("s-"));
 }
 
+/// As kube-apiserver v1.34.4 tells of the same requests.
+#[tokio::test]
+async fn objects_are_told_as_they_are_decoded_and_patches_as_they_come() {
+    let audited = Audited::with_rules("- {level: Request, namespaces: [a], omitStages: [RequestReceived]}").await;
+    let server = &audited.server;
+    let pods = "/api/v1/namespaces/a/pods";
+    let sent =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "busybox"}]}, "wrong": 1});
+    server.post(&format!("{pods}?fieldValidation=Ignore"), sent).await;
+    let event = &audited.told().await[0];
+    let container = json!({
+        "name": "c", "image": "busybox", "resources": {}, "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+        "imagePullPolicy": "Always",
+    });
+    let spec = json!({
+        "containers": [container], "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
+        "securityContext": {}, "schedulerName": "default-scheduler", "enableServiceLinks": true,
+    });
+    let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p"}, "spec": spec, "status": {}});
+    assert_eq!(event["requestObject"], pod);
+    let target = json!({"kind": "Node", "name": common::NODE});
+    server.post(&format!("{pods}/p/binding"), json!({"target": target})).await;
+    let binding = json!({"kind": "Binding", "apiVersion": "v1", "metadata": {}, "target": target});
+    assert_eq!(audited.told().await[0]["requestObject"], binding);
+
+    let mut now = server.post(MAPS, map("m")).await;
+    audited.told().await;
+    now["data"] = json!({"key": "other"});
+    server.ask("PUT", &format!("{MAPS}/m")).json(&now).send().await.ok();
+    let event = &audited.told().await[0];
+    assert_eq!(event["requestObject"], now);
+    for field in ["uid", "resourceVersion"] {
+        assert_eq!(event["objectRef"][field], now["metadata"][field], "{field}");
+    }
+    let yaml = server.ask("PATCH", &format!("{MAPS}/m?fieldManager=x&force=true"));
+    let applied = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {key: applied}\n";
+    yaml.body("application/apply-patch+yaml", applied).send().await.ok();
+    assert_eq!(audited.told().await[0]["requestObject"]["data"], json!({"key": "applied"}));
+    server.ask("POST", MAPS).json(&json!({"kind": "Pod", "metadata": {"name": "m"}})).send().await.refused();
+    assert_eq!(audited.told().await[0].get("requestObject"), None);
+    server.ask("POST", MAPS).json(&map("M_")).send().await.refused();
+    let event = &audited.told().await[0];
+    assert_eq!((&event["requestObject"], &event["objectRef"]["name"]), (&map("M_"), &json!("M_")));
+}
+
 #[tokio::test]
 async fn a_watch_is_told_when_it_starts_and_when_it_ends() {
     let audited = Audited::with_rules("- {level: RequestResponse}").await;

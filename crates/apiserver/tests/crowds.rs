@@ -105,3 +105,40 @@ async fn a_node_waits_for_its_turn_before_its_pods_are_looked_at() {
     let refused = node.ask("GET", "/api/v1/namespaces/default/secrets/s").raw().await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
 }
+
+/// A list of 300 kB takes two of three seats, which is what one user may have; what it costs is known from the list before.
+#[tokio::test(start_paused = true)]
+async fn a_long_list_waits_for_several_seats() {
+    let server = Server::with_seats(12).await;
+    server.service_account("default").await;
+    for number in 0..60 {
+        let spec = json!({"containers": [{"name": "c", "image": "busybox"}]});
+        let metadata = json!({"name": format!("p{number}"), "annotations": {"fill": "x".repeat(5_000)}});
+        server.post("/api/v1/namespaces/default/pods", json!({"metadata": metadata, "spec": spec})).await;
+    }
+    let [scheduler, manager] =
+        ["system:kube-scheduler", "system:kube-controller-manager"].map(|name| user(&server, name));
+    let node = server.as_user(User::new("system:node:anchor", ["system:nodes", "system:authenticated"]));
+    let slow = |server: Server| async move {
+        let never = body::stream(futures::stream::pending::<Result<Bytes, Infallible>>());
+        server.ask("POST", REVIEWS).header("content-type", "application/json").raw_with(never).await
+    };
+    let mut one = Box::pin(slow(manager));
+    let mut other = pin!(slow(node));
+    assert!(one.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
+
+    scheduler.get("/api/v1/pods").await;
+    let mut list = pin!(scheduler.ask("GET", "/api/v1/pods").send());
+    assert!(list.as_mut().now_or_never().is_none(), "one seat is free, and it needs two");
+    let seats = |metrics: &str, count: usize| {
+        let line = format!("apiserver_flowcontrol_current_executing_seats{{priority_level=\"system\"}} {count}");
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
+    };
+    seats(&server.ask("GET", "/metrics").send().await.text, 2);
+    drop(one);
+    assert_eq!(list.await.ok()["items"].as_array().unwrap().len(), 60);
+    seats(&server.ask("GET", "/metrics").send().await.text, 1);
+    // A short page is read at the price of one.
+    let short = "/api/v1/pods?limit=5";
+    assert!(scheduler.ask("GET", short).send().now_or_never().is_some());
+}

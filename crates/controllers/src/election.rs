@@ -21,14 +21,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
+use remora_rules::rbac::defaults::CONTROLLERS_LEASE as NAME;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::Account;
 use crate::per_object::answered;
+
+/// As whom.
+pub const ACCOUNT: Account = Account::service_account("system:serviceaccount:kube-system:leader-election");
 
 /// Where the lease is.
 const NAMESPACE: &str = "kube-system";
-/// The lease.
-const NAME: &str = "remora-controllers";
 /// Unchanged for so long, it is free.
 const DURATION: Duration = Duration::from_secs(15);
 /// Not renewed for so long, its holder stops.

@@ -14,6 +14,7 @@
 //! | [`replica_set`] | replica sets, pods | as many pods as wanted are there |
 //! | [`deployment`] | deployments, replica sets | pods of the present template replace others |
 //! | [`disruption`] | disruption budgets, pods | evictions know what they may do |
+//! | [`endpoints`] | services, pods | what is behind a service is written down |
 //! | [`garbage`] | everything's metadata | what nobody owns any more goes |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
@@ -25,6 +26,7 @@
 pub mod deployment;
 pub mod disruption;
 pub mod election;
+pub mod endpoints;
 pub mod garbage;
 pub mod namespace;
 mod objects;
@@ -77,7 +79,7 @@ pub struct Clients {
     pub root_ca: Client,
     /// For [`resource_quota`].
     pub resource_quota: Client,
-    /// For [`garbage`], and for what the three are told.
+    /// For [`garbage`], and for what all controllers of workloads are told.
     pub garbage: Client,
     /// For [`replica_set`].
     pub replica_set: Client,
@@ -85,6 +87,10 @@ pub struct Clients {
     pub deployment: Client,
     /// For [`disruption`].
     pub disruption: Client,
+    /// For [`endpoints`]: what it writes in the older form.
+    pub endpoint: Client,
+    /// For [`endpoints`]: what it reads, and slices.
+    pub endpoint_slice: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -102,6 +108,8 @@ impl Clients {
             replica_set: connect(replica_set::ACCOUNT),
             deployment: connect(deployment::ACCOUNT),
             disruption: connect(disruption::ACCOUNT),
+            endpoint: connect(endpoints::ACCOUNT),
+            endpoint_slice: connect(endpoints::SLICE_ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -119,7 +127,8 @@ pub struct Settings {
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
     let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler, .. } = clients;
-    let Clients { garbage, replica_set, deployment, disruption, .. } = clients;
+    let Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice, .. } = clients;
+    let workloads = workloads::Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice };
     let Settings { host, authority_pem } = settings;
     tokio::join!(
         namespace::run(namespace),
@@ -127,7 +136,7 @@ pub async fn run(clients: Clients, settings: Settings) -> Infallible {
         role_aggregation::run(role_aggregation),
         root_ca::run(root_ca, authority_pem),
         resource_quota::run(resource_quota),
-        workloads::run(workloads::Clients { garbage, replica_set, deployment, disruption }),
+        workloads::run(workloads),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::deployment::Deployments;
 use crate::disruption::Budgets;
+use crate::endpoints::Endpoints;
 use crate::garbage::Garbage;
 use crate::objects::{Key, Objects};
 use crate::replica_set::ReplicaSets;
@@ -27,6 +28,8 @@ pub(crate) struct Clients {
     pub(crate) replica_set: Client,
     pub(crate) deployment: Client,
     pub(crate) disruption: Client,
+    pub(crate) endpoint: Client,
+    pub(crate) endpoint_slice: Client,
 }
 
 /// Every kind of object that can have owners or be one, once: of two views of the same objects the first is enough. Events are neither.
@@ -47,6 +50,7 @@ enum Wake {
     ReplicaSet(Key),
     Deployment(Key),
     Budget(Key),
+    Service(Key),
 }
 
 /// Runs until dropped.
@@ -56,18 +60,21 @@ pub(crate) async fn run(clients: Clients) {
     let (replica_set, replica_set_wakes) = mpsc::unbounded_channel();
     let (deployment, deployment_wakes) = mpsc::unbounded_channel();
     let (budget, budget_wakes) = mpsc::unbounded_channel();
+    let (service, service_wakes) = mpsc::unbounded_channel();
     let objects = Objects::new(clients.garbage.clone());
     let collector = Garbage::new(clients.garbage, Arc::clone(&world), garbage.clone());
     let replica_sets = ReplicaSets::new(clients.replica_set);
     let deployments = Deployments::new(clients.deployment);
     let budgets = Budgets::new(clients.disruption);
-    let wakes = Wakes { garbage, replica_set, deployment, budget };
+    let endpoints = Endpoints::new(clients.endpoint, clients.endpoint_slice);
+    let wakes = Wakes { garbage, replica_set, deployment, budget, service };
     tokio::join!(
         watch(&objects, &world, &wakes),
         turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),
         turns::run("replica-set", replica_set_wakes, move |key| replica_sets.clone().look(key)),
         turns::run("deployment", deployment_wakes, move |key| deployments.clone().look(key)),
         turns::run("disruption", budget_wakes, move |key| budgets.clone().look(key)),
+        turns::run("endpoint", service_wakes, move |key| endpoints.clone().look(key)),
     );
 }
 
@@ -76,6 +83,7 @@ struct Wakes {
     replica_set: UnboundedSender<Key>,
     deployment: UnboundedSender<Key>,
     budget: UnboundedSender<Key>,
+    service: UnboundedSender<Key>,
 }
 
 impl Wakes {
@@ -86,6 +94,7 @@ impl Wakes {
             Wake::ReplicaSet(key) => self.replica_set.send(key).is_ok(),
             Wake::Deployment(key) => self.deployment.send(key).is_ok(),
             Wake::Budget(key) => self.budget.send(key).is_ok(),
+            Wake::Service(key) => self.service.send(key).is_ok(),
         };
     }
 }
@@ -163,6 +172,7 @@ fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
         ("policy", "poddisruptionbudgets") => wakes.push(Wake::Budget(change.key.clone())),
         _ => {}
     }
+    wakes.extend(service_concerns(world, change).into_iter().map(Wake::Service));
     // How many pods there are, and how many there should be.
     if change.kind.group == "apps" || change.kind == kinds::core("pods") {
         let all = world.of(kinds::v1("policy", "poddisruptionbudgets"), &change.key.namespace);
@@ -198,6 +208,22 @@ fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
     }
     wakes.extend(keys.into_iter().map(Wake::ReplicaSet));
     wakes
+}
+
+/// The services whose endpoints may have to be written anew. What a user writes about a service that is not there concerns nobody: it is no leftover.
+fn service_concerns(world: &World, change: &Change) -> Vec<Key> {
+    let services = kinds::core("services");
+    match (change.kind.group, change.kind.plural) {
+        ("", "services") => vec![change.key.clone()],
+        ("", "pods") => world.of(services, &change.key.namespace).map(|(key, _)| key.clone()).collect(),
+        ("", "endpoints") => world.get(services, &change.key).map(|_| change.key.clone()).into_iter().collect(),
+        ("discovery.k8s.io", "endpointslices") => {
+            let owners = change.last().into_iter().filter_map(Entry::controller);
+            let named = owners.filter_map(|owner| owner.reference(&change.key));
+            named.filter(|of| of.kind == services && world.get(services, &of.key).is_some()).map(|of| of.key).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn garbage_concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
@@ -270,6 +296,7 @@ mod tests {
             Wake::ReplicaSet(key) => format!("replica set {key}"),
             Wake::Deployment(key) => format!("deployment {key}"),
             Wake::Budget(key) => format!("budget {key}"),
+            Wake::Service(key) => format!("service {key}"),
         };
         let changes = world.step(kind, seen);
         changes.iter().flat_map(|change| concerns(world, change, true)).map(|wake| shown(&wake)).collect()
@@ -303,6 +330,22 @@ mod tests {
         assert_eq!(told(&mut world, budgets, Seen::Is(key("b"), entry("b", None))), ["budget a/b"]);
         let seen = told(&mut world, kinds::core("pods"), Seen::Is(key("p"), entry("p", None)));
         assert_eq!(seen, ["budget a/b"]);
+    }
+
+    #[test]
+    fn pods_and_what_is_written_of_endpoints_concern_services_that_are_there() {
+        let [services, pods, endpoints] = ["services", "pods", "endpoints"].map(kinds::core);
+        let slices = kinds::v1("discovery.k8s.io", "endpointslices");
+        let mut world = World::default();
+        assert_eq!(told(&mut world, services, Seen::Is(key("web"), entry("s", None))), ["service a/web"]);
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), ["service a/web"]);
+        assert_eq!(told(&mut world, endpoints, Seen::Is(key("web"), entry("e", None))), ["service a/web"]);
+        assert_eq!(told(&mut world, endpoints, Seen::Is(key("own"), entry("o", None))), [""; 0]);
+        let of = |name: &str| entry("x", Some((services, name, "s")));
+        assert_eq!(told(&mut world, slices, Seen::Is(key("web-1"), of("web"))), ["service a/web"]);
+        let other = told(&mut world, slices, Seen::Is(key("web-2"), of("gone")));
+        assert!(!other.iter().any(|wake| wake.starts_with("service")), "{other:?}");
+        assert_eq!(told(&mut world, services, Seen::IsGone(key("web")))[..1], ["garbage endpointslice a/web-1"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::BoxError;
@@ -87,9 +88,20 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    exchange(secured(tcp, security, host).await?, request).await
+}
+
+/// A connection whose words may go over TLS.
+pub type Stream = Either<TcpStream, tokio_rustls::client::TlsStream<TcpStream>>;
+
+/// The connection, over TLS if that is asked for.
+///
+/// # Errors
+/// [`ClientError::Tls`].
+pub async fn secured(tcp: TcpStream, security: Security, host: &str) -> Result<Stream, ClientError> {
     match security {
-        Security::Plain => exchange(tcp, request).await,
-        Security::Unverified => exchange(encrypt(tcp, host).await.map_err(ClientError::Tls)?, request).await,
+        Security::Plain => Ok(Either::Left(tcp)),
+        Security::Unverified => encrypt(tcp, host).await.map(Either::Right).map_err(ClientError::Tls),
     }
 }
 

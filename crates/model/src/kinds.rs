@@ -280,7 +280,7 @@ pub static KINDS: &[Kind] = &[
         singular: "service",
         short_names: &["svc"],
         categories: &["all"],
-        subresources: &[part("status", "Service", READ_WRITE)],
+        subresources: &[part("proxy", "ServiceProxyOptions", PROXIED), part("status", "Service", READ_WRITE)],
         storage: Storage::Stored("services/specs"),
         schema: "Service",
         ..CORE

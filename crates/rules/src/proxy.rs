@@ -1,7 +1,5 @@
-//! What `pods/NAME/proxy` and `nodes/NAME/proxy` lead to. Source of the rules: upstream's `ResourceLocation` of pods and nodes, and
-//! `IsProxyableIP` (k8s.io/kubernetes `pkg/proxy/util`).
-//!
-//! Deliberately absent: names that begin with `https:`. What a pod's certificate would have to prove is nowhere said; upstream takes any.
+//! What `pods/NAME/proxy`, `services/NAME/proxy` and `nodes/NAME/proxy` lead to. Source of the rules: upstream's `ResourceLocation` of pods,
+//! services and nodes, and `IsProxyableIP` (k8s.io/kubernetes `pkg/proxy/util`).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,33 +9,92 @@ use serde_json::Value;
 
 use crate::object::{at, list, text};
 
-/// The part of a path that names an object and a port: `web`, `web:8080`, `http:web:8080`.
+/// The part of a path that names an object and a port: `web`, `web:8080`, `http:web:8080`, `https:web:8443`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked<'a> {
     /// The object.
     pub name: &'a str,
+    /// Whether it is asked over TLS. What its certificate would have to prove is nowhere said: any will do.
+    pub over_tls: bool,
     port: &'a str,
+    segment: &'a str,
 }
 
 impl<'a> Asked<'a> {
     /// Reads it.
     ///
     /// # Errors
-    /// 400 if it is none; `what` is `pod` or `node`, for the message.
+    /// 400 if it is none; `what` is `pod`, `service` or `node`, for the message.
     pub fn parse(segment: &'a str, what: &str) -> Result<Asked<'a>, Status> {
         let parts: Vec<&str> = segment.split(':').collect();
-        let (name, port) = match parts.as_slice() {
-            [name] => (*name, ""),
-            [name, port] | ["" | "http", name, port] => (*name, *port),
-            ["https", ..] => {
-                return Err(Status::bad_request(format!("a {what} is not asked over TLS: leave \"https:\" out")));
-            }
-            _ => ("", ""),
+        let (name, port, over_tls) = match parts.as_slice() {
+            [name] => (*name, "", false),
+            [name, port] | ["" | "http", name, port] => (*name, *port, false),
+            ["https", name, port] => (*name, *port, true),
+            _ => ("", "", false),
         };
         if name.is_empty() {
             return Err(Status::bad_request(format!("invalid {what} request {}", quoted(segment))));
         }
-        Ok(Asked { name, port })
+        Ok(Asked { name, over_tls, port, segment })
+    }
+
+    /// The number of the port that is asked for, if it is asked for by number.
+    pub fn port_number(&self) -> Option<i64> {
+        self.port.parse().ok()
+    }
+
+    /// The name of the service's port of this number; a service's only port may have none.
+    ///
+    /// # Errors
+    /// 503 if it has no such port.
+    pub fn port_of_service<'s>(&self, service: &'s Value, number: i64) -> Result<&'s str, Status> {
+        let mut ports = list(service, &["spec", "ports"]).iter();
+        let port = ports.find(|port| port["port"] == number).map(|port| text(port, &["name"]));
+        port.ok_or_else(|| {
+            Status::service_unavailable(format!("no service port {number} found for service {}", quoted(self.name)))
+        })
+    }
+
+    /// Where a service can be asked, at the port that is asked for or at this one: first at a place that `random` says, then at others. Only pods
+    /// are asked: whether it is one of theirs is still to be found out.
+    ///
+    /// # Errors
+    /// 503 if nothing is behind it.
+    pub fn in_endpoints<'e>(
+        &self,
+        endpoints: &'e Value,
+        port: Option<&str>,
+        random: usize,
+    ) -> Result<Vec<Candidate<'e>>, Status> {
+        let subsets = list(endpoints, &["subsets"]);
+        if subsets.is_empty() {
+            return Err(nothing_behind(self.name));
+        }
+        let (name, namespace) = (port.unwrap_or(self.port), text(endpoints, &["metadata", "namespace"]));
+        let mut found = Vec::new();
+        for subset in from(subsets, random) {
+            let ports = list(subset, &["ports"]).iter().filter(|port| text(port, &["name"]) == name);
+            let ports = ports.filter_map(|port| u16::try_from(port["port"].as_u64()?).ok());
+            for (port, address) in
+                ports.flat_map(|port| from(list(subset, &["addresses"]), random).map(move |address| (port, address)))
+            {
+                let target = at(address, &["targetRef"]);
+                let pod = text(target, &["name"]);
+                if text(target, &["namespace"]) == namespace
+                    && !pod.is_empty()
+                    && let Ok(ip) = proxyable(text(address, &["ip"]))
+                {
+                    found.push(Candidate { pod, place: SocketAddr::new(ip, port) });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// That no pod can be asked.
+    pub fn unavailable(&self) -> Status {
+        nothing_behind(self.segment)
     }
 
     /// Where the pod listens: at the port that is asked for, else at the first that it names, else at 80.
@@ -80,6 +137,33 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// All of a list, from the one on that a number says.
+fn from(all: &[Value], number: usize) -> impl Iterator<Item = &Value> {
+    let first = number.checked_rem(all.len()).unwrap_or_default();
+    all[first..].iter().chain(&all[..first])
+}
+
+fn nothing_behind(service: &str) -> Status {
+    Status::service_unavailable(format!("no endpoints available for service {}", quoted(service)))
+}
+
+/// A place behind a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'e> {
+    /// Whose place it is said to be.
+    pub pod: &'e str,
+    /// Where.
+    pub place: SocketAddr,
+}
+
+impl Candidate<'_> {
+    /// Whether the pod has this address: who writes Endpoints may not lead anywhere with the API server's eyes.
+    pub fn is_of(&self, pod: &Value) -> bool {
+        let mut own = list(pod, &["status", "podIPs"]).iter().map(|entry| text(entry, &["ip"]));
+        own.any(|address| address.parse() == Ok(self.place.ip()))
+    }
+}
+
 /// An address that the API server may ask for others: none of its own loopback, and none of a link.
 fn proxyable(address: &str) -> Result<IpAddr, Status> {
     let is_local = |address: &IpAddr| match address.to_canonical() {
@@ -92,7 +176,7 @@ fn proxyable(address: &str) -> Result<IpAddr, Status> {
 
 /// A path of the proxied server as the client has to ask for it, if a redirection leads to the same server: `prefix` and its path.
 pub fn redirected(location: &str, prefix: &str, server: SocketAddr, host: &str) -> Option<String> {
-    let path = match location.strip_prefix("http://") {
+    let path = match location.strip_prefix("http://").or_else(|| location.strip_prefix("https://")) {
         None => Some(location),
         Some(rest) => {
             let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
@@ -113,18 +197,60 @@ mod tests {
 
     #[test]
     fn names_and_ports_are_told_apart() {
-        for (segment, name, port) in [
-            ("web", "web", ""),
-            ("web:80", "web", "80"),
-            ("http:web:80", "web", "80"),
-            (":web:80", "web", "80"),
-            ("http:web:", "web", ""),
+        for (segment, name, port, over_tls) in [
+            ("web", "web", "", false),
+            ("web:80", "web", "80", false),
+            ("http:web:80", "web", "80", false),
+            (":web:80", "web", "80", false),
+            ("http:web:", "web", "", false),
+            ("https:web:443", "web", "443", true),
         ] {
-            assert_eq!(asked(segment), Ok(Asked { name, port }), "{segment}");
+            assert_eq!(asked(segment), Ok(Asked { name, over_tls, port, segment }), "{segment}");
         }
         assert_eq!(asked("a:b:c").unwrap_err(), "invalid pod request \"a:b:c\"");
         assert_eq!(asked(":80").unwrap_err(), "invalid pod request \":80\"");
-        assert!(asked("https:web:443").unwrap_err().contains("not asked over TLS"));
+        assert_eq!(asked("https:80").map(|asked| asked.name), Ok("https"));
+        assert_eq!(asked("ftp:web:80").unwrap_err(), "invalid pod request \"ftp:web:80\"");
+    }
+
+    #[test]
+    fn a_service_is_asked_at_pods_that_are_behind_it() {
+        let pod = |name: &str, namespace: &str, ip: &str| json!({"ip": ip, "targetRef": {"kind": "Pod", "namespace": namespace, "name": name}});
+        let endpoints = json!({"metadata": {"namespace": "a"}, "subsets": [
+            {"notReadyAddresses": [pod("late", "a", "10.0.0.9")], "ports": [{"name": "http", "port": 8080}]},
+            {"addresses": [pod("p", "a", "10.0.0.1"), pod("q", "a", "10.0.0.2"), pod("r", "other", "10.0.0.3"), {"ip": "10.0.0.4"}, pod("s", "a", "127.0.0.1")],
+             "ports": [{"name": "http", "port": 8080}, {"name": "more", "port": 9090}]},
+        ]});
+        let places = |segment: &str, port: Option<&str>, random: usize| {
+            let asked = Asked::parse(segment, "service").unwrap();
+            let found = asked.in_endpoints(&endpoints, port, random).unwrap();
+            found.iter().map(|found| format!("{} {}", found.pod, found.place)).collect::<Vec<_>>()
+        };
+        assert_eq!(places("web:http", None, 0), ["p 10.0.0.1:8080", "q 10.0.0.2:8080"]);
+        assert_eq!(places("web:http", None, 1), ["q 10.0.0.2:8080", "p 10.0.0.1:8080"]);
+        assert_eq!(places("web:80", Some("more"), 4), ["p 10.0.0.1:9090", "q 10.0.0.2:9090"]);
+        assert_eq!(places("web", None, 0), [""; 0]);
+        let asked = Asked::parse("web:80", "service").unwrap();
+        assert_eq!(asked.unavailable().message, "no endpoints available for service \"web:80\"");
+        let nothing = asked.in_endpoints(&json!({}), None, 0).unwrap_err();
+        assert_eq!((nothing.code, nothing.message.as_str()), (503, "no endpoints available for service \"web\""));
+        let found = Candidate { pod: "p", place: "10.0.0.1:8080".parse().unwrap() };
+        assert!(found.is_of(&json!({"status": {"podIPs": [{"ip": "10.0.0.1"}]}})));
+        assert!(!found.is_of(&json!({"status": {"podIPs": [{"ip": "10.0.0.2"}]}})) && !found.is_of(&json!({})));
+    }
+
+    #[test]
+    fn a_services_port_is_asked_for_by_name_or_by_number() {
+        let service = json!({"spec": {"ports": [{"port": 80}, {"port": 81, "name": "more"}]}});
+        let name = |segment: &str| {
+            let asked = Asked::parse(segment, "service").unwrap();
+            let number = asked.port_number()?;
+            Some(asked.port_of_service(&service, number).map(str::to_owned).map_err(|status| status.message))
+        };
+        assert_eq!(name("web:80"), Some(Ok(String::new())));
+        assert_eq!(name("web:81"), Some(Ok("more".to_owned())));
+        assert_eq!(name("web:8080"), Some(Err("no service port 8080 found for service \"web\"".to_owned())));
+        assert_eq!((name("web:more"), name("web")), (None, None));
     }
 
     #[test]
@@ -182,6 +308,7 @@ mod tests {
             ("/login?a=b", Some("/p/login?a=b")),
             ("http://10.0.0.2:80/x", Some("/p/x")),
             ("http://host", Some("/p/")),
+            ("https://10.0.0.2:80/y", Some("/p/y")),
             ("http://elsewhere/x", None),
             ("//elsewhere/x", None),
             ("relative", None),

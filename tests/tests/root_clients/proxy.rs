@@ -1,4 +1,4 @@
-//! What is upgraded through a pod's proxy, by `kubectl proxy` and the API server, to what the pod speaks.
+//! What is upgraded through the proxy of a pod, and of a service, by `kubectl proxy` and the API server, to what the pod speaks.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -38,12 +38,16 @@ fn check(node: &TestNode, kubectl: &Client<'_>) -> Result<()> {
     let mut lines = BufReader::new(proxy.child().stdout.take().context("stdout")?);
     lines.read_line(&mut line)?;
     let port = line.trim().rsplit(':').next().context("it names no port")?.parse()?;
-    echoes(node.connect(port)?)
+    echoes(node.connect(port)?, "pods/up:7000")?;
+    kubectl.ok("expose pod up --port=80 --target-port=7000")?;
+    kubectl.ok("wait endpoints/up --for=create --timeout=30s")?;
+    kubectl.ok("wait endpoints/up --for=jsonpath={.subsets[0].addresses[0].targetRef.name}=up --timeout=30s")?;
+    echoes(node.connect(port)?, "services/up:80")
 }
 
-fn echoes(mut connection: TcpStream) -> Result<()> {
+fn echoes(mut connection: TcpStream, whose: &str) -> Result<()> {
     connection.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/up:7000/proxy/x");
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/{whose}/proxy/x");
     write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")?;
     let mut reader = BufReader::new(connection.try_clone()?);
     let mut head = String::new();

@@ -27,7 +27,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 /// The prompt of a root's shell in busybox.
 const PROMPT: &str = "# ";
 
-/// All rows. `scale`, `rollout status` and what else Deployments need belong here too.
+/// All rows.
 pub(crate) const ROWS: &[Row] = &[
     // What there is.
     run("version", "version").shows(&["v1.34.4"]),
@@ -116,6 +116,47 @@ pub(crate) const ROWS: &[Row] = &[
         .leaves(&[("get pod other -o jsonpath={.spec.containers[*].image}", "registry.example/httpd:1")]),
     talk("debug the node", "debug node/{node} -it --image=busybox -- sh", &[(PROMPT, "ls -d /host/proc; exit")])
         .shows(&["/host/proc"]),
+    // Deployments. An image that is not to be had makes no new pod and takes no old one away, so that undoing it is quick.
+    run("create a deployment", "create deployment front --image=registry.example/httpd:1 --replicas=2").shows(&["deployment.apps/front created"]),
+    run("expose", "expose deployment front --port=80 --target-port=8080").shows(&["service/front exposed"]),
+    run("rollout status", "rollout status deployment/front --timeout=120s").shows(&["deployment \"front\" successfully rolled out"]),
+    run("get a deployment", "get deployment front --no-headers").shows(&["front", "2/2"]),
+    run("wait for endpoints", "wait endpoints/front --for=jsonpath={.subsets[0].addresses[0].targetRef.kind}=Pod --timeout=60s").shows(&["condition met"]),
+    run("get what is behind a service", "get endpoints,endpointslices -o wide").shows(&["endpoints/front", "endpointslice.discovery.k8s.io/front-", ":8080"]),
+    run("describe a service", "describe service front").shows(&["Selector:", "app=front", "Endpoints:", ":8080"]),
+    run("get raw through a service", "get --raw /api/v1/namespaces/{ns}/services/front:80/proxy/some/path?a=b").shows(&["hello from user 65532"]),
+    run("get raw through a service's only port", "get --raw /api/v1/namespaces/{ns}/services/http:front:/proxy/").shows(&["hello from user 65532"]),
+    serve("proxy to a service", "proxy --port=0", "/api/v1/namespaces/{ns}/services/front/proxy/").shows(&["200 OK", "hello from user 65532"]),
+    run("get raw through no port of a service", "get --raw /api/v1/namespaces/{ns}/services/front:81/proxy/")
+        .code(1)
+        .shows(&["(ServiceUnavailable)", "no service port 81 found for service \"front\""]),
+    run("proxy to a service without rights", "get --raw /api/v1/namespaces/{ns}/services/front/proxy/ --as=jane")
+        .code(1)
+        .shows(&["User \"jane\" cannot get resource \"services/proxy\""]),
+    run("cluster-info", "cluster-info").shows(&["Kubernetes control plane", "is running at"]),
+    run("scale", "scale deployment/front --replicas=1 --current-replicas=2")
+        .shows(&["deployment.apps/front scaled"])
+        .leaves(&[("get deployment front -o jsonpath={.spec.replicas}", "1")]),
+    run("scale from another number", "scale deployment/front --replicas=5 --current-replicas=2")
+        .code(1)
+        .shows(&["Expected replicas to be 2, was 1"]),
+    run("set an image", "set image deployment/front httpd=registry.example/none:1")
+        .shows(&["deployment.apps/front image updated"])
+        .leaves(&[("get deployment front -o jsonpath={.spec.template.spec.containers[*].image}", "registry.example/none:1")]),
+    run("wait for its revision", "wait deployment/front --for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2 --timeout=60s")
+        .shows(&["condition met"]),
+    run("rollout history", "rollout history deployment/front").shows(&["REVISION", "\n1 ", "\n2 "]),
+    run("rollout undo", "rollout undo deployment/front")
+        .shows(&["deployment.apps/front rolled back"])
+        .leaves(&[("get deployment front -o jsonpath={.spec.template.spec.containers[*].image}", "registry.example/httpd:1")]),
+    run("rollout restart", "rollout restart deployment/front").shows(&["deployment.apps/front restarted"]),
+    run("rollout status, again", "rollout status deployment/front --timeout=120s").shows(&["successfully rolled out"]),
+    run("describe a deployment", "describe deployment front").shows(&["StrategyType:           RollingUpdate", "Scaled up replica set front-"]),
+    run("get all kinds", "get all").shows(&["pod/box", "pod/front-", "deployment.apps/front", "replicaset.apps/front-"]),
+    run("delete a service", "delete service front").shows(&["\"front\" deleted"]),
+    run("delete a deployment", "delete deployment front --cascade=foreground --timeout=60s")
+        .shows(&["\"front\" deleted"])
+        .leaves(&[("get pods,replicasets -l app=front -o name", "")]),
     // Writes.
     run("apply", "apply -f {dir}/config.yaml").shows(&["configmap/config created"]),
     run("apply again", "apply -f {dir}/config.yaml").shows(&["configmap/config unchanged"]),
@@ -151,7 +192,7 @@ pub(crate) const ROWS: &[Row] = &[
     run("patch what may not be patched", "patch pod web -p '{\"spec\":{\"hostNetwork\":true}}'")
         .code(1)
         .shows(&["pod updates may not change fields other than"]),
-    run("set an image", "set image pod/box box=registry.example/busybox:1 --dry-run=server").shows(&["image updated (server dry run)"]),
+    run("set an image of a pod", "set image pod/box box=registry.example/busybox:1 --dry-run=server").shows(&["image updated (server dry run)"]),
     run("label", "label pod box tier=one").shows(&["pod/box labeled"]),
     run("label again", "label pod box tier=two").code(1).shows(&["already has a value (one), and --overwrite is false"]),
     run("label over and away", "label pod box tier-").leaves(&[("get pod box -o jsonpath={.metadata.labels.tier}", "")]),

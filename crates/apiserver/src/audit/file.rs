@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -24,6 +25,8 @@ pub struct Rotation {
     pub max_bytes: Option<u64>,
     /// So many that were set aside stay; none: all.
     pub max_backups: Option<usize>,
+    /// For so long they stay; none: for ever.
+    pub max_age: Option<Duration>,
 }
 
 /// Why a log cannot be opened.
@@ -68,7 +71,9 @@ impl RotatingFile {
             _ => {}
         }
         let (file, size) = open(path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file, size, is_torn: false, rotation })
+        let log = Self { path: path.to_owned(), file, size, is_torn: false, rotation };
+        log.clear(Timestamp::now());
+        Ok(log)
     }
 
     /// Cuts off what is left of a line that did not fit: every line is whole.
@@ -87,10 +92,15 @@ impl RotatingFile {
             renamed => renamed?,
         }
         (self.file, self.size) = open(&self.path)?;
-        if let Err(error) = self.prune() {
+        self.clear(now);
+        Ok(())
+    }
+
+    /// Removes what need not stay. What cannot be removed is tried again the next time.
+    fn clear(&self, now: Timestamp) {
+        if let Err(error) = self.prune(now) {
             tracing::warn!(%error, path = %self.path.display(), "old audit logs cannot be removed");
         }
-        Ok(())
     }
 
     /// A name later than those of all that were set aside, also within one millisecond and when the clock was set back: the earliest go first.
@@ -102,11 +112,17 @@ impl RotatingFile {
         Ok(self.path.with_file_name(Names::of(&self.path).at(at)))
     }
 
-    fn prune(&self) -> io::Result<()> {
-        let Some(max) = self.rotation.max_backups else { return Ok(()) };
+    fn prune(&self, now: Timestamp) -> io::Result<()> {
+        let Rotation { max_backups, max_age, .. } = self.rotation;
+        if max_backups.is_none() && max_age.is_none() {
+            return Ok(());
+        }
         let backups = self.backups()?;
-        let old = backups.len().saturating_sub(max);
-        backups[..old].iter().try_for_each(|(_, path)| fs::remove_file(path))
+        let too_many = max_backups.map_or(0, |max| backups.len().saturating_sub(max));
+        let lived = |at: &Timestamp| Duration::try_from(now.duration_since(*at)).unwrap_or_default();
+        let is_old = |at: &Timestamp| max_age.is_some_and(|age| lived(at) > age);
+        let gone = backups.iter().enumerate().filter(|(place, (at, _))| *place < too_many || is_old(at));
+        gone.into_iter().try_for_each(|(_, (_, path))| fs::remove_file(path))
     }
 
     /// What was set aside, the earliest first.
@@ -200,6 +216,8 @@ impl Output for StandardOutput {
 mod tests {
     use super::*;
 
+    const FOR_EVER: Rotation = Rotation { max_bytes: None, max_backups: None, max_age: None };
+
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =
             fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
@@ -212,7 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
         fs::write(folder.path().join("audit-notes.log"), "mine").unwrap();
-        let rotation = Rotation { max_bytes: Some(10), max_backups: Some(2) };
+        let rotation = Rotation { max_bytes: Some(10), max_backups: Some(2), ..FOR_EVER };
         let mut log = RotatingFile::open(&path, rotation).unwrap();
         for line in ["first\n", "1st\n", "second\n", "third\n", "fourth and too long\n", "fifth\n"] {
             log.write(line.as_bytes()).unwrap();
@@ -235,7 +253,7 @@ mod tests {
     fn the_earliest_go_whatever_the_clock_says() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let mut log = RotatingFile::open(&path, Rotation { max_bytes: None, max_backups: Some(2) }).unwrap();
+        let mut log = RotatingFile::open(&path, Rotation { max_backups: Some(2), ..FOR_EVER }).unwrap();
         let now: Timestamp = "2026-01-02T03:04:05.6785Z".parse().unwrap();
         let yesterday = now - SignedDuration::from_hours(24);
         for (i, at) in [now, now, now, now, yesterday, yesterday].into_iter().enumerate() {
@@ -246,6 +264,27 @@ mod tests {
         assert_eq!(left, ["audit-2026-01-02T03-04-05.682.log", "audit-2026-01-02T03-04-05.683.log", "audit.log"]);
         let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!([text(&left[0]), text(&left[1]), text(&left[2])], ["4\n", "5\n", ""]);
+    }
+
+    #[test]
+    fn the_old_go_when_the_log_is_opened_and_when_another_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let names_of = Names::of(&path);
+        let (now, day) = (Timestamp::now(), Duration::from_secs(24 * 3600));
+        for age in [3, 1] {
+            fs::write(folder.path().join(names_of.at(now - day * age)), "").unwrap();
+        }
+        fs::write(folder.path().join("audit-notes.log"), "mine").unwrap();
+        let rotation = Rotation { max_age: Some(day * 2), ..FOR_EVER };
+        let mut log = RotatingFile::open(&path, rotation).unwrap();
+        assert_eq!(
+            names(folder.path()),
+            [names_of.at(now - day), "audit-notes.log".to_owned(), "audit.log".to_owned()]
+        );
+        let later = now + day + day;
+        log.rotate(later).unwrap();
+        assert_eq!(names(folder.path()), [names_of.at(later), "audit-notes.log".to_owned(), "audit.log".to_owned()]);
     }
 
     #[test]
@@ -270,7 +309,7 @@ mod tests {
     fn a_line_that_did_not_fit_leaves_no_part_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let mut log = RotatingFile::open(&path, Rotation { max_bytes: None, max_backups: None }).unwrap();
+        let mut log = RotatingFile::open(&path, FOR_EVER).unwrap();
         log.write(b"whole\n").unwrap();
         // As a write on a full disk ends.
         log.file.write_all(b"par").unwrap();
@@ -279,7 +318,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nnext\n");
         drop(log);
         fs::write(&path, "whole\nkilled").unwrap();
-        let mut again = RotatingFile::open(&path, Rotation { max_bytes: None, max_backups: None }).unwrap();
+        let mut again = RotatingFile::open(&path, FOR_EVER).unwrap();
         again.write(b"next\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nkilled\nnext\n");
     }
@@ -290,7 +329,7 @@ mod tests {
         let path = folder.path().join("audit");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let rotation = Rotation { max_bytes: None, max_backups: None };
+        let rotation = FOR_EVER;
         RotatingFile::open(&path, rotation).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
         assert!(matches!(RotatingFile::open(folder.path(), rotation), Err(OpenError::NoFile(_))));

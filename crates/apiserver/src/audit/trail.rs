@@ -12,12 +12,14 @@ use remora_model::Status;
 use remora_rules::audit::event::{agent, is_long};
 use remora_rules::audit::{Event, EventUser, Level, ObjectRef, Stage, Verdict};
 use remora_rules::rbac::Decision;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::Auditor;
 use super::queue::{Entry, Raw};
 use crate::auth::authz::{self, Attributes};
 use crate::request::RequestInfo;
+use crate::request::media::JSON;
 
 /// Clients may name their request, and are told its name.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -114,7 +116,20 @@ impl Trail {
         self.told().verdict.level >= Level::Request
     }
 
-    /// The body.
+    /// The object that was sent, as it was decoded: in canonical form with its kind's defaults, before anything else is done to it.
+    pub fn sent(&self, object: &Value) {
+        self.fill(|told| {
+            if let Some(of) = &mut told.event.object_ref {
+                of.complete(object);
+            }
+            if told.verdict.level >= Level::Request {
+                let pieces = vec![object.to_string().into()];
+                told.request = Some(Raw { content_type: Some(JSON.to_owned()), pieces });
+            }
+        });
+    }
+
+    /// The body of a patch, or of options: as it came.
     pub fn requested(&self, content_type: Option<&str>, bytes: bytes::Bytes) {
         let raw = Raw { content_type: content_type.map(str::to_owned), pieces: vec![bytes] };
         self.fill(|told| told.request = Some(raw).filter(|raw| !raw.pieces[0].is_empty()));
@@ -215,6 +230,7 @@ fn object_ref(info: &RequestInfo) -> Option<ObjectRef> {
         api_group: of.group.clone(),
         api_version: of.version.clone(),
         subresource: of.subresource.clone(),
+        ..ObjectRef::default()
     })
 }
 

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use remora_http::User;
 use remora_model::Status;
+use remora_rules::rbac::service_account;
 
 use super::authz::{self, ANONYMOUS, AUTHENTICATED, Attributes, Authorizer, UNAUTHENTICATED};
 
@@ -64,11 +65,6 @@ fn add_implied_groups(user: &mut User) {
     if !user.groups.iter().any(|g| g == implied) {
         user.groups.push(implied.to_owned());
     }
-}
-
-/// Namespace and name of a service account's user name.
-pub fn service_account(user: &str) -> Option<(&str, &str)> {
-    user.strip_prefix("system:serviceaccount:")?.split_once(':').filter(|(_, name)| !name.contains(':'))
 }
 
 fn check(authorizer: &Authorizer, user: &User, wanted: &User) -> Result<(), Status> {

@@ -21,8 +21,7 @@ pub async fn answer(
     options: &WriteOptions,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let bytes = body::read(body).await?;
-    let mut wanted = body::typed(call.content_type(), &bytes, "Binding")?;
+    let mut wanted = body::of_subresource(call, key.kind, "binding", body).await?;
     place::set_name(&mut wanted, &key.name)?;
     place::set_namespace(key.kind, &mut wanted, key.namespace.as_deref())?;
     bind(call, key, &wanted, options.dry_run, &write::ctx(&call.state)).await?;

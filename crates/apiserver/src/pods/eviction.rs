@@ -27,8 +27,7 @@ pub async fn answer(
     options: &WriteOptions,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let bytes = body::read(body).await?;
-    let mut wanted = body::typed(call.content_type(), &bytes, "Eviction")?;
+    let mut wanted = body::of_subresource(call, key.kind, "eviction", body).await?;
     if text(&wanted, &["metadata", "name"]) != key.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }

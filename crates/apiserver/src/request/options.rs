@@ -52,6 +52,13 @@ pub struct WatchOptions {
     pub initial_events: Option<bool>,
 }
 
+impl WatchOptions {
+    /// Whether what exists comes first.
+    pub fn wants_initial(&self) -> bool {
+        self.initial_events.unwrap_or(self.list.resource_version.unwrap_or_default() == 0)
+    }
+}
+
 /// Of a create, update or patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteOptions {

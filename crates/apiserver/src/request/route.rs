@@ -60,7 +60,7 @@ pub enum ApiRequest {
     Session(ObjectKey, SessionKind, StreamOptions),
     /// `pods/NAME/portforward`, with the ports that a client over channels wants.
     PortForward(ObjectKey, Vec<u16>),
-    /// Any method on `pods/NAME/proxy/…` and `nodes/NAME/proxy/…`; the name may have a port.
+    /// Any method on `pods/NAME/proxy/…`, `services/NAME/proxy/…` and `nodes/NAME/proxy/…`; the name may have a port.
     Proxy(ObjectKey),
 }
 
@@ -467,6 +467,7 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods/web:80/proxy", "proxy pods a/web:80"),
             ("DELETE", "/api/v1/namespaces/a/pods/web/proxy/x/y", "proxy pods a/web"),
             ("GET", "/api/v1/nodes/n:9100/proxy/metrics", "proxy nodes n:9100"),
+            ("PUT", "/api/v1/namespaces/a/services/https:web:443/proxy/x", "proxy services a/https:web:443"),
             ("GET", "/api/v1/namespaces/a/configmaps/c/proxy/x", "404"),
             ("GET", "/api/v1/namespaces/a/pods/web/wibble", "404"),
             ("GET", "/api/v1/namespaces/a/pods/web/log/x", "404"),

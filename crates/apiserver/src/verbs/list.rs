@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use http::Response;
 use remora_http::Body;
 use remora_model::Status;
+use remora_rules::flow::list::Size;
 use remora_store::{Error, Interval, KeyValue, RangeRequest, Revision, Store};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub struct Page {
     pub continues: Option<String>,
     /// How many are left, if that is known.
     pub remaining: Option<u64>,
+    /// What was read for it, also of what is not selected.
+    pub read: Size,
 }
 
 /// What upstream packs into a continue token (k8s.io/apiserver `pkg/storage/continue.go`).
@@ -44,6 +47,7 @@ struct Token {
 pub async fn answer(call: &Call, what: &Collection, options: &ListOptions) -> Result<Response<Body>, Status> {
     let selection = Selection::parse(what, options)?;
     let page = read(call.state.objects().store().as_ref(), &selection, options).await?;
+    call.state.sizes().note(&selection, options, &page);
     forms::answer_list(call, what.kind, &page)
 }
 
@@ -59,13 +63,15 @@ pub async fn read(store: &dyn Store, selection: &Selection, options: &ListOption
     let limit = options.limit.unwrap_or(usize::MAX);
     let is_all = selection.is_all();
     let chunk = if is_all { options.limit } else { options.limit.map(|_| CHUNK) };
-    let (mut items, mut at): (Vec<KeyValue>, Option<Revision>) = (Vec::new(), at);
+    let (mut items, mut at, mut size): (Vec<KeyValue>, Option<Revision>, Size) = (Vec::new(), at, Size::default());
     loop {
         let request = RangeRequest { interval: interval.clone(), at, limit: chunk };
         let read = store.range(request).await.map_err(|error| list_status(&error, options))?;
         at = Some(read.revision);
         let (has_more, last) = (read.more(), read.kvs.last().map(|kv| kv.key.clone()));
         for (place, kv) in read.kvs.iter().enumerate() {
+            size.objects += 1;
+            size.bytes += u64::try_from(kv.value.len()).unwrap_or_default();
             if !is_all && !selection.selects(&encode::decode(&kv.value)) {
                 continue;
             }
@@ -73,12 +79,12 @@ pub async fn read(store: &dyn Store, selection: &Selection, options: &ListOption
             let is_last = !has_more && place + 1 == read.kvs.len();
             if items.len() == limit && !is_last {
                 let left = (is_all && place + 1 == read.kvs.len()).then_some(read.remaining);
-                return page_with_more(selection, items, read.revision, left);
+                return page_with_more(selection, items, read.revision, left).map(|page| Page { read: size, ..page });
             }
         }
         match last.filter(|_| has_more) {
             Some(key) => interval = interval.behind(&key),
-            None => return Ok(Page { items, revision: read.revision, continues: None, remaining: None }),
+            None => return Ok(Page { items, revision: read.revision, continues: None, remaining: None, read: size }),
         }
     }
 }
@@ -93,7 +99,7 @@ fn page_with_more(
     let start = format!("{}\0", last.strip_prefix(selection.prefix()).unwrap_or_default());
     let token = Token { v: TOKEN_VERSION.to_owned(), rv: revision.0, start };
     let continues = Some(BASE64.encode(encode::json(&token)));
-    Ok(Page { items, revision, continues, remaining })
+    Ok(Page { items, revision, continues, remaining, read: Size::default() })
 }
 
 /// From where on a token reads, and at which revision.

@@ -54,14 +54,16 @@ fn put_in_place(key: &ObjectKey, object: &mut Value) -> Result<(), Status> {
 }
 
 /// What is applied.
-struct Config {
-    value: Value,
-    warnings: Vec<String>,
+pub(super) struct Config {
+    /// As it was sent.
+    pub(super) value: Value,
+    /// For the client.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Config {
     /// Reads YAML, mostly JSON.
-    fn parse(bytes: &[u8], validation: FieldValidation) -> Result<Self, Status> {
+    pub(super) fn parse(bytes: &[u8], validation: FieldValidation) -> Result<Self, Status> {
         let wrong = |why: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {why}"));
         let parsed = parse(bytes, Limits::OBJECT).or_else(|_| body::parse(Some(YAML), bytes));
         let Parsed { value, duplicates } = parsed.map_err(|status| wrong(&status))?;

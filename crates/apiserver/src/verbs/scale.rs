@@ -4,14 +4,17 @@ use http::{Response, StatusCode};
 use remora_http::Body;
 use remora_model::kinds::SCALE;
 use remora_model::{ObjectKey, Status};
+use remora_rules::managed::Writer;
+use remora_rules::managed::apply::Onto;
 use remora_rules::metadata::place;
-use remora_rules::object::text;
+use remora_rules::object::{field_mut, set, text};
 use remora_rules::patch::{self, PatchType};
-use remora_rules::{managed, scale};
+use remora_rules::{decode, managed, scale};
 use remora_store::Revision;
 use serde_json::Value;
 
 use super::get;
+use super::patch::Config;
 use super::write::{self, Attempt, Written};
 use crate::request::{Part, PatchOptions, WriteOptions};
 use crate::server::Call;
@@ -39,10 +42,10 @@ pub async fn update(
 
 /// Changes the number of replicas.
 pub async fn patch(call: &Call, key: &ObjectKey, options: &PatchOptions, body: Body) -> Result<Response<Body>, Status> {
-    if options.patch == PatchType::Apply {
-        return Err(Status::unsupported_media_type(&PatchType::MEDIA_TYPES[..3]));
-    }
     let bytes = body::read(body).await?;
+    if options.patch == PatchType::Apply {
+        return apply(call, key, options, &bytes).await;
+    }
     let write_options = &options.write;
     let attempt = |old: &Value, revision: Revision| {
         let mut before = old.clone();
@@ -53,6 +56,29 @@ pub async fn patch(call: &Call, key: &ObjectKey, options: &PatchOptions, body: B
         Ok((made.object, made.warnings))
     };
     let written = write(call, key, write_options, attempt).await?;
+    answer(call, &written)
+}
+
+/// Server-side apply of the number of replicas.
+async fn apply(call: &Call, key: &ObjectKey, options: &PatchOptions, bytes: &[u8]) -> Result<Response<Body>, Status> {
+    let config = Config::parse(bytes, options.write.field_validation)?;
+    let writer = write::writer(call, key.kind, Part::Scale, options.write.field_manager.as_deref())?;
+    let writer = Writer { kind: &SCALE, ..writer };
+    let attempt = |old: &Value, revision: Revision| {
+        let mut before = old.clone();
+        encode::set_revision(&mut before, revision);
+        let mut live = scale::of(&before);
+        let managers = managed::scale::of(key.kind, old).unwrap_or_default();
+        set(field_mut(&mut live, "metadata"), "managedFields", managers);
+        let made = managed::apply::apply(&writer, Onto { live: Some(&live), force: options.force }, &config.value)?;
+        let mut applied = decode::applied(&SCALE, made)?;
+        place::set_name(&mut applied, &key.name)?;
+        place::set_namespace(key.kind, &mut applied, key.namespace.as_deref())?;
+        let mut object = scale::put(old, &applied)?;
+        managed::scale::put(key.kind, &mut object, &applied);
+        Ok(Attempt { object, warnings: config.warnings.clone() })
+    };
+    let written = write::update(call, key, Part::Scale, options.write.dry_run, attempt).await?;
     answer(call, &written)
 }
 

@@ -32,8 +32,7 @@ pub async fn answer(
     body: Body,
 ) -> Result<Response<Body>, Status> {
     let state = &call.state;
-    let bytes = body::read(body).await?;
-    let mut request = body::typed(call.content_type(), &bytes, "TokenRequest")?;
+    let mut request = body::of_subresource(call, key.kind, "token", body).await?;
     let life = life(&request)?;
     let account = state.objects().require(key).await?.decoded();
     let bound = bound(state, key, &account, &request).await?;

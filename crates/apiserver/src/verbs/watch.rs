@@ -93,7 +93,7 @@ fn some_life() -> Duration {
 async fn start(call: &Call, selection: &Selection, options: &WatchOptions) -> Result<Start, Status> {
     let store = call.state.objects().store().as_ref();
     let version = options.list.resource_version.unwrap_or_default();
-    let wants_initial = options.initial_events.unwrap_or(version == 0);
+    let wants_initial = options.wants_initial();
     if !wants_initial && version > 0 {
         return Ok(Start { initial: Vec::new(), after: Revision(version), announces_end: false });
     }
@@ -104,7 +104,9 @@ async fn start(call: &Call, selection: &Selection, options: &WatchOptions) -> Re
     if !wants_initial {
         return Ok(Start { initial: Vec::new(), after: current, announces_end: false });
     }
-    let page = list::read(store, selection, &ListOptions::default()).await?;
+    let all = ListOptions::default();
+    let page = list::read(store, selection, &all).await?;
+    call.state.sizes().note(selection, &all, &page);
     let announces_end = options.bookmarks && options.initial_events == Some(true);
     Ok(Start { initial: page.items, after: page.revision, announces_end })
 }

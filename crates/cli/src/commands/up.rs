@@ -73,6 +73,9 @@ pub struct UpArgs {
     /// How many files of the audit log that were set aside stay; 0: all.
     #[arg(long, value_name = "NUMBER", default_value = "10", requires = "audit_log_path")]
     pub audit_log_maxbackup: usize,
+    /// For how many days files of the audit log that were set aside stay; 0: however old they are.
+    #[arg(long, value_name = "DAYS", default_value = "0", requires = "audit_log_path")]
+    pub audit_log_maxage: u32,
     /// How many requests the API server answers at one time; the others wait for their turn, each user's apart. The admin never waits.
     #[arg(long, value_name = "NUMBER", default_value = "600", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_requests_inflight: u32,

@@ -92,12 +92,15 @@ impl Api {
 
     /// The clients of scheduler and controllers, each with its own account.
     pub(crate) fn controller_clients(&self) -> Clients {
-        Clients::connect(|account: Account| {
-            let groups: Vec<&str> = account.groups.iter().copied().chain(["system:authenticated"]).collect();
-            let is_scheduler = account.user == "system:kube-scheduler";
-            let agent = if is_scheduler { "kube-scheduler" } else { "kube-controller-manager" };
-            self.client(agent, account.user, &groups)
-        })
+        Clients::connect(|account| self.client_of(account))
+    }
+
+    /// The client of one of their accounts.
+    pub(crate) fn client_of(&self, account: Account) -> kube::Client {
+        let groups: Vec<&str> = account.groups.iter().copied().chain(["system:authenticated"]).collect();
+        let is_scheduler = account.user == "system:kube-scheduler";
+        let agent = if is_scheduler { "kube-scheduler" } else { "kube-controller-manager" };
+        self.client(agent, account.user, &groups)
     }
 
     /// Our authority's certificate, as pods get it.

@@ -1,11 +1,13 @@
 //! The audit log of the command line: its policy, and where it goes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use remora_apiserver::audit::{Auditor, OpenError, Policy, RotatingFile, Rotation, StandardOutput, read_policy};
 use remora_cli::{CommandError, UpArgs};
 
 const MB: u64 = 1 << 20;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const POLICY_HINT: &str =
     "docs/audit.md shows a policy; without --audit-policy-file the log has who did what, and no bodies";
 const FILE_HINT: &str = "name a file in a folder that exists with --audit-log-path, or `-` for standard output";
@@ -19,7 +21,8 @@ pub(super) fn open(args: &UpArgs) -> Result<Option<Auditor>, CommandError> {
     } else {
         let max_bytes = args.audit_log_maxsize.checked_mul(MB).filter(|&bytes| bytes > 0);
         let max_backups = Some(args.audit_log_maxbackup).filter(|&number| number > 0);
-        let opened = RotatingFile::open(path, Rotation { max_bytes, max_backups });
+        let max_age = Some(DAY * args.audit_log_maxage).filter(|age| !age.is_zero());
+        let opened = RotatingFile::open(path, Rotation { max_bytes, max_backups, max_age });
         Auditor::start(policy, opened.map_err(|error| unopened(&error))?)
     };
     started.map(Some).map_err(|error| CommandError::caused("starting the audit log", &error))

@@ -136,7 +136,7 @@ impl Joined<'_> {
         if self.args.store.store.is_none() {
             return Ok(tokio::spawn(async move { match work().await {} }));
         }
-        let (client, me) = (api.loopback_client(), format!("{}_{}", self.name, self.place.id()?));
+        let (client, me) = (api.client_of(election::ACCOUNT), format!("{}_{}", self.name, self.place.id()?));
         Ok(tokio::spawn(async move { match election::run(client, me, work).await {} }))
     }
 

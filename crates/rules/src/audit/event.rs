@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::policy::Level;
+use crate::object::text;
 use crate::rbac::Attributes;
 use crate::time;
 
@@ -116,15 +117,38 @@ pub struct ObjectRef {
     /// Empty for collections.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// That of the object which was sent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// Empty for core.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub api_group: String,
     /// `v1`
     #[serde(skip_serializing_if = "String::is_empty")]
     pub api_version: String,
+    /// That of the object which was sent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
     /// `exec`
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subresource: String,
+}
+
+impl ObjectRef {
+    /// Takes from the object that was sent what the path does not say.
+    pub fn complete(&mut self, object: &Value) {
+        let of = |field: &str| text(object, &["metadata", field]);
+        for (field, said) in [
+            (&mut self.namespace, of("namespace")),
+            (&mut self.name, of("name")),
+            (&mut self.uid, of("uid")),
+            (&mut self.resource_version, of("resourceVersion")),
+        ] {
+            if field.is_empty() {
+                said.clone_into(field);
+            }
+        }
+    }
 }
 
 fn micros<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

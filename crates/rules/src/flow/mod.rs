@@ -4,8 +4,12 @@
 //! A request belongs to a [`Level`], by its user. Levels share nothing, so that no client can keep the node from reporting. Within one, each
 //! user is a flow, and a [`FairQueue`] gives the next free seat to the flow that has the fewest.
 //!
-//! Deliberately absent: `FlowSchema` and `PriorityLevelConfiguration` objects, and lists that take several seats.
+//! A request takes one seat, a [list](list) one for each 100 kB that it reads.
+//!
+//! Deliberately absent: `FlowSchema` and `PriorityLevelConfiguration` objects, and further seats for writes that many watch
+//! (`docs/decisions/0025-too-many-requests.md`).
 
+pub mod list;
 mod queue;
 
 pub use queue::{Arrival, FairQueue, Ticket};

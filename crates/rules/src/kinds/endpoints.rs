@@ -1,5 +1,5 @@
 //! What is behind a service, in the old form (Endpoints) and the new one (EndpointSlice), as objects (upstream: `ValidateEndpoints`,
-//! `pkg/apis/discovery`). **Deliberately absent:** who writes them; see `docs/workloads.md`.
+//! `pkg/apis/discovery`). Who writes them is in `controllers::endpoints`.
 
 use std::net::IpAddr;
 

@@ -41,6 +41,7 @@ pub fn apply(writer: &Writer<'_>, onto: Onto<'_>, config: &Value) -> Result<Valu
         let before_first = Writer { name: BEFORE_FIRST_APPLY, ..*writer };
         take(&before_first, &nothing_yet(writer.kind), &before, &mut entries);
     }
+    entries.reconcile(form_of(writer.kind), &writer.kind.api_version());
     let mut live = before;
     drop(take_managers(&mut live));
     let applied = Applied::new(writer, &live, config, &entries);

@@ -6,6 +6,7 @@ use remora_model::text::quoted;
 use serde_json::{Map, Value, json};
 
 use super::set::Set;
+use super::typed::{Form, reconciled};
 use crate::object::{at, text};
 
 /// How many managers that only update an object may have entries of their own.
@@ -238,6 +239,17 @@ impl Entries {
     /// Drops entries without fields, and those that do not pass.
     pub fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
         self.0.retain(|entry| !entry.is_empty() && keep(entry));
+    }
+
+    /// Brings the fields of a version's managers to what its type has now.
+    pub fn reconcile(&mut self, form: Form<'_>, version: &str) {
+        for entry in self.0.iter_mut().filter(|entry| entry.manager.api_version == version) {
+            let fields = entry.fields();
+            let now = reconciled(form, &fields);
+            if now != *fields {
+                entry.fields = Fields::Read(now);
+            }
+        }
     }
 
     /// Joins the oldest updaters of one version into one entry until there are few enough.

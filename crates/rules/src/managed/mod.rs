@@ -7,15 +7,18 @@
 //! | [`typed`] | values by their types: their paths, what differs, merging, taking away |
 //! | [`entries`] | the managers of an object |
 //! | [`update`] | what any other write than an apply takes |
+//! | [`scale`] | the managers of an object as its `…/scale` has them |
 //! | [`apply`] | server-side apply: conflicts, taking over, what goes when it is no longer applied |
 //!
 //! Managers see an object in the version that they wrote it in. Only Events have two, of two groups, and a write in one of them drops the
 //! managers of the other, in Kubernetes too. Everything is checked against recorded answers (`tests/data/apply.json` of the API server).
-//! **Deliberately absent:** upstream's repair of entries that a changed schema has made wrong: there is one schema.
+//! Entries that an earlier version of a type has left are repaired when somebody applies or sends managers, not at every write, as upstream does:
+//! until then they only name what is not there.
 
 pub mod apply;
 pub mod entries;
 pub mod path;
+pub mod scale;
 pub mod set;
 pub mod typed;
 pub mod update;

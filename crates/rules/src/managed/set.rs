@@ -22,6 +22,15 @@ impl Set {
         Self { own: true, below: BTreeMap::new() }
     }
 
+    /// The set that has only this path.
+    pub fn path(path: &[&str]) -> Self {
+        path.iter().rev().fold(Self::own(), |below, step| {
+            let mut around = Self::default();
+            around.attach(Element::field(step), below);
+            around
+        })
+    }
+
     /// Whether no path is in it.
     pub fn is_empty(&self) -> bool {
         !self.own && self.below.is_empty()
@@ -123,13 +132,7 @@ impl Set {
 
     /// Takes one path out, not what is below it.
     pub fn remove(&mut self, path: &[&str]) {
-        let mut one = Set::own();
-        for step in path.iter().rev() {
-            let mut around = Set::default();
-            around.attach(Element::field(step), one);
-            one = around;
-        }
-        self.subtract(&one);
+        self.subtract(&Set::path(path));
     }
 
     /// Every path as messages show it: of each place first the paths that end there, then those that lead on.

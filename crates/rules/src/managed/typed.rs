@@ -77,6 +77,18 @@ impl<'s> Form<'s> {
         }
     }
 
+    /// What a step leads to; of what the type has, with its shape.
+    fn below(self, step: &Element) -> (Self, Option<&'s Shape>) {
+        match (self, step) {
+            (Self::Struct(of), Element::Field(name)) => {
+                of.field(name).map_or((Self::Leaf, None), |field| (Self::of_field(field), Some(&field.shape)))
+            }
+            (Self::Map(of), Element::Field(_)) => (Self::of(of), Some(of)),
+            (Self::Items(_, item), Element::Key(_)) => (Self::of(item), Some(item)),
+            _ => (Self::Leaf, None),
+        }
+    }
+
     fn is_object(self) -> bool {
         matches!(self, Self::Struct(_) | Self::Map(_))
     }
@@ -287,6 +299,18 @@ pub fn with_fields(form: Form<'_>, set: &Set) -> Set {
             out.add_own();
         }
         out
+    })
+}
+
+/// The set as its type has it now: who had something within what is one field by now has that field. (Upstream: `ReconcileFieldSetWithSchema`.) What
+/// the type does not have any more stays in the set; it harms nobody, and goes when its manager writes it anew.
+pub fn reconciled(form: Form<'_>, set: &Set) -> Set {
+    set.map_below(|step, below| {
+        let (inner, shape) = form.below(step);
+        let is_whole = matches!(inner, Form::Leaf)
+            && matches!(shape, Some(Shape::List(_) | Shape::Map(_) | Shape::Struct(_)))
+            && *below != Set::own();
+        if is_whole { Set::own() } else { reconciled(inner, below) }
     })
 }
 

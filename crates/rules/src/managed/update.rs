@@ -16,6 +16,11 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
     let mut entries = match (writer.subresource, sent) {
         // Through a part of an object nobody writes its managers.
         (_, None) => Entries::of(old),
+        ("", Some(sent)) if sent != *at(old, &["metadata", "managedFields"]) => {
+            let mut entries = Entries::sent(sent, old);
+            entries.reconcile(form_of(writer.kind), &writer.kind.api_version());
+            entries
+        }
         ("", Some(sent)) => Entries::sent(sent, old),
         (_, Some(sent)) if sent == *at(old, &["metadata", "managedFields"]) => Entries::sent(sent, old),
         (_, Some(_)) => Entries::of(old),

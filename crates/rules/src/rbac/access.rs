@@ -10,7 +10,7 @@ use remora_model::text::{aggregate, quoted};
 use remora_model::{ObjectKey, Status};
 use serde_json::Value;
 
-use super::{Attributes, Decision, Who, rule};
+use super::{Attributes, Decision, Who, rule, service_account};
 use crate::object::{at, typed};
 
 /// By namespace, which is `""` for the cluster, and name; in order, so that the same question has the same reason.
@@ -151,8 +151,7 @@ fn is_meant(subject: &Subject, who: Who<'_>, namespace: &str) -> bool {
         "Group" => who.is_in(&subject.name),
         "ServiceAccount" => {
             let of = subject.namespace.as_deref().filter(|of| !of.is_empty()).unwrap_or(namespace);
-            let rest = who.name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-            !of.is_empty() && rest == Some((of, subject.name.as_str()))
+            !of.is_empty() && service_account(who.name) == Some((of, subject.name.as_str()))
         }
         _ => false,
     }

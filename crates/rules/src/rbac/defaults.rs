@@ -96,6 +96,9 @@ const ASK_ABOUT_OTHERS: [Rule; 2] =
 const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 
+/// The lease in `kube-system` of the node whose controllers work, where several share a store.
+pub const CONTROLLERS_LEASE: &str = "remora-controllers";
+
 const CLUSTER_ROLES: &[Role] = &[
     Role { bound: Bound::Groups(&[MASTERS]), ..role("cluster-admin", &[on(ALL, ALL, ALL), paths(ALL, ALL)]) },
     Role { is_collected: true, ..role("admin", &[]) },
@@ -186,6 +189,15 @@ const CLUSTER_ROLES: &[Role] = &[
         "clusterrole-aggregation-controller",
         &[on(&["escalate", "get", "list", "watch", "update", "patch"], RBAC, &["clusterroles"])],
     ),
+    // Our own: upstream's controllers have this right by the role of `system:kube-controller-manager`.
+    controller(
+        "remora:leader-election",
+        "leader-election",
+        &[
+            on(CREATE, COORDINATION, &["leases"]),
+            Rule(&["get", "list", "watch", "update"], COORDINATION, &["leases"], &[CONTROLLERS_LEASE], &[]),
+        ],
+    ),
     // Upstream's has no patch of the status: ours marks the namespace with one.
     controller(
         "system:controller:namespace-controller",
@@ -217,6 +229,26 @@ const CLUSTER_ROLES: &[Role] = &[
             on(READ, POLICY, &["poddisruptionbudgets"]),
             on(&["update"], POLICY, &["poddisruptionbudgets/status"]),
             on(&["list"], CORE, &["pods"]),
+        ],
+    ),
+    controller(
+        "system:controller:endpoint-controller",
+        "endpoint-controller",
+        &[
+            on(READ, CORE, &["services", "pods"]),
+            on(&["get", "list", "watch", "create", "update", "delete"], CORE, &["endpoints"]),
+            on(CREATE, CORE, &["endpoints/restricted"]),
+            EVENTS,
+        ],
+    ),
+    controller(
+        "system:controller:endpointslice-controller",
+        "endpointslice-controller",
+        &[
+            on(READ, CORE, &["services", "pods", "nodes"]),
+            on(&["update"], CORE, &["services/finalizers"]),
+            on(&["get", "list", "watch", "create", "update", "delete"], DISCOVERY, &["endpointslices"]),
+            EVENTS,
         ],
     ),
     controller(
@@ -611,7 +643,11 @@ mod tests {
         let stranger = Who { name: "system:serviceaccount:other:namespace-controller", groups: &account };
         let collector =
             Who { name: "system:serviceaccount:kube-system:clusterrole-aggregation-controller", groups: &account };
+        let candidate = Who { name: "system:serviceaccount:kube-system:leader-election", groups: &account };
         for (who, verb, path, expected) in [
+            (candidate, "watch", "coordination.k8s.io:leases remora-controllers", true),
+            (candidate, "update", "coordination.k8s.io:leases other", false),
+            (candidate, "get", "pods p", false),
             (admin, "get", "/metrics", true),
             (admin, "delete", "pods x", true),
             (anonymous, "get", "/healthz", true),

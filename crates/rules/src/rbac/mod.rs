@@ -29,6 +29,11 @@ pub struct Who<'a> {
     pub groups: &'a [String],
 }
 
+/// Namespace and name of the service account that has this user name.
+pub fn service_account(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':').filter(|(_, name)| !name.contains(':'))
+}
+
 impl Who<'_> {
     /// Whether the user is in a group.
     pub fn is_in(&self, group: &str) -> bool {
