@@ -157,6 +157,7 @@ impl Joined<'_> {
             dns: Dns { resolv_conf: Some("/etc/resolv.conf".into()), ..Dns::default() },
             // The API server listens on loopback unless asked otherwise: pods cannot reach it there.
             kubernetes_service: None,
+            kubelet_port: None,
             client: api.node_client(self.name),
             runtime: machine.runtime(),
             images: machine.image_service(),
