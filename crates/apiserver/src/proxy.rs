@@ -4,17 +4,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
-use remora_http::{Body, body, exchange, upgrade};
+use remora_http::{Body, Connection, MemoryConnector, body, exchange, upgrade};
 use remora_model::{ObjectKey, Status};
 use remora_rules::proxy::{self, Asked};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
+use crate::auth::authz::{Attributes, forbidden};
 use crate::pods;
 use crate::server::Call;
 
@@ -41,22 +43,71 @@ pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response
     if place.path.is_empty() && !wants_upgrade && matches!(call.parts.method, Method::GET | Method::HEAD) {
         return Ok(to_its_root(&call.parts.uri));
     }
-    let request = passed_on(call, &place, server, wants_upgrade, body)?;
+    if wants_upgrade {
+        server.may_begin_a_session(call, key)?;
+    }
+    let request = passed_on(call, &place, &server, wants_upgrade, body)?;
     let host = request.headers().get(header::HOST).cloned();
-    let failed =
-        |why: &dyn std::fmt::Display| Status::service_unavailable(format!("error trying to reach service: {why}"));
-    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(server)).await;
-    let io = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let io = io.map_err(|error| failed(&format_args!("dial tcp {server}: {}", in_gos_words(&error))))?;
-    let mut response = exchange(io, request, &call.connection).await.map_err(|error| failed(&error))?;
+    let mut response = server.ask(request, &call.connection).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return if wants_upgrade { Ok(join(call, response)) } else { Err(failed(&"it answers another protocol")) };
+        return if wants_upgrade { Ok(join(call, response)) } else { Err(failed("it answers another protocol")) };
     }
     without_hops(response.headers_mut());
     let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    redirect(response.headers_mut(), place.prefix, server, host);
+    if let Server::Address(address) = server {
+        redirect(response.headers_mut(), place.prefix, address, host);
+    }
     *response.version_mut() = Version::default();
     Ok(response)
+}
+
+fn failed(why: impl std::fmt::Display) -> Status {
+    Status::service_unavailable(format!("error trying to reach service: {why}"))
+}
+
+/// Where a request is passed on to.
+enum Server {
+    /// What listens there.
+    Address(SocketAddr),
+    /// The agent of a node in this process: it knows us as one who may have everything.
+    Agent(MemoryConnector),
+}
+
+impl Server {
+    /// A WebSocket begins with a GET, and one to the agent may be a shell: who may only read may not have it. What a pod makes of an upgrade is
+    /// its own affair.
+    fn may_begin_a_session(&self, call: &Call, key: &ObjectKey) -> Result<(), Status> {
+        let Self::Agent(_) = self else { return Ok(()) };
+        let (resource, subresource, name) = ("nodes", "proxy", key.name.as_str());
+        let what = Attributes::Resource { verb: "create", group: "", resource, subresource, namespace: "", name };
+        let decision = call.state.authorizer().decide(&call.user, &what);
+        if decision.allowed { Ok(()) } else { Err(forbidden(&call.user, &what, &decision.reason)) }
+    }
+
+    /// The head of its answer.
+    async fn ask(&self, request: Request<Body>, connection: &Arc<Connection>) -> Result<Response<Body>, Status> {
+        let answered = match self {
+            Self::Address(address) => {
+                let connected = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+                let io = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let io = io.map_err(|error| failed(format_args!("dial tcp {address}: {}", in_gos_words(&error))))?;
+                exchange(io, request, connection).await
+            }
+            Self::Agent(connector) => {
+                let io = connector.connect().await.map_err(failed)?;
+                exchange(io.into_tokio(), request, connection).await
+            }
+        };
+        answered.map_err(failed)
+    }
+
+    /// What stands for a host that the client has not named.
+    fn host(&self) -> String {
+        match self {
+            Self::Address(address) => address.to_string(),
+            Self::Agent(_) => "kubelet".to_owned(),
+        }
+    }
 }
 
 /// What clients of Kubernetes are used to read.
@@ -71,12 +122,18 @@ fn in_gos_words(error: &io::Error) -> String {
 }
 
 /// Where the object listens.
-async fn find(call: &Call, key: &ObjectKey) -> Result<SocketAddr, Status> {
+async fn find(call: &Call, key: &ObjectKey) -> Result<Server, Status> {
     let is_pod = key.kind.plural == "pods";
     let asked = Asked::parse(&key.name, if is_pod { "pod" } else { "node" })?;
     let object = ObjectKey::new(key.kind, key.namespace.as_deref(), asked.name);
     let found = call.state.objects().require(&object).await?.decoded();
-    if is_pod { asked.in_pod(&found) } else { asked.on_node(&found) }
+    if is_pod {
+        return asked.in_pod(&found).map(Server::Address);
+    }
+    match call.state.nodes().agent_of(asked.name) {
+        Some(connector) if asked.means_agent(&found)? => Ok(Server::Agent(connector)),
+        _ => asked.on_node(&found).map(Server::Address),
+    }
 }
 
 /// A request's path in two parts.
@@ -146,7 +203,7 @@ fn without_hops(headers: &mut HeaderMap) {
 fn passed_on(
     call: &Call,
     place: &Place<'_>,
-    server: SocketAddr,
+    server: &Server,
     upgrades: bool,
     body: Body,
 ) -> Result<Request<Body>, Status> {
@@ -168,7 +225,7 @@ fn passed_on(
         }
     }
     // HTTP/2 has no such header.
-    let host = uri.authority().map_or_else(|| server.to_string(), ToString::to_string);
+    let host = uri.authority().map_or_else(|| server.host(), ToString::to_string);
     let host = HeaderValue::from_str(&host).map_err(Status::internal)?;
     let host = headers.entry(header::HOST).or_insert(host).clone();
     headers.insert("x-forwarded-host", host);
@@ -199,7 +256,7 @@ fn join(call: &Call, response: Response<Body>) -> Response<Body> {
     *answer.status_mut() = response.status();
     *answer.headers_mut() = response.headers().clone();
     let (client, server) = (pods::upgraded(call), upgrade::on(response));
-    let trail = std::sync::Arc::clone(&call.trail);
+    let trail = Arc::clone(&call.trail);
     call.connection.spawn(async move {
         // For the audit log, the request ends with the session.
         let _open = trail;
