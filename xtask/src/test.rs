@@ -10,6 +10,9 @@ use crate::binaries::Profile;
 use crate::node::Node;
 use crate::{host, node, setup};
 
+/// The node's own API is tried at the port that it has everywhere.
+const KUBELET: [&str; 2] = ["--kubelet-listen", "127.0.0.1:10250"];
+
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub(crate) struct TestArgs {
@@ -30,7 +33,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     }
     setup::install_missing()?;
     let dir = host::folder_of_clone("test");
-    let node = node::start(&dir, Profile::Dev, &[])?;
+    let node = node::start(&dir, Profile::Dev, &KUBELET.map(str::to_owned))?;
     let tested = host::run(on_a_node(&mut tests, &node));
     let stopped = node::stop(&dir);
     tested.and(stopped)

@@ -20,6 +20,7 @@
 //! | [`selection`], [`deletion`] | what a collection's selectors mean; what a DELETE does | ✔ |
 //! | [`verbs`], [`pods`] | one file for each verb and each subresource of pods | |
 //! | [`proxy`] | what pods and nodes serve themselves | |
+//! | [`usage`] | what they use: metrics.k8s.io | |
 //! | [`discovery`], [`openapi`], [`health`], [`metrics`] | about the server itself | |
 //!
 //! **Invariant:** GET, LIST and WATCH without selectors never decode an object; an event is encoded once for each form.
@@ -53,8 +54,9 @@ pub mod selection;
 pub mod server;
 pub mod services;
 pub mod sizes;
+pub mod usage;
 pub mod verbs;
 
 pub use auth::token::TokenKey;
-pub use nodes::{FixedNodes, Nodes};
+pub use nodes::{FixedNodes, Meter, Nodes};
 pub use server::{ApiServer, Config};

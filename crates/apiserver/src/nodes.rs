@@ -1,10 +1,12 @@
-//! The nodes that can be asked for logs and sessions: by name, a [`PodStreams`]. Filled by the binary with the node of
+//! The nodes that can be asked for logs, sessions and what they use: by name, a [`PodStreams`], a [`Meter`] and a way to the node's own API. Filled by the binary with the node of
 //! this process. And what a node may read for its pods.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use remora_http::User;
+use futures::future::BoxFuture;
+use remora_http::{MemoryConnector, User};
+use remora_model::usage::NodeUsage;
 use remora_model::{Status, kinds};
 use remora_rules::rbac::{Attributes, node};
 use remora_streaming::PodStreams;
@@ -30,6 +32,23 @@ pub async fn has_pod_that_names(objects: &Objects, user: &User, what: &Attribute
 pub trait Nodes: Send + Sync + 'static {
     /// The streams of the node of this name; none if it cannot be reached from here.
     fn streams_for(&self, node: &str) -> Option<Arc<dyn PodStreams>>;
+    /// The way to the node's own HTTP API, as one who may have all of it; none if it cannot be reached from here.
+    fn agent_of(&self, _node: &str) -> Option<MemoryConnector> {
+        None
+    }
+    /// What the node measures; none if it cannot be reached from here.
+    fn meter_of(&self, _node: &str) -> Option<Arc<dyn Meter>> {
+        None
+    }
+}
+
+/// Tells what a node and its pods use.
+pub trait Meter: Send + Sync + 'static {
+    /// What they use now, with rates.
+    ///
+    /// # Errors
+    /// Why the node cannot tell.
+    fn usage(&self) -> BoxFuture<'_, Result<NodeUsage, String>>;
 }
 
 /// A fixed set of nodes.

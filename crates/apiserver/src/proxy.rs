@@ -4,19 +4,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 use remora_http::client::{self, ClientError, Security};
-use remora_http::{Body, body, exchange, upgrade};
+use remora_http::{Body, Connection, MemoryConnector, body, exchange, upgrade};
 use remora_model::{ObjectKey, Status, kinds};
 use remora_rules::proxy::{self, Asked};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
+use crate::auth::authz::{Attributes, forbidden};
 use crate::pods;
 use crate::server::Call;
 
@@ -40,36 +42,82 @@ const MORE_HOP_BY_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
 /// Passes a request on.
 pub async fn answer(call: &Call, key: &ObjectKey, body: Body) -> Result<Response<Body>, Status> {
     let place = Place::of(&call.parts.uri)?;
-    let (server, security) = find(call, key).await?;
+    let server = find(call, key).await?;
     let wants_upgrade = wants_upgrade(&call.parts.headers);
     if place.path.is_empty() && !wants_upgrade && matches!(call.parts.method, Method::GET | Method::HEAD) {
         return Ok(to_its_root(&call.parts.uri));
     }
-    let request = passed_on(call, &place, server, wants_upgrade, body)?;
+    if wants_upgrade {
+        server.may_begin_a_session(call, key)?;
+    }
+    let request = passed_on(call, &place, &server, wants_upgrade, body)?;
     let host = request.headers().get(header::HOST).cloned();
-    let io = reach(server, security).await?;
-    let mut response = exchange(io, request, &call.connection).await.map_err(|error| failed(&error))?;
+    let mut response = server.ask(request, &call.connection).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return if wants_upgrade { Ok(join(call, response)) } else { Err(failed(&"it answers another protocol")) };
+        return if wants_upgrade { Ok(join(call, response)) } else { Err(failed("it answers another protocol")) };
     }
     without_hops(response.headers_mut());
     let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    redirect(response.headers_mut(), place.prefix, server, host);
+    if let Server::Address(address, _) = &server {
+        redirect(response.headers_mut(), place.prefix, *address, host);
+    }
     *response.version_mut() = Version::default();
     Ok(response)
 }
 
-fn failed(why: &dyn std::fmt::Display) -> Status {
+fn failed(why: impl std::fmt::Display) -> Status {
     Status::service_unavailable(format!("error trying to reach service: {why}"))
+}
+
+/// Where a request is passed on to.
+enum Server {
+    /// What listens there, and how it is asked.
+    Address(SocketAddr, Security),
+    /// The agent of a node in this process: it knows us as one who may have everything.
+    Agent(MemoryConnector),
+}
+
+impl Server {
+    /// A WebSocket begins with a GET, and one to the agent may be a shell: who may only read may not have it. What a pod makes of an upgrade is
+    /// its own affair.
+    fn may_begin_a_session(&self, call: &Call, key: &ObjectKey) -> Result<(), Status> {
+        let Self::Agent(_) = self else { return Ok(()) };
+        let (resource, subresource, name) = ("nodes", "proxy", key.name.as_str());
+        let what = Attributes::Resource { verb: "create", group: "", resource, subresource, namespace: "", name };
+        let decision = call.state.authorizer().decide(&call.user, &what);
+        if decision.allowed { Ok(()) } else { Err(forbidden(&call.user, &what, &decision.reason)) }
+    }
+
+    /// The head of its answer.
+    async fn ask(&self, request: Request<Body>, connection: &Arc<Connection>) -> Result<Response<Body>, Status> {
+        let answered = match self {
+            Self::Address(address, security) => {
+                exchange(reach(*address, *security).await?, request, connection).await
+            }
+            Self::Agent(connector) => {
+                let io = connector.connect().await.map_err(failed)?;
+                exchange(io.into_tokio(), request, connection).await
+            }
+        };
+        answered.map_err(failed)
+    }
+
+    /// What stands for a host that the client has not named.
+    fn host(&self) -> String {
+        match self {
+            Self::Address(address, _) => address.to_string(),
+            Self::Agent(_) => "kubelet".to_owned(),
+        }
+    }
 }
 
 async fn reach(server: SocketAddr, security: Security) -> Result<client::Stream, Status> {
     let connected = tokio::time::timeout(CONNECT, TcpStream::connect(server)).await;
     let tcp = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let tcp = tcp.map_err(|error| failed(&format_args!("dial tcp {server}: {}", in_gos_words(&error))))?;
+    let tcp = tcp.map_err(|error| failed(format_args!("dial tcp {server}: {}", in_gos_words(&error))))?;
     let secured = tokio::time::timeout(CONNECT, client::secured(tcp, security, &server.ip().to_string())).await;
     let late = |_| Err(ClientError::Tls(io::ErrorKind::TimedOut.into()));
-    secured.unwrap_or_else(late).map_err(|error| failed(&error))
+    secured.unwrap_or_else(late).map_err(failed)
 }
 
 /// What clients of Kubernetes are used to read.
@@ -84,16 +132,21 @@ fn in_gos_words(error: &io::Error) -> String {
 }
 
 /// Where the object listens, and how it is asked.
-async fn find(call: &Call, key: &ObjectKey) -> Result<(SocketAddr, Security), Status> {
+async fn find(call: &Call, key: &ObjectKey) -> Result<Server, Status> {
     let asked = Asked::parse(&key.name, key.kind.singular)?;
-    let security = if asked.over_tls { Security::Unverified } else { Security::Plain };
+    let at = |place| Server::Address(place, if asked.over_tls { Security::Unverified } else { Security::Plain });
     if key.kind == kinds::core("services") {
-        return Ok((behind_service(call, key, &asked).await?, security));
+        return behind_service(call, key, &asked).await.map(at);
     }
     let object = ObjectKey::new(key.kind, key.namespace.as_deref(), asked.name);
     let found = call.state.objects().require(&object).await?.decoded();
-    let place = if key.kind == kinds::core("pods") { asked.in_pod(&found)? } else { asked.on_node(&found)? };
-    Ok((place, security))
+    if key.kind == kinds::core("pods") {
+        return asked.in_pod(&found).map(at);
+    }
+    match call.state.nodes().agent_of(asked.name) {
+        Some(connector) if asked.means_agent(&found)? => Ok(Server::Agent(connector)),
+        _ => asked.on_node(&found).map(at),
+    }
 }
 
 /// Where one of the pods behind a service listens, any of them.
@@ -188,7 +241,7 @@ fn without_hops(headers: &mut HeaderMap) {
 fn passed_on(
     call: &Call,
     place: &Place<'_>,
-    server: SocketAddr,
+    server: &Server,
     upgrades: bool,
     body: Body,
 ) -> Result<Request<Body>, Status> {
@@ -210,7 +263,7 @@ fn passed_on(
         }
     }
     // HTTP/2 has no such header.
-    let host = uri.authority().map_or_else(|| server.to_string(), ToString::to_string);
+    let host = uri.authority().map_or_else(|| server.host(), ToString::to_string);
     let host = HeaderValue::from_str(&host).map_err(Status::internal)?;
     let host = headers.entry(header::HOST).or_insert(host).clone();
     headers.insert("x-forwarded-host", host);
@@ -241,7 +294,7 @@ fn join(call: &Call, response: Response<Body>) -> Response<Body> {
     *answer.status_mut() = response.status();
     *answer.headers_mut() = response.headers().clone();
     let (client, server) = (pods::upgraded(call), upgrade::on(response));
-    let trail = std::sync::Arc::clone(&call.trail);
+    let trail = Arc::clone(&call.trail);
     call.connection.spawn(async move {
         // For the audit log, the request ends with the session.
         let _open = trail;

@@ -27,7 +27,7 @@ use crate::nodes::{self, Nodes};
 use crate::objects::Objects;
 use crate::request::{Accepted, ApiRequest, Part, Query, Refusal, RequestInfo, SessionKind, media};
 use crate::sizes::Sizes;
-use crate::{bootstrap, health, openapi, pods, proxy, response, verbs};
+use crate::{bootstrap, health, openapi, pods, proxy, response, usage, verbs};
 
 /// How long a request that is no watch, log or session may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -368,12 +368,14 @@ async fn act(call: &Call, request: ApiRequest, body: Body, accept: &str) -> Resu
         ApiRequest::Metrics => health::metrics(call).await,
         ApiRequest::Discovery(what) => discovery::answer(&call.state.documents, &what, accept, &call.parts.headers),
         ApiRequest::OpenApi(what) => openapi::answer(&call.state.schemas, &what, accept, &call.parts.headers),
+        ApiRequest::List(what, options) if usage::is_usage(what.kind) => usage::list(call, &what, &options).await,
         ApiRequest::List(what, options) => verbs::list::answer(call, &what, &options).await,
         ApiRequest::Watch(what, options) => verbs::watch::answer(call, &what, &options).await,
         ApiRequest::Create(what, options) => verbs::create::answer(call, &what, &options, body).await,
         ApiRequest::DeleteCollection(what, options) => {
             verbs::delete_collection::answer(call, &what, &options, body).await
         }
+        ApiRequest::Get(key, _) if usage::is_usage(key.kind) => usage::get(call, &key).await,
         ApiRequest::Get(key, version) => verbs::get::answer(call, &key, version).await,
         ApiRequest::GetScale(key, version) => verbs::scale::get(call, &key, version).await,
         ApiRequest::Update(key, Part::Scale, options) => verbs::scale::update(call, &key, &options, body).await,

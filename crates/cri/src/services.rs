@@ -9,13 +9,15 @@ use async_trait::async_trait;
 use futures::Stream;
 
 use crate::{
-    ContainerEventResponse, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
-    CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, ImageFsInfoResponse, ImageStatusRequest,
-    ImageStatusResponse, ListContainersRequest, ListContainersResponse, ListImagesRequest, ListImagesResponse,
-    ListPodSandboxRequest, ListPodSandboxResponse, PodSandboxStatusRequest, PodSandboxStatusResponse, PullImageRequest,
-    PullImageResponse, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
-    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeConfigResponse, StartContainerRequest, StatusRequest,
-    StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    ContainerEventResponse, ContainerStatsRequest, ContainerStatsResponse, ContainerStatusRequest,
+    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse,
+    ImageFsInfoResponse, ImageStatusRequest, ImageStatusResponse, ListContainerStatsRequest,
+    ListContainerStatsResponse, ListContainersRequest, ListContainersResponse, ListImagesRequest, ListImagesResponse,
+    ListPodSandboxRequest, ListPodSandboxResponse, ListPodSandboxStatsRequest, ListPodSandboxStatsResponse,
+    PodSandboxStatsRequest, PodSandboxStatsResponse, PodSandboxStatusRequest, PodSandboxStatusResponse,
+    PullImageRequest, PullImageResponse, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest,
+    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeConfigResponse,
+    StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
 
 /// The stream of `GetContainerEvents`: container created, started, stopped, deleted. It ends when the runtime goes away.
@@ -61,6 +63,21 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn reopen_container_log(&self, request: ReopenContainerLogRequest) -> Result<(), Error>;
     /// Runs a command and returns its output, at most 16 MiB of each stream, as CRI asks.
     async fn exec_sync(&self, request: ExecSyncRequest) -> Result<ExecSyncResponse, Error>;
+
+    /// What one container uses, with its writable layer.
+    async fn container_stats(&self, request: ContainerStatsRequest) -> Result<ContainerStatsResponse, Error>;
+    /// What each running container that the filter lets through uses, with its writable layer.
+    async fn list_container_stats(
+        &self,
+        request: ListContainerStatsRequest,
+    ) -> Result<ListContainerStatsResponse, Error>;
+    /// What one sandbox and its containers use, without writable layers: those take a walk through their files.
+    async fn pod_sandbox_stats(&self, request: PodSandboxStatsRequest) -> Result<PodSandboxStatsResponse, Error>;
+    /// Likewise, of each ready sandbox that the filter lets through.
+    async fn list_pod_sandbox_stats(
+        &self,
+        request: ListPodSandboxStatsRequest,
+    ) -> Result<ListPodSandboxStatsResponse, Error>;
 
     /// Container events from now on. Subscribe first, then list: nothing is missed.
     async fn get_container_events(&self) -> Result<ContainerEvents, Error>;

@@ -27,6 +27,7 @@ mod spec;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 
 pub use action::{Action, Plan, StopReason, Subject, Target};
 pub use back_off::{BackOff, go_duration};

@@ -46,7 +46,7 @@ impl Verb {
 pub enum Storage {
     /// In the store, under `/registry/<this>/`. Two kinds with the same word are two views of the same objects.
     Stored(&'static str),
-    /// Nowhere: answered from the request alone (access reviews).
+    /// Nowhere: answered from the request alone (access reviews), or by nodes (what is used).
     Virtual,
 }
 
@@ -154,6 +154,12 @@ const RBAC: Kind = Kind { group: RBAC_GROUP, ..CORE };
 
 /// The group of roles and their bindings.
 pub const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+
+/// What is used: asked of the nodes, kept nowhere.
+const USAGE: Kind = Kind { group: METRICS_GROUP, version: "v1beta1", verbs: &[Get, List], ..CORE };
+
+/// The group of what is used.
+pub const METRICS_GROUP: &str = "metrics.k8s.io";
 
 /// Every kind, by group and then by resource.
 pub static KINDS: &[Kind] = &[
@@ -347,6 +353,8 @@ pub static KINDS: &[Kind] = &[
         schema: "events.k8s.io/Event",
         ..CORE
     },
+    Kind { kind: "NodeMetrics", plural: "nodes", namespaced: false, schema: "NodeMetrics", ..USAGE },
+    Kind { kind: "PodMetrics", plural: "pods", schema: "PodMetrics", ..USAGE },
     Kind {
         group: "node.k8s.io",
         kind: "RuntimeClass",

@@ -14,6 +14,7 @@
 //! | [`canonical`] | brings a JSON object into v1.34's canonical form |
 //! | [`quantity`] | `resource.Quantity`: exact parsing, comparison, canonical text |
 //! | [`json`] | bounded JSON parsing with duplicate keys reported |
+//! | [`usage`] | what a node, its pods and their containers use |
 #![forbid(unsafe_code)]
 
 pub mod canonical;
@@ -26,6 +27,7 @@ pub mod quantity;
 pub mod schema;
 pub mod status;
 pub mod text;
+pub mod usage;
 
 pub use container::ContainerKind;
 pub use field::{FieldError, FieldErrorType, Path};

@@ -41,6 +41,8 @@ pub struct Config {
     pub dns: Dns,
     /// Where pods find the API; none leaves `KUBERNETES_SERVICE_HOST` out.
     pub kubernetes_service: Option<KubernetesService>,
+    /// Where the node's own HTTP API listens, if it does: the Node object says so.
+    pub kubelet_port: Option<u16>,
     /// The API, with the rights of `system:node:NAME`.
     pub client: kube::Client,
     /// The runtime.

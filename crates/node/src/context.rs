@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::events::Recorder;
 use crate::machine::Machine;
 use crate::mounts::Mounts;
+use crate::probes::ProbeCounts;
 use crate::volumes::sources::Sources;
 
 /// Shared by everything of one node agent.
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) cgroup_driver: CgroupDriver,
     /// Word of changes of what volumes are made of.
     pub(crate) sources: Sources,
+    /// How probes went.
+    pub(crate) probe_counts: ProbeCounts,
     /// Every task; shutdown waits for them.
     pub(crate) tasks: TaskTracker,
     /// Cancelled at shutdown: begin nothing new.

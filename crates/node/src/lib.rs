@@ -9,7 +9,8 @@
 //! An actor owns its pod's state. On every wake it observes, asks `remora-decide`, acts and reports; the deciding is not
 //! here. No polling: a wake is a changed object, a container event, a finished action, or a moment that a decision named.
 //!
-//! Called by the main binary: [`Node::start`], [`Node::streams`] for the API server, [`Node::shutdown`]; [`tear_down`]
+//! Called by the main binary: [`Node::start`], [`Node::streams`] for the API server, [`Node::inspector`] for whoever tells what pods use,
+//! [`Node::shutdown`]; [`tear_down`]
 //! for `remora down`.
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ mod node;
 mod pods;
 mod probes;
 mod sandbox;
+mod stats;
 mod streams;
 mod users;
 mod volumes;
@@ -33,3 +35,5 @@ mod volumes;
 pub use config::{Clock, Config, DebugLimits, Dns, KubernetesService, LogLimits, system_clock};
 pub use mounts::{Mounts, PlainFolders, SystemMounts};
 pub use node::{Node, NodeError, tear_down};
+pub use probes::ProbeTally;
+pub use stats::{Extent, Inspector, StatsError};

@@ -16,6 +16,8 @@ use crate::events::Recorder;
 use crate::machine::{self, Machine};
 use crate::mounts::{Mounts, SystemMounts};
 use crate::pods::{self, Pods};
+use crate::probes::ProbeCounts;
+use crate::stats::Inspector;
 use crate::streams::Streams;
 use crate::volumes::{self, sources::Sources};
 
@@ -55,6 +57,7 @@ pub enum NodeError {
 pub struct Node {
     context: Context,
     streams: Arc<Streams>,
+    inspector: Inspector,
 }
 
 impl Node {
@@ -88,6 +91,7 @@ impl Node {
             runtime_name: version.runtime_name,
             cgroup_driver,
             sources: Sources::default(),
+            probe_counts: ProbeCounts::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
             config,
@@ -97,13 +101,20 @@ impl Node {
         if started.is_err() {
             context.stop.cancel();
         }
-        let streams = Arc::new(Streams::new(context.clone(), started?));
-        Ok(Self { context, streams })
+        let pods = started?;
+        let inspector = Inspector::new(context.clone(), pods.clone());
+        let streams = Arc::new(Streams::new(context.clone(), pods));
+        Ok(Self { context, streams, inspector })
     }
 
     /// Exec, attach and logs, for the API server.
     pub fn streams(&self) -> Arc<dyn PodStreams> {
         Arc::clone(&self.streams) as Arc<dyn PodStreams>
+    }
+
+    /// What the node tells of itself and its pods.
+    pub fn inspector(&self) -> Inspector {
+        self.inspector.clone()
     }
 
     /// Ends the agent. Containers go on; the next agent adopts them. What is being done gets some seconds to finish.

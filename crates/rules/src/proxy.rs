@@ -115,9 +115,7 @@ impl<'a> Asked<'a> {
     /// # Errors
     /// 400 as for pods; 503 if no port is asked for and the node's agent has none.
     pub fn on_node(&self, node: &Value) -> Result<SocketAddr, Status> {
-        let agent = at(node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).as_u64();
-        let agent = agent.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
-        let port = self.port()?.or(agent).ok_or_else(|| {
+        let port = self.port()?.or(agent_port(node)).ok_or_else(|| {
             let name = self.name;
             Status::service_unavailable(format!(
                 "the agent of node {name} listens on no port: ask for one, as in nodes/{name}:9100/proxy"
@@ -126,6 +124,14 @@ impl<'a> Asked<'a> {
         let internal =
             list(node, &["status", "addresses"]).iter().find(|address| text(address, &["type"]) == "InternalIP");
         Ok(SocketAddr::new(proxyable(internal.map_or("", |address| text(address, &["address"])))?, port))
+    }
+
+    /// Whether the node's agent is meant: no port is asked for, or the agent's.
+    ///
+    /// # Errors
+    /// 400 for a port that is none.
+    pub fn means_agent(&self, node: &Value) -> Result<bool, Status> {
+        Ok(self.port()?.is_none_or(|port| Some(port) == agent_port(node)))
     }
 
     fn port(&self) -> Result<Option<u16>, Status> {
@@ -162,6 +168,11 @@ impl Candidate<'_> {
         let mut own = list(pod, &["status", "podIPs"]).iter().map(|entry| text(entry, &["ip"]));
         own.any(|address| address.parse() == Ok(self.place.ip()))
     }
+}
+
+fn agent_port(node: &Value) -> Option<u16> {
+    let port = at(node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).as_u64();
+    port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
 }
 
 /// An address that the API server may ask for others: none of its own loopback, and none of a link.
@@ -296,9 +307,12 @@ mod tests {
         };
         assert_eq!(place("n:9100", &node), Ok("10.0.0.1:9100".parse().unwrap()));
         assert_eq!(place("n", &node), Err(503));
+        let means_agent = |segment, node: &Value| Asked::parse(segment, "node").unwrap().means_agent(node).unwrap();
+        assert!(means_agent("n", &node) && !means_agent("n:10250", &node));
         let mut listening = node.clone();
         listening["status"]["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": 10250}});
         assert_eq!(place("n", &listening), Ok("10.0.0.1:10250".parse().unwrap()));
+        assert!(means_agent("n:10250", &listening) && !means_agent("n:9100", &listening));
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod runtime;
 mod sandbox;
 mod service;
 mod shim;
+mod stats;
 mod streams;
 mod table;
 mod task;

@@ -2,14 +2,17 @@
 
 use async_trait::async_trait;
 use remora_cri::{
-    ContainerEventType, ContainerEvents, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
-    CreateContainerResponse, Error as CriError, ExecSyncRequest, ExecSyncResponse, ImageFsInfoResponse, ImageService,
-    ImageStatusRequest, ImageStatusResponse, LinuxRuntimeConfiguration, ListContainersRequest, ListContainersResponse,
-    ListImagesRequest, ListImagesResponse, ListPodSandboxRequest, ListPodSandboxResponse, PodSandboxStatusRequest,
-    PodSandboxStatusResponse, PullImageRequest, PullImageResponse, RemoveContainerRequest, RemoveImageRequest,
-    RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition,
-    RuntimeConfigResponse, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus,
-    StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    ContainerEventType, ContainerEvents, ContainerStatsRequest, ContainerStatsResponse, ContainerStatusRequest,
+    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error as CriError, ExecSyncRequest,
+    ExecSyncResponse, ImageFsInfoResponse, ImageService, ImageStatusRequest, ImageStatusResponse,
+    LinuxRuntimeConfiguration, ListContainerStatsRequest, ListContainerStatsResponse, ListContainersRequest,
+    ListContainersResponse, ListImagesRequest, ListImagesResponse, ListPodSandboxRequest, ListPodSandboxResponse,
+    ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, PodSandboxStatsRequest, PodSandboxStatsResponse,
+    PodSandboxStatusRequest, PodSandboxStatusResponse, PullImageRequest, PullImageResponse, RemoveContainerRequest,
+    RemoveImageRequest, RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest,
+    RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeFeatures, RuntimeHandler,
+    RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse,
+    StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
 use remora_shim_protocol::{Reply, Request};
 
@@ -152,6 +155,32 @@ impl RuntimeService for Runtime {
         let container = self.inner.table.container(&request.container_id)?;
         let done = self.inner.clone().exec_sync(container, request.cmd, request.timeout).await?;
         Ok(ExecSyncResponse { stdout: done.stdout, stderr: done.stderr, exit_code: done.exit_code })
+    }
+
+    async fn container_stats(&self, request: ContainerStatsRequest) -> Result<ContainerStatsResponse, CriError> {
+        let container = self.inner.table.container(&request.container_id)?;
+        Ok(ContainerStatsResponse { stats: Some(self.inner.container_stats(container).await?) })
+    }
+
+    async fn list_container_stats(
+        &self,
+        request: ListContainerStatsRequest,
+    ) -> Result<ListContainerStatsResponse, CriError> {
+        let stats = self.inner.list_container_stats(request.filter.unwrap_or_default()).await?;
+        Ok(ListContainerStatsResponse { stats })
+    }
+
+    async fn pod_sandbox_stats(&self, request: PodSandboxStatsRequest) -> Result<PodSandboxStatsResponse, CriError> {
+        let sandbox = self.inner.table.sandbox(&request.pod_sandbox_id)?;
+        Ok(PodSandboxStatsResponse { stats: Some(self.inner.sandbox_stats(sandbox).await?) })
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        request: ListPodSandboxStatsRequest,
+    ) -> Result<ListPodSandboxStatsResponse, CriError> {
+        let stats = self.inner.list_sandbox_stats(request.filter.unwrap_or_default()).await?;
+        Ok(ListPodSandboxStatsResponse { stats })
     }
 
     async fn get_container_events(&self) -> Result<ContainerEvents, CriError> {

@@ -13,13 +13,15 @@
 //! | `stdio` | the ends of a session as readers and writers | |
 //! | [`session`] | a session, and one WebSocket connection | |
 //! | [`spdy`] | one SPDY connection, and sessions over it | frames |
+//! | `joined` | a session, joined with the node for as long as both sides want | |
 //! | [`port_forward`] | connections to a pod's ports, over SPDY or WebSocket | |
 //!
-//! A session's way: [`negotiate()`] → answer 101 → [`accept`] or [`spdy::accept`] → hand [`Stdio`] to a [`PodStreams`] →
+//! A session's way: [`negotiate()`] → answer 101 → [`Joined::run`]: [`accept`] or [`spdy::accept`] → hand [`Stdio`] to a [`PodStreams`] →
 //! [`Session::finish`]. A port-forward's: [`negotiate_forward`] → answer 101 → [`port_forward::serve`].
 #![forbid(unsafe_code)]
 
 mod ending;
+mod joined;
 pub mod negotiate;
 pub mod port_forward;
 pub mod protocol;
@@ -28,6 +30,7 @@ pub mod session;
 pub mod spdy;
 mod stdio;
 
+pub use joined::{Joined, Work};
 pub use negotiate::{Carrier, ForwardProtocol, Refusal, Upgrade, negotiate, negotiate_forward};
 pub use protocol::Protocol;
 pub use seam::{

@@ -8,9 +8,11 @@ mod error;
 
 pub mod apparmor;
 pub mod cgroup;
+mod disk_usage;
 pub mod file;
 pub mod inode;
 pub mod inotify;
+pub mod interfaces;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
@@ -24,4 +26,5 @@ pub mod user_namespace;
 pub mod users;
 pub mod vacate;
 
+pub use disk_usage::{DiskUsage, disk_usage};
 pub use error::{Error, Result};

@@ -16,7 +16,7 @@ use remora_apiserver::{ApiServer, Config, Nodes};
 use remora_controllers::{Account, Clients, Settings};
 use remora_http::pki::ServerNames;
 use remora_http::{MemoryConnectors, Pki, Server, User, memory};
-use remora_node::{Dns, Node, PlainFolders};
+use remora_node::{Dns, Inspector, Node, PlainFolders};
 use remora_store::memory::MemoryEngine;
 use remora_streaming::PodStreams;
 use remora_testkit::{FakeRuntime, ephemeral_patch, paused_clock};
@@ -94,6 +94,7 @@ impl Cluster {
             log_limits: Default::default(),
             dns: Dns::default(),
             kubernetes_service: None,
+            kubelet_port: None,
             client: client(&self.connectors, &name, &["system:nodes"]),
             runtime: Arc::new(self.runtime.clone()),
             images: Arc::new(self.runtime.clone()),
@@ -104,6 +105,11 @@ impl Cluster {
         // The first node's streams stay: tests of sessions do not restart it.
         let _first_only = self.nodes.0.set(node.streams());
         self.node = Some(node);
+    }
+
+    /// What the node tells.
+    pub(crate) fn inspector(&self) -> Inspector {
+        self.node.as_ref().unwrap().inspector()
     }
 
     /// Where the node agent keeps volumes and logs.

@@ -138,6 +138,7 @@ mod tests {
             "coordination.k8s.io",
             "discovery.k8s.io",
             "events.k8s.io",
+            "metrics.k8s.io",
             "node.k8s.io",
             "policy",
             "rbac.authorization.k8s.io",

@@ -1,7 +1,8 @@
 //! What the kinds look like: `/openapi/v2` and `/openapi/v3`, made from k8s-openapi's schemas on first request and kept.
-//! [`schemas`] makes the definitions, [`paths`] the operations, [`gnostic`] writes the 2.0 document as protobuf.
+//! [`schemas`] makes the definitions, [`paths`] the operations, [`metrics`] has those that k8s-openapi lacks, [`gnostic`] writes the 2.0 document as protobuf.
 
 mod gnostic;
+mod metrics;
 mod paths;
 mod schemas;
 

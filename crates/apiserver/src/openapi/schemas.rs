@@ -13,12 +13,12 @@ use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::api::scheduling::v1 as scheduling;
 use remora_model::Kind;
-use remora_model::kinds::RBAC_GROUP;
+use remora_model::kinds::{METRICS_GROUP, RBAC_GROUP};
 use remora_model::schema::{Merge, Type, type_of};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::Dialect;
+use super::{Dialect, metrics};
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
@@ -98,6 +98,8 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("coordination.k8s.io", "Lease") => generator.subschema_for::<coordination::Lease>(),
         ("discovery.k8s.io", "EndpointSlice") => generator.subschema_for::<discovery::EndpointSlice>(),
         ("events.k8s.io", "Event") => generator.subschema_for::<events::Event>(),
+        (METRICS_GROUP, "NodeMetrics") => generator.subschema_for::<metrics::NodeMetrics>(),
+        (METRICS_GROUP, "PodMetrics") => generator.subschema_for::<metrics::PodMetrics>(),
         ("node.k8s.io", "RuntimeClass") => generator.subschema_for::<node::RuntimeClass>(),
         ("policy", "PodDisruptionBudget") => generator.subschema_for::<policy::PodDisruptionBudget>(),
         ("scheduling.k8s.io", "PriorityClass") => generator.subschema_for::<scheduling::PriorityClass>(),

@@ -4,22 +4,13 @@
 use std::sync::Arc;
 
 use http::Response;
-use remora_http::{Body, Connection, body, upgrade};
+use remora_http::{Body, body};
 use remora_model::{ObjectKey, Status};
 use remora_rules::pod::log::StreamOptions;
-use remora_streaming::{
-    Carrier, ExecOptions, PodContainer, PodStreams, Session, SessionEnd, Stdio, StreamError, Upgrade, Wanted, accept,
-    negotiate, spdy,
-};
+use remora_streaming::{ExecOptions, Joined, Wanted, Work, negotiate};
 
 use super::{container, refused, streams_of};
 use crate::server::Call;
-
-/// What is to be joined.
-enum Work {
-    Exec(ExecOptions),
-    Attach,
-}
 
 /// Runs a command in a container.
 pub async fn exec(call: &Call, key: &ObjectKey, options: StreamOptions) -> Result<Response<Body>, Status> {
@@ -47,61 +38,19 @@ async fn start(call: &Call, key: &ObjectKey, options: &StreamOptions, work: Work
     let streams = streams_of(&call.state, node).await?;
     let wanted = Wanted { stdin: options.stdin, stdout: options.stdout, stderr: options.stderr, tty: options.tty };
     let response = accepted.response(body::empty());
-    Joined { streams, at: container(&pod, name), work, wanted, accepted }.spawn(call);
+    spawn(call, Joined { streams, at: container(&pod, name), work, wanted, accepted });
     Ok(response)
 }
 
-/// A session that waits for its upgrade.
-struct Joined {
-    streams: Arc<dyn PodStreams>,
-    at: PodContainer,
-    work: Work,
-    wanted: Wanted,
-    accepted: Upgrade,
-}
-
-impl Joined {
-    /// Goes on once the 101 is sent, on a task that outlives the request.
-    fn spawn(self, call: &Call) {
-        let upgraded = super::upgraded(call);
-        let connection: &Arc<Connection> = &call.connection;
-        let trail = Arc::clone(&call.trail);
-        connection.spawn(async move {
-            // For the audit log, the request ends with the session.
-            let _open = trail;
-            let Some(io) = upgraded.await else { return };
-            let Some((stdio, session)) = begin(io, &self.accepted, self.wanted).await else { return };
-            // A client that is gone needs no answer; the node notices by the streams that have ended.
-            let end = tokio::select! {
-                end = run(self.streams.as_ref(), &self.at, self.work, stdio) => end,
-                () = session.client_gone() => Ok(SessionEnd::Detached),
-            };
-            if session.finish(end).await.is_err() {
-                tracing::debug!(pod = self.at.pod, container = self.at.container, "a session's client went away");
-            }
-        });
-    }
-}
-
-/// The service's ends of the session; none if the client goes before it stands.
-async fn begin(io: upgrade::Upgraded, accepted: &Upgrade, wanted: Wanted) -> Option<(Stdio, Session)> {
-    match accepted.carrier() {
-        Carrier::WebSocket => Some(accept(io, accepted.protocol(), wanted)),
-        Carrier::Spdy => match spdy::accept(io, accepted.protocol(), wanted).await {
-            Ok(begun) => Some(begun),
-            Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a session has not begun");
-                None
-            }
-        },
-    }
-}
-
-async fn run(streams: &dyn PodStreams, at: &PodContainer, work: Work, stdio: Stdio) -> Result<SessionEnd, StreamError> {
-    match work {
-        Work::Exec(options) => streams.exec(at, options, stdio).await,
-        // As behind real runtimes, an attached session's end says nothing of the exit status: on anything but success,
-        // `kubectl debug` would warn that it could not attach and print the log. The status is in the pod.
-        Work::Attach => streams.attach(at, stdio).await.map(|_| SessionEnd::Exited(0)),
-    }
+/// Goes on once the 101 is sent, on a task that outlives the request.
+fn spawn(call: &Call, joined: Joined) {
+    let upgraded = super::upgraded(call);
+    let trail = Arc::clone(&call.trail);
+    call.connection.spawn(async move {
+        // For the audit log, the request ends with the session.
+        let _open = trail;
+        if let Some(io) = upgraded.await {
+            joined.run(io).await;
+        }
+    });
 }

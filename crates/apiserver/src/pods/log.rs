@@ -1,7 +1,6 @@
 //! GET of `pods/NAME/log`: the pod's node is asked, what it sends is passed on as it comes.
 
 use http::{Response, StatusCode};
-use jiff::SignedDuration;
 use remora_http::{Body, body};
 use remora_model::{ObjectKey, Status};
 use remora_rules::pod::containers;
@@ -28,13 +27,11 @@ pub async fn answer(call: &Call, key: &ObjectKey, options: &LogOptions) -> Resul
 }
 
 fn node_options(call: &Call, options: &LogOptions) -> NodeOptions {
-    let ago = |seconds: i64| call.state.now().checked_sub(SignedDuration::from_secs(seconds)).ok();
-    let since = options.since_time.or_else(|| options.since_seconds.and_then(ago));
     let unsigned = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
     NodeOptions {
         follow: options.follow,
         previous: options.previous,
-        since: since.and_then(|at| i64::try_from(at.as_nanosecond()).ok()),
+        since: options.since(call.state.now()),
         timestamps: options.timestamps,
         tail_lines: unsigned(options.tail_lines),
         limit_bytes: unsigned(options.limit_bytes),

@@ -25,6 +25,9 @@ pub struct UpArgs {
     /// Where the API server listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6443")]
     pub listen: SocketAddr,
+    /// Where the node's own HTTP API listens, the kubelet's, such as 127.0.0.1:10250 [default: nowhere; the API server reaches it all the same].
+    #[arg(long, value_name = "ADDRESS")]
+    pub kubelet_listen: Option<SocketAddr>,
     /// The node's name [default: this machine's].
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,

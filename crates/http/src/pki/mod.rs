@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `ca.pem` | the authority: certificate and key |
 //! | `server.pem` | the server: certificate and key; renewed when it nears its end or its names change |
+//! | `kubelet.pem` | the node's own server: likewise, once it was asked for |
 //! | `NAME.pem` | a client: certificate and key; renewed likewise |
 //! | `service-account.pem` | the key that signs tokens |
 //!
@@ -32,6 +33,7 @@ use certificate::{Authority, Identity, Subject, Usage};
 
 const AUTHORITY: &str = "ca.pem";
 const SERVER: &str = "server.pem";
+const KUBELET: &str = "kubelet.pem";
 const SERVICE_ACCOUNT: &str = "service-account.pem";
 
 /// Why certificates could not be had. The message is for the user; the source says what the system or a library found.
@@ -114,9 +116,18 @@ impl ServerNames {
     pub fn api_server<'a>(node: &'a str, more: impl IntoIterator<Item = &'a str>) -> Self {
         let services =
             ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+        Self::of(services.into_iter().chain([node]).chain(more))
+    }
+
+    /// What a node's own server is called: the node's name, and more (names or addresses).
+    pub fn node<'a>(node: &'a str, more: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::of([node].into_iter().chain(more))
+    }
+
+    fn of<'a>(all: impl IntoIterator<Item = &'a str>) -> Self {
         let mut names = Self::default();
         names.addresses.extend([IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]);
-        for name in services.into_iter().chain(["localhost", node]).chain(more) {
+        for name in all.into_iter().chain(["localhost"]) {
             match name.parse() {
                 Ok(address) => names.addresses.insert(address),
                 Err(_) => names.dns.insert(name.to_ascii_lowercase()),
@@ -177,12 +188,26 @@ impl Pki {
         made.map_err(|source| PkiError::Tls { path: self.folder.clone(), source })
     }
 
+    /// What a node's own server needs: shows the certificate of `system:node:NODE`, kept in `kubelet.pem`, for these names, and trusts clients of our
+    /// authority.
+    pub fn node_tls(&self, node: &str, names: ServerNames, now: SystemTime) -> Result<TlsConfig, PkiError> {
+        let (name, organization) = (format!("system:node:{node}"), Some("system:nodes".to_owned()));
+        let subject = Subject { usage: Usage::Server(names), name, organization };
+        let identity = self.authority.open_or_sign(&self.folder.join(KUBELET), &subject, now)?;
+        let key = identity.key_der();
+        let made = TlsConfig::new(vec![identity.certificate], key, self.authority.certificate().clone());
+        made.map_err(|source| PkiError::Tls { path: self.folder.clone(), source })
+    }
+
     /// The certificate of a client, kept in `FILE.pem`: opened, made, or renewed if near its end or for another user.
     /// `user` becomes the common name, `group` the organization: `kubernetes-admin` and `system:masters` for the admin.
     pub fn client(&self, file: &str, user: &str, group: &str, now: SystemTime) -> Result<ClientIdentity, PkiError> {
         let name = format!("{file}.pem");
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        if file.is_empty() || !file.chars().all(allowed) || [AUTHORITY, SERVER, SERVICE_ACCOUNT].contains(&&*name) {
+        if file.is_empty()
+            || !file.chars().all(allowed)
+            || [AUTHORITY, SERVER, KUBELET, SERVICE_ACCOUNT].contains(&&*name)
+        {
             return Err(PkiError::ClientName { name: file.to_owned() });
         }
         let subject = Subject { usage: Usage::Client, name: user.to_owned(), organization: Some(group.to_owned()) };

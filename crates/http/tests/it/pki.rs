@@ -103,6 +103,22 @@ fn a_client_is_renewed_for_another_user_and_under_another_authority() {
 }
 
 #[test]
+fn a_nodes_own_server_keeps_its_certificate_until_its_names_change() {
+    let folder = Folder::new();
+    let pki = folder.open().unwrap();
+    let made = |address: &str, days: u32| {
+        pki.node_tls("node-1", ServerNames::node("node-1", [address]), folder.now + DAY * days).unwrap();
+        folder.read("kubelet.pem")
+    };
+    let first = made("10.0.0.1", 0);
+    assert_eq!(mode(&folder.path.join("kubelet.pem")), 0o600);
+    assert_eq!(made("10.0.0.1", 300), first);
+    let moved = made("10.0.0.2", 0);
+    assert_ne!(moved, first);
+    assert_ne!(made("10.0.0.2", 340), moved);
+}
+
+#[test]
 fn an_authority_renewed_near_its_end_keeps_its_key() {
     let folder = Folder::new();
     folder.open().unwrap();
@@ -152,7 +168,7 @@ fn names_that_cannot_be_used_are_refused() {
     let folder = Folder::new();
     assert!(matches!(folder.open_as("knöten", 0), Err(PkiError::Sign { .. })));
     let pki = folder.open().unwrap();
-    for name in ["", "../admin", "ca", "server", "service-account", "a.b"] {
+    for name in ["", "../admin", "ca", "server", "kubelet", "service-account", "a.b"] {
         let refused = pki.client(name, "me", "us", folder.now);
         assert!(matches!(refused, Err(PkiError::ClientName { .. })), "{name}");
     }

@@ -154,6 +154,7 @@ impl Actor {
         }
         self.probes.stop_all();
         self.context.sources.leave(id_of(&self.pod).uid);
+        self.context.probe_counts.forget(id_of(&self.pod).uid);
     }
 
     /// One look: decides, begins what is decided, and says when to look again.

@@ -27,6 +27,11 @@ impl Machine {
         Self { cpus, memory: memory_bytes(), disk }
     }
 
+    /// Processors, and bytes of memory.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        (self.cpus, self.memory)
+    }
+
     /// `status.capacity`.
     pub(crate) fn capacity(&self) -> BTreeMap<String, Quantity> {
         let kibibytes = |bytes: u64| Quantity(format!("{}Ki", bytes / 1024));

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler,
-    NodeRuntimeHandlerFeatures, NodeStatus,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
@@ -98,13 +98,18 @@ async fn status(context: &Context, before: &NodeStatus, now: Timestamp) -> NodeS
         capacity: Some(context.machine.capacity()),
         allocatable: Some(context.machine.capacity()),
         conditions: Some(conditions(&runtime, before, now)),
-        daemon_endpoints: Some(NodeDaemonEndpoints::default()),
+        daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: config.kubelet_port.map(endpoint) }),
         images: Some(images(context).await),
         node_info: Some(node_info(&context.runtime_version)),
         features: runtime.as_ref().ok().and_then(|answer| answer.features.as_ref()).map(features),
         runtime_handlers: runtime.ok().map(|answer| answer.runtime_handlers.into_iter().map(handler).collect()),
         ..NodeStatus::default()
     }
+}
+
+/// Where the node's own API is.
+fn endpoint(port: u16) -> DaemonEndpoint {
+    DaemonEndpoint { port: port.into() }
 }
 
 /// What of KEP-3619 the runtime can. A runtime that says nothing of it is one from before that.

@@ -2,6 +2,7 @@
 
 mod check;
 mod hooks;
+mod tally;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use hooks::{post_start, pre_stop};
+pub(crate) use tally::ProbeCounts;
+pub use tally::ProbeTally;
 
 use crate::actor::Wake;
 use crate::container;

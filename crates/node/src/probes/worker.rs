@@ -154,6 +154,7 @@ impl Worker {
     async fn look(&self) -> Result<(), ()> {
         let limit = seconds(self.probe.timeout_seconds, 1);
         let seen = self.check.run(&self.context, &self.id, limit).await;
+        self.context.probe_counts.count(&self.pod, &self.container, self.kind.word(), seen.is_ok());
         seen.map_err(|output| {
             let (container, probe) = (self.container.clone(), self.kind.word());
             self.context.tell(&self.pod, &Happening::Unhealthy { container, probe, output });

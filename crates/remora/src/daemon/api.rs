@@ -5,34 +5,49 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use futures::future::BoxFuture;
 use remora_apiserver::audit::Auditor;
-use remora_apiserver::{ApiServer, Config, Nodes, TokenKey, compaction};
+use remora_apiserver::{ApiServer, Config, Meter, Nodes, TokenKey, compaction};
 use remora_cli::control::SOCKET;
 use remora_cli::kubeconfig::NodeAccess;
 use remora_controllers::{Account, Clients};
 use remora_http::pki::{ClientIdentity, ServerNames};
-use remora_http::{MemoryConnectors, Pki, Server, TlsListener, User, memory};
+use remora_http::{MemoryConnector, MemoryConnectors, Pki, Server, TlsListener, User, memory};
+use remora_model::usage::NodeUsage;
+use remora_node::{Extent, Inspector, Node};
 use remora_store::Store;
 use remora_streaming::PodStreams;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{Stop, quiet};
+use super::{Stop, own_address, quiet};
 use crate::access;
 use crate::control::{self, Control};
 use crate::place::Place;
 
 /// How long open requests get to finish when the daemon ends.
 const GRACE: Duration = Duration::from_secs(2);
-pub(crate) const PORTS_HINT: &str = "stop what listens there, or choose another address with --listen";
+pub(crate) const PORTS_HINT: &str =
+    "stop what listens there, or choose another address with --listen or --kubelet-listen";
 
-/// Keys, store and port, before anything is served.
+/// Where is listened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listen {
+    /// The API server.
+    pub(crate) api: SocketAddr,
+    /// The node's own API, if at all.
+    pub(crate) kubelet: Option<SocketAddr>,
+}
+
+/// Keys, store and ports, before anything is served.
 pub(crate) struct Prepared {
     admin: ClientIdentity,
     authority_pem: String,
     key: Pki,
     listener: TlsListener,
     store: Arc<dyn Store>,
+    /// The port of the node's own API, if it is to have one.
+    kubelet: Option<TlsListener>,
 }
 
 /// An API server that serves.
@@ -49,19 +64,23 @@ pub(crate) struct Api {
 
 impl Api {
     /// Opens the keys and takes the port, to serve what is in `store`; fails early, before anything else is touched.
-    pub(crate) async fn prepare(
-        place: &Place,
-        node: &str,
-        listen: SocketAddr,
-        store: Arc<dyn Store>,
-    ) -> Result<Prepared> {
-        let listen_ip = listen.ip().to_string();
+    pub(crate) async fn prepare(place: &Place, node: &str, listen: Listen, store: Arc<dyn Store>) -> Result<Prepared> {
+        let Listen { api, kubelet } = listen;
+        let listen_ip = api.ip().to_string();
         let names = ServerNames::api_server(node, [listen_ip.as_str()]);
         let pki = Pki::open_or_create(&place.pki(), &names, SystemTime::now())?;
         let admin = pki.client("admin", "kubernetes-admin", "system:masters", SystemTime::now())?;
-        let listener = TlsListener::bind(listen, pki.tls()?).await?;
+        let listener = TlsListener::bind(api, pki.tls()?).await?;
+        let kubelet = match kubelet {
+            None => None,
+            Some(address) => {
+                let addresses = [address.ip(), own_address()].map(|ip| ip.to_string());
+                let names = ServerNames::node(node, addresses.iter().map(String::as_str));
+                Some(TlsListener::bind(address, pki.node_tls(node, names, SystemTime::now())?).await?)
+            }
+        };
         let authority_pem = pki.authority_pem().to_owned();
-        Ok(Prepared { admin, authority_pem, key: pki, listener, store })
+        Ok(Prepared { admin, authority_pem, key: pki, listener, store, kubelet })
     }
 
     /// `https://ADDRESS`
@@ -115,10 +134,12 @@ impl Api {
         kube::Client::new(client, "default")
     }
 
-    /// From now on, exec, attach and logs of pods on this node are answered.
-    pub(crate) fn set_node(&self, name: &str, streams: Arc<dyn PodStreams>) {
+    /// From now on, exec, attach and logs of pods on this node are answered, what they use, and its own API.
+    pub(crate) fn set_node(&self, name: &str, node: &Node, agent: MemoryConnector) {
+        let meter = Arc::new(Measured(node.inspector()));
+        let reached = Reached { name: name.to_owned(), streams: node.streams(), meter, agent };
         // Set once, by the one who starts the daemon.
-        let _set_already = self.node.0.set((name.to_owned(), streams));
+        let _set_already = self.node.0.set(reached);
     }
 
     /// Finishes or cuts what is open.
@@ -140,6 +161,11 @@ impl Api {
 }
 
 impl Prepared {
+    /// The port of the node's own API, for whoever serves that.
+    pub(crate) fn take_kubelet(&mut self) -> Option<TlsListener> {
+        self.kubelet.take()
+    }
+
     /// Serves the API on TLS and in memory, and the control socket.
     pub(crate) async fn serve(
         self,
@@ -235,10 +261,41 @@ impl TokenKey for AccountKey {
 
 /// This process's node. The API server serves before the node agent runs.
 #[derive(Default)]
-struct OneNode(OnceLock<(String, Arc<dyn PodStreams>)>);
+struct OneNode(OnceLock<Reached>);
+
+/// How it is reached.
+struct Reached {
+    name: String,
+    streams: Arc<dyn PodStreams>,
+    meter: Arc<Measured>,
+    agent: MemoryConnector,
+}
+
+impl OneNode {
+    fn of_name(&self, node: &str) -> Option<&Reached> {
+        self.0.get().filter(|reached| reached.name == node)
+    }
+}
 
 impl Nodes for OneNode {
     fn streams_for(&self, node: &str) -> Option<Arc<dyn PodStreams>> {
-        self.0.get().filter(|(name, _)| name == node).map(|(_, streams)| Arc::clone(streams))
+        self.of_name(node).map(|reached| Arc::clone(&reached.streams))
+    }
+
+    fn agent_of(&self, node: &str) -> Option<MemoryConnector> {
+        self.of_name(node).map(|reached| reached.agent.clone())
+    }
+
+    fn meter_of(&self, node: &str) -> Option<Arc<dyn Meter>> {
+        self.of_name(node).map(|reached| Arc::clone(&reached.meter) as Arc<dyn Meter>)
+    }
+}
+
+/// What the node's agent measures.
+struct Measured(Inspector);
+
+impl Meter for Measured {
+    fn usage(&self) -> BoxFuture<'_, Result<NodeUsage, String>> {
+        Box::pin(async { self.0.usage(Extent::CpuAndMemory).await.map_err(|error| error.to_string()) })
     }
 }

@@ -8,6 +8,7 @@
 
 mod api;
 mod audit;
+mod kubelet;
 mod quiet;
 mod ready;
 mod runtime;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result};
 use remora_cli::kubeconfig::NodeAccess;
 use remora_cli::{CommandError, UpArgs};
 use remora_controllers::{Settings, election};
+use remora_http::TlsListener;
 use remora_node::{DebugLimits, Dns, LogLimits, Node};
 use remora_sys::file::{FolderLock, lock_folder};
 use tokio::task::JoinHandle;
@@ -31,7 +33,8 @@ pub(crate) use self::runtime::{Machine, MachineOptions};
 pub(crate) use self::stop::Stop;
 pub(crate) use self::vitals::Vitals;
 
-use self::api::{Api, PORTS_HINT};
+use self::api::{Api, Listen, PORTS_HINT};
+use self::kubelet::Kubelet;
 use crate::access;
 use crate::control::Control;
 use crate::place::Place;
@@ -42,6 +45,7 @@ use crate::up::plain;
 pub(crate) struct Daemon {
     api: Api,
     node: Node,
+    kubelet: Kubelet,
     controllers: JoinHandle<()>,
     machine: Machine,
     place: Place,
@@ -58,16 +62,18 @@ impl Daemon {
         let name = node_name(args).map_err(plain)?;
         let audit = audit::open(args)?;
         let store = store::open(&place, &args.store).await?;
-        let api = Api::prepare(&place, &name, args.listen, Arc::clone(&store));
-        let api = api.await.map_err(|error| bind_hint(error, args.listen))?;
+        let listen = Listen { api: args.listen, kubelet: args.kubelet_listen };
+        let api = Api::prepare(&place, &name, listen, Arc::clone(&store));
+        let mut api = api.await.map_err(bind_hint)?;
+        let port = api.take_kubelet();
         let machine = Machine::open(args, &place, libexec).await.map_err(plain)?;
         let joined = Joined { args, place: &place, name: &name };
         let vitals = joined.vitals(&machine, args.listen);
         let control = Control { images: machine.images(), stop, vitals, store };
         let api = api.serve(&place, control, audit, args.max_requests_inflight as usize).await.map_err(plain)?;
         let merged = joined.hand_out(&api.access()).map_err(plain)?;
-        let (node, controllers) = joined.start_agents(&api, &machine).await.map_err(plain)?;
-        Ok(Daemon { api, node, controllers, machine, place, name, merged, _lock: lock })
+        let (node, kubelet, controllers) = joined.start_agents(&api, &machine, port).await.map_err(plain)?;
+        Ok(Daemon { api, node, kubelet, controllers, machine, place, name, merged, _lock: lock })
     }
 
     /// Three lines for who started it.
@@ -89,6 +95,7 @@ impl Daemon {
     /// Ends the daemon; containers, terminals and sandboxes go on and are found again by the next one.
     pub(crate) async fn close(self) {
         self.controllers.abort();
+        self.kubelet.close().await;
         self.node.shutdown().await;
         self.api.close().await;
         self.machine.close().await;
@@ -119,14 +126,22 @@ impl Joined<'_> {
         Ok(merged.map(|path| path.display().to_string()))
     }
 
-    async fn start_agents(&self, api: &Api, machine: &Machine) -> Result<(Node, JoinHandle<()>)> {
+    async fn start_agents(
+        &self,
+        api: &Api,
+        machine: &Machine,
+        port: Option<TlsListener>,
+    ) -> Result<(Node, Kubelet, JoinHandle<()>)> {
         runtime_classes::offer(api.loopback_client(), machine.handlers()).await?;
         let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned() };
         let controllers = self.start_controllers(api, settings)?;
-        let node = Node::start(self.node_config(api, machine)).await.context("starting the node agent")?;
-        api.set_node(self.name, node.streams());
+        let kubelet_port = port.as_ref().map(|port| port.address().port());
+        let config = remora_node::Config { kubelet_port, ..self.node_config(api, machine) };
+        let node = Node::start(config).await.context("starting the node agent")?;
+        let kubelet = Kubelet::serve(self.name, &node, api.node_client(self.name), port);
+        api.set_node(self.name, &node, kubelet.connector());
         ready::wait(api.loopback_client(), self.name).await?;
-        Ok((node, controllers))
+        Ok((node, kubelet, controllers))
     }
 
     /// With an etcd other nodes may share the store: then one of them runs the controllers.
@@ -157,6 +172,7 @@ impl Joined<'_> {
             dns: Dns { resolv_conf: Some("/etc/resolv.conf".into()), ..Dns::default() },
             // The API server listens on loopback unless asked otherwise: pods cannot reach it there.
             kubernetes_service: None,
+            kubelet_port: None,
             client: api.node_client(self.name),
             runtime: machine.runtime(),
             images: machine.image_service(),
@@ -175,10 +191,13 @@ fn take_lock(place: &Place) -> Result<FolderLock, CommandError> {
     })
 }
 
-fn bind_hint(error: anyhow::Error, listen: SocketAddr) -> CommandError {
-    let is_bind = error.downcast_ref::<remora_http::BindError>().is_some();
+fn bind_hint(error: anyhow::Error) -> CommandError {
+    let address = error.downcast_ref::<remora_http::BindError>().map(|error| error.address);
     let error = plain(error);
-    if is_bind { error.hint(format_args!("{listen} is taken or not ours: {PORTS_HINT}")) } else { error }
+    match address {
+        Some(address) => error.hint(format_args!("{address} is taken or not ours: {PORTS_HINT}")),
+        None => error,
+    }
 }
 
 /// As named, or this machine's host name, in lower case as Kubernetes wants it.

@@ -1,6 +1,6 @@
 //! The parameters of `pods/NAME/log`, `exec` and `attach` (upstream: `ValidatePodLogOptions`, `pkg/apis/core/types.go`).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use remora_model::field::FieldErrors;
 use remora_model::status::Qualified;
 use remora_model::{FieldError, Path, Status};
@@ -58,6 +58,13 @@ impl LogOptions {
         } else {
             Err(Status::invalid(Qualified::core("PodLogOptions"), pod_name, &errors))
         }
+    }
+
+    /// From when on lines are wanted, at a time: nanoseconds since the Unix epoch.
+    pub fn since(&self, now: Timestamp) -> Option<i64> {
+        let ago = |seconds: i64| now.checked_sub(SignedDuration::from_secs(seconds)).ok();
+        let since = self.since_time.or_else(|| self.since_seconds.and_then(ago));
+        since.and_then(|at| i64::try_from(at.as_nanosecond()).ok())
     }
 
     fn validate(&self) -> FieldErrors {

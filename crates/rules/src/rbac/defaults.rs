@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
-use remora_model::kinds::{self, Kind, RBAC_GROUP};
+use remora_model::kinds::{self, Kind, METRICS_GROUP, RBAC_GROUP};
 use serde_json::{Value, json};
 
 use super::MASTERS;
@@ -169,6 +169,20 @@ const CLUSTER_ROLES: &[Role] = &[
             ],
         )
     },
+    // As metrics-server's manifests have it.
+    Role {
+        part_of: "view",
+        ..role("system:aggregated-metrics-reader", &[on(READ, &[METRICS_GROUP], &["pods", "nodes"])])
+    },
+    role(
+        "system:kubelet-api-admin",
+        &[
+            on(READ, CORE, &["nodes"]),
+            on(&["proxy"], CORE, &["nodes"]),
+            on(ALL, CORE, &["nodes/proxy", "nodes/metrics", "nodes/stats", "nodes/log"]),
+            on(ALL, CORE, &["nodes/pods", "nodes/healthz", "nodes/configz"]),
+        ],
+    ),
     role("system:auth-delegator", &ASK_ABOUT_OTHERS),
     // Bound to nobody: nodes have these rights by what they are.
     Role { bound: Bound::Groups(&[]), ..role("system:node", NODE_RULES) },

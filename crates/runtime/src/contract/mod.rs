@@ -11,6 +11,7 @@ macro_rules! ensure {
 
 mod containers;
 mod sandboxes;
+mod stats;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -81,6 +82,8 @@ pub const CHECKS: &[Check] = &[
     check!("removing a sandbox removes its containers", sandboxes::remove_sandbox),
     check!("nothing is created in a stopped sandbox", sandboxes::create_in_stopped),
     check!("a target must run and be of the same sandbox", containers::target_must_run),
+    check!("what a running container and its sandbox use is told", stats::usage),
+    check!("the stats of what is not there are not found", stats::of_nothing),
 ];
 
 impl Environment {

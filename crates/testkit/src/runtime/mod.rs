@@ -3,6 +3,7 @@
 mod images;
 mod service;
 mod state;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,18 +6,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use remora_cri::{
-    CgroupDriver, Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStatusRequest,
-    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse,
-    LinuxRuntimeConfiguration, ListContainersRequest, ListContainersResponse, ListPodSandboxRequest,
-    ListPodSandboxResponse, NamespaceMode, PodSandbox, PodSandboxState, PodSandboxStatusRequest,
-    PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
-    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeFeatures,
-    RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest,
-    StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    CgroupDriver, Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStats, ContainerStatsRequest,
+    ContainerStatsResponse, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
+    CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, LinuxRuntimeConfiguration,
+    ListContainerStatsRequest, ListContainerStatsResponse, ListContainersRequest, ListContainersResponse,
+    ListPodSandboxRequest, ListPodSandboxResponse, ListPodSandboxStatsRequest, ListPodSandboxStatsResponse,
+    NamespaceMode, PodSandbox, PodSandboxState, PodSandboxStatsRequest, PodSandboxStatsResponse,
+    PodSandboxStatusRequest, PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest,
+    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse,
+    RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest,
+    StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
 };
 
 use super::FakeRuntime;
 use super::state::{Container, Sandbox, State};
+use super::stats;
 use crate::program::{End, Program, Start};
 
 #[async_trait]
@@ -249,6 +252,40 @@ impl RuntimeService for FakeRuntime {
         }
         let exit_code = i32::from(request.cmd.first().is_some_and(|c| c == "false" || c == "test"));
         Ok(ExecSyncResponse { exit_code, ..ExecSyncResponse::default() })
+    }
+
+    async fn container_stats(&self, request: ContainerStatsRequest) -> Result<ContainerStatsResponse, Error> {
+        let (now, id) = (self.nanoseconds(), request.container_id);
+        let state = self.lock();
+        let container = state.containers.get(&id).ok_or_else(|| Error::not_found("container", &id))?;
+        Ok(ContainerStatsResponse { stats: Some(stats::of_container(&id, container, now)) })
+    }
+
+    async fn list_container_stats(&self, _: ListContainerStatsRequest) -> Result<ListContainerStatsResponse, Error> {
+        let now = self.nanoseconds();
+        let state = self.lock();
+        let with_layer = |(id, container): (&String, &Container)| ContainerStats {
+            writable_layer: Some(stats::layer(now)),
+            ..stats::of_container(id, container, now)
+        };
+        Ok(ListContainerStatsResponse { stats: state.running(None).into_iter().map(with_layer).collect() })
+    }
+
+    async fn pod_sandbox_stats(&self, request: PodSandboxStatsRequest) -> Result<PodSandboxStatsResponse, Error> {
+        let (now, id) = (self.nanoseconds(), request.pod_sandbox_id);
+        let state = self.lock();
+        let sandbox = state.sandboxes.get(&id).ok_or_else(|| Error::not_found("sandbox", &id))?;
+        Ok(PodSandboxStatsResponse { stats: Some(state.of_sandbox(&id, sandbox, now)) })
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: ListPodSandboxStatsRequest,
+    ) -> Result<ListPodSandboxStatsResponse, Error> {
+        let now = self.nanoseconds();
+        let state = self.lock();
+        let ready = state.sandboxes.iter().filter(|(_, sandbox)| sandbox.ready);
+        Ok(ListPodSandboxStatsResponse { stats: ready.map(|(id, of)| state.of_sandbox(id, of, now)).collect() })
     }
 
     async fn get_container_events(&self) -> Result<ContainerEvents, Error> {
