@@ -129,3 +129,91 @@ fn a_log_is_set_aside_before_it_fills_the_disk_and_a_follower_misses_nothing() {
         Ok(())
     });
 }
+
+/// What the kernel has in a file of a pod's cgroup, or of its only container's, whoever makes cgroups here: systemd writes UIDs with other dashes.
+fn cgroup_value(uid: &str, of_container: bool, files: &[&str]) -> Result<String> {
+    let pattern = format!("*pod{}*", uid.replace('-', "?"));
+    let found =
+        std::process::Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &pattern]).output()?;
+    let folders = String::from_utf8(found.stdout)?;
+    let name = |folder: &str| folder.rsplit('/').next().unwrap_or_default().replace('_', "-");
+    let is_meant = |folder: &&str| {
+        let name = name(folder);
+        of_container != name.contains(uid) && !name.ends_with(".scope") && name != "holder"
+    };
+    let meant = folders.lines().filter(is_meant);
+    let mut files = meant.flat_map(|folder| files.iter().map(move |file| PathBuf::from(folder).join(file)));
+    let text = files.find_map(|file| std::fs::read_to_string(file).ok());
+    text.map(|text| text.trim().to_owned()).with_context(|| format!("no such file in {folders}"))
+}
+
+#[test]
+fn a_pod_is_resized_while_it_runs_and_restarted_only_where_its_policy_says_so() {
+    with_kubectl("resize", |_, kubectl| {
+        let both = |cpu: &str, memory: &str| json!({"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}});
+        let policy = json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}, {"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+        let me = json!([{"name": "me", "downwardAPI": {"items": [{"path": "cpu", "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu", "divisor": "1m"}}]}}]);
+        let mounts = json!([{"name": "me", "mountPath": "/me"}]);
+        create(
+            kubectl,
+            "web",
+            json!({"resources": both("200m", "64Mi"), "resizePolicy": policy, "volumeMounts": mounts}),
+            json!({"volumes": me}),
+        )?;
+        ready(kubectl, "web")?;
+        let field = |path: &str| kubectl.ok(&format!("get pod web -o jsonpath={{{path}}}"));
+        let (uid, before) = (field(".metadata.uid")?, field(".status.containerStatuses[0].containerID")?);
+        let resize = |cpu: &str, memory: &str| {
+            let patch = json!({"spec": {"containers": [{"name": "c", "resources": both(cpu, memory)}]}});
+            kubectl.ok(&format!("patch pod web --subresource resize -p {patch}"))?;
+            let has = format!("{{.status.containerStatuses[0].resources.limits.cpu}}={cpu}");
+            kubectl.ok(&format!("wait --for=jsonpath={has} pod/web --timeout=20s"))?;
+            let has = format!("{{.status.containerStatuses[0].resources.limits.memory}}={memory}");
+            kubectl.ok(&format!("wait --for=jsonpath={has} pod/web --timeout=20s"))
+        };
+        let quota = |of_container| {
+            let text = cgroup_value(&uid, of_container, &["cpu.max", "cpu.cfs_quota_us"])?;
+            anyhow::Ok(text.split(' ').next().unwrap_or_default().to_owned())
+        };
+        resize("300m", "64Mi")?;
+        ensure!(
+            (quota(true)?.as_str(), quota(false)?.as_str()) == ("30000", "30000"),
+            "{:?}",
+            (quota(true), quota(false))
+        );
+        resize("100m", "64Mi")?;
+        kubectl.ok("wait --for=jsonpath={.status.observedGeneration}=3 pod/web --timeout=20s")?;
+        ensure!(quota(true)? == "10000", "{:?}", quota(true));
+        ensure!(field(".status.containerStatuses[0].containerID")? == before, "it goes on");
+        ensure!(
+            kubectl
+                .run(&[
+                    "exec",
+                    "web",
+                    "--",
+                    "timeout",
+                    "10",
+                    "sh",
+                    "-c",
+                    "until grep -q 100 /me/cpu; do sleep 0.05; done"
+                ])?
+                .code
+                == 0
+        );
+
+        resize("100m", "96Mi")?;
+        kubectl.ok("wait --for=jsonpath={.status.containerStatuses[0].restartCount}=1 pod/web --timeout=20s")?;
+        ready(kubectl, "web")?;
+        ensure!(field(".status.containerStatuses[0].containerID")? != before, "it was restarted");
+        for of_container in [true, false] {
+            let memory = cgroup_value(&uid, of_container, &["memory.max", "memory.limit_in_bytes"])?;
+            ensure!(memory == (96 << 20).to_string(), "{memory}");
+        }
+        let said = kubectl
+            .ok("get events --field-selector=involvedObject.name=web,reason=Killing -o jsonpath={.items[0].message}")?;
+        ensure!(said == "Container c resize requires restart", "{said}");
+        let refused = kubectl.fails("patch pod web --subresource resize -p {\"spec\":{\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"cpu\":\"2\"}}}]}}", 1)?;
+        ensure!(refused.contains("Pod QOS Class may not change as a result of resizing"), "{refused}");
+        Ok(())
+    });
+}

@@ -82,6 +82,9 @@ pub async fn judge_change(
     old: &Value,
 ) -> Result<Vec<String>, Status> {
     let state = &call.state;
+    if is_pods(kind) && part == Part::Resize {
+        limits::judge(new, &limit_ranges_of(state, old).await?)?;
+    }
     if is_pods(kind) && part != Part::Status && pod_security::is_judged(new, old) {
         let name = text(old, &["metadata", "namespace"]);
         let namespace = state.objects().require(&ObjectKey::new(kinds::core("namespaces"), None, name)).await?;
@@ -109,7 +112,7 @@ fn judge_pod(trail: &Trail, namespace: &Value, pod: &Value) -> Result<Vec<String
     verdict.refused.map_or(Ok(verdict.warnings), |refused| Err(*refused))
 }
 
-/// Before an object is changed.
+/// Before an object is changed: who resizes a pod is given what its namespace's limit ranges say, as who creates one.
 ///
 /// # Errors
 /// 403 if a pod's service account is gone when an ephemeral container is added.
@@ -120,6 +123,9 @@ pub async fn update(
     object: &mut Value,
     old: &Value,
 ) -> Result<(), Status> {
+    if is_pods(kind) && part == Part::Resize {
+        limits::complete(object, &limit_ranges_of(state, old).await?);
+    }
     if is_pods(kind) && part == Part::EphemeralContainers {
         let namespace = old.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
         if account_of(state, namespace, old).await?.is_none() {
@@ -189,6 +195,11 @@ async fn check_namespace(state: &State, kind: &Kind, namespace: &str, object: &V
         field: "metadata.namespace".to_owned(),
     });
     Err(status)
+}
+
+/// Those of the namespace that an object is in.
+async fn limit_ranges_of(state: &State, object: &Value) -> Result<Vec<Value>, Status> {
+    state.objects().all(kinds::core("limitranges"), Some(text(object, &["metadata", "namespace"]))).await
 }
 
 async fn account_of(state: &State, namespace: &str, object: &Value) -> Result<Option<Value>, Status> {

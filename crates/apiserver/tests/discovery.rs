@@ -22,8 +22,18 @@ async fn aggregated_discovery_tells_everything_at_once_and_only_once() {
     let pods = resources.iter().find(|r| r["resource"] == "pods").unwrap();
     assert_eq!((&pods["scope"], &pods["shortNames"]), (&json!("Namespaced"), &json!(["po"])));
     let parts: Vec<&Value> = pods["subresources"].as_array().unwrap().iter().map(|s| &s["subresource"]).collect();
-    let expected =
-        ["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "status"];
+    let expected = [
+        "attach",
+        "binding",
+        "ephemeralcontainers",
+        "eviction",
+        "exec",
+        "log",
+        "portforward",
+        "proxy",
+        "resize",
+        "status",
+    ];
     assert_eq!(parts, expected);
     let again = server.ask("GET", "/api").header("accept", KUBECTL).header("if-none-match", &tag).send().await;
     assert_eq!((again.code.as_u16(), again.text.as_str()), (304, ""));

@@ -63,6 +63,12 @@ async fn budgets_are_as_recorded() {
     check(include_str!("data/budgets.json"), 20).await;
 }
 
+/// Resizing pods: what may change, every refusal, limit ranges, resize policies.
+#[tokio::test]
+async fn resizes_are_as_recorded() {
+    check(include_str!("data/resize.json"), 70).await;
+}
+
 /// Plays a file whose cases have their answers beside them; there are at least so many.
 async fn check(file: &str, at_least: usize) {
     let cases = Case::read(file, NS).unwrap();

@@ -9,15 +9,7 @@ use async_trait::async_trait;
 use futures::Stream;
 
 use crate::{
-    ContainerEventResponse, ContainerStatsRequest, ContainerStatsResponse, ContainerStatusRequest,
-    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse,
-    ImageFsInfoResponse, ImageStatusRequest, ImageStatusResponse, ListContainerStatsRequest,
-    ListContainerStatsResponse, ListContainersRequest, ListContainersResponse, ListImagesRequest, ListImagesResponse,
-    ListPodSandboxRequest, ListPodSandboxResponse, ListPodSandboxStatsRequest, ListPodSandboxStatsResponse,
-    PodSandboxStatsRequest, PodSandboxStatsResponse, PodSandboxStatusRequest, PodSandboxStatusResponse,
-    PullImageRequest, PullImageResponse, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest,
-    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeConfigResponse,
-    StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    ContainerEventResponse, ContainerStatsRequest, ContainerStatsResponse, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, ImageFsInfoResponse, ImageStatusRequest, ImageStatusResponse, ListContainerStatsRequest, ListContainerStatsResponse, ListContainersRequest, ListContainersResponse, ListImagesRequest, ListImagesResponse, ListPodSandboxRequest, ListPodSandboxResponse, ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, PodSandboxStatsRequest, PodSandboxStatsResponse, PodSandboxStatusRequest, PodSandboxStatusResponse, PullImageRequest, PullImageResponse, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeConfigResponse, StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, UpdateContainerResourcesRequest, UpdatePodSandboxResourcesRequest, VersionResponse,
 };
 
 /// The stream of `GetContainerEvents`: container created, started, stopped, deleted. It ends when the runtime goes away.
@@ -46,6 +38,8 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn pod_sandbox_status(&self, request: PodSandboxStatusRequest) -> Result<PodSandboxStatusResponse, Error>;
     /// All sandboxes that the filter lets through.
     async fn list_pod_sandbox(&self, request: ListPodSandboxRequest) -> Result<ListPodSandboxResponse, Error>;
+    /// Gives a sandbox, and all that runs in it together, other limits. What is zero in the request stays as it is.
+    async fn update_pod_sandbox_resources(&self, request: UpdatePodSandboxResourcesRequest) -> Result<(), Error>;
 
     /// Prepares a container in a sandbox; nothing of it runs yet.
     async fn create_container(&self, request: CreateContainerRequest) -> Result<CreateContainerResponse, Error>;
@@ -59,6 +53,8 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn list_containers(&self, request: ListContainersRequest) -> Result<ListContainersResponse, Error>;
     /// State, times, exit code, image and mounts of one container.
     async fn container_status(&self, request: ContainerStatusRequest) -> Result<ContainerStatusResponse, Error>;
+    /// Gives a running container other limits. What is zero in the request stays as it is.
+    async fn update_container_resources(&self, request: UpdateContainerResourcesRequest) -> Result<(), Error>;
     /// Asks for the log file to be opened anew after a rotation.
     async fn reopen_container_log(&self, request: ReopenContainerLogRequest) -> Result<(), Error>;
     /// Runs a command and returns its output, at most 16 MiB of each stream, as CRI asks.

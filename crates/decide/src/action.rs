@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::back_off::BackOff;
 use crate::note::Happening;
+use crate::resize::ResizeStep;
 use crate::spec::PullPolicy;
 
 /// What to do now, in this order, and when to look again even if nothing happens.
@@ -60,6 +61,13 @@ pub enum Action {
         /// Why.
         reason: StopReason,
     },
+    /// Give running containers, and the pod as a whole, other resources.
+    Resize {
+        /// The sandbox that they stand in.
+        sandbox: String,
+        /// In this order; those after one that fails are not taken.
+        steps: Vec<ResizeStep>,
+    },
     /// Remove a container that does not run.
     RemoveContainer {
         /// The container.
@@ -113,6 +121,8 @@ pub enum StopReason {
     StartupProbe,
     /// Its postStart hook failed.
     PostStartHook,
+    /// It is to have other resources, and its policy is `RestartContainer`.
+    Resized,
 }
 
 /// What an action is about. At most one action per subject is under way.
@@ -126,6 +136,8 @@ pub enum Subject {
     Image(String),
     /// The start, or the removal, of a container.
     Start(String),
+    /// The resources of what runs.
+    Resources,
     /// The pod in the API.
     Api,
     /// The pod's actor.
@@ -142,6 +154,7 @@ impl Action {
             Self::StartContainer { container, .. } | Self::RemoveContainer { container, .. } => {
                 Subject::Start(container.clone())
             }
+            Self::Resize { .. } => Subject::Resources,
             Self::StopContainer { .. } | Self::Announce(_) => return None,
             Self::DeletePodFromApi => Subject::Api,
             Self::Forget => Subject::Actor,

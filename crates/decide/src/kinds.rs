@@ -45,6 +45,8 @@ pub struct KindRules {
     pub reports_readiness: bool,
     /// When the pod ends, it is stopped after the ordinary containers, in reverse order.
     pub stops_last: bool,
+    /// It can be given other resources while it runs.
+    pub resizable: bool,
     /// A guest of the pod: it has no limits of its own, so the node's ceiling holds, and the kernel kills it before its hosts.
     pub guest: bool,
 }
@@ -60,6 +62,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: false,
             reports_readiness: true,
             stops_last: false,
+            resizable: false,
             guest: false,
         },
         ContainerKind::Sidecar => KindRules {
@@ -70,6 +73,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: false,
             reports_readiness: true,
             stops_last: true,
+            resizable: true,
             guest: false,
         },
         ContainerKind::Container => KindRules {
@@ -80,6 +84,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: false,
             reports_readiness: true,
             stops_last: false,
+            resizable: true,
             guest: false,
         },
         ContainerKind::Ephemeral => KindRules {
@@ -90,6 +95,7 @@ pub const fn rules_of(kind: ContainerKind) -> KindRules {
             may_target: true,
             reports_readiness: false,
             stops_last: false,
+            resizable: false,
             guest: true,
         },
     }

@@ -23,6 +23,7 @@ mod note;
 mod observed;
 mod plan;
 mod qos;
+mod resize;
 mod spec;
 mod status;
 #[cfg(test)]
@@ -42,6 +43,10 @@ pub use observed::{
 };
 pub use plan::plan;
 pub use qos::{QosClass, qos_class};
+pub use resize::{
+    Actuated, Amounts, Ask, Claim, InProgress, Need, Pending, Resize, ResizeStep, Resources, Verdict, pod_amounts,
+    resources_of, verdict, with_resources,
+};
 pub use spec::{ContainerSpec, Desired, PullPolicy, RestartPolicy, container_hash, containers, restart_policy};
 pub use status::status;
 

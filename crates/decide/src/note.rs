@@ -2,7 +2,10 @@
 //!
 //! Source: kubernetes `pkg/kubelet/events/event.go` and the recordings in `reference/behaviours`.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::action::StopReason;
 use crate::observed::{ImageProblem, StartProblem};
@@ -78,6 +81,8 @@ pub enum Happening {
     DeadlineExceeded,
     /// A container could not be stopped.
     KillFailed { message: String },
+    /// Everything has what was allocated to it.
+    ResizeCompleted,
 }
 
 /// The notes for a happening, in order.
@@ -120,8 +125,9 @@ pub fn notes(what: &Happening, pod: &Pod) -> Vec<Note> {
         | H::SandboxChanged
         | H::MountFailed { .. }
         | H::DeadlineExceeded
+        | H::ResizeCompleted
         | H::KillFailed { .. } => {
-            vec![of_pod(what)]
+            vec![of_pod(what, pod)]
         }
     }
 }
@@ -157,10 +163,39 @@ fn stopping(container: &str, reason: StopReason) -> String {
         StopReason::LivenessProbe => format!("Container {container} failed liveness probe, will be restarted"),
         StopReason::StartupProbe => format!("Container {container} failed startup probe, will be restarted"),
         StopReason::PostStartHook => "FailedPostStartHook".to_owned(),
+        StopReason::Resized => format!("Container {container} resize requires restart"),
     }
 }
 
-fn of_pod(what: &Happening) -> Note {
+/// With what every container has now, as JSON.
+fn resize_completed(pod: &Pod) -> String {
+    let list = |containers: &[Container]| {
+        // Names and amounts are of letters that JSON and Rust write alike.
+        let one =
+            |c: &Container| format!("{{\"name\":{:?},\"resources\":{}}}", c.name, resources_json(c.resources.as_ref()));
+        containers.iter().map(one).collect::<Vec<_>>().join(",")
+    };
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
+    let ordinary = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
+    let lists = [("initContainers", init), ("containers", ordinary)];
+    let lists = lists.iter().filter(|(_, containers)| !containers.is_empty());
+    let fields: Vec<String> = lists.map(|(name, containers)| format!("\"{name}\":[{}]", list(containers))).collect();
+    format!("Pod resize completed: {{{}}}", fields.join(","))
+}
+
+/// In the order of Go's fields.
+fn resources_json(resources: Option<&ResourceRequirements>) -> String {
+    let lists = resources.into_iter().flat_map(|r| [("limits", r.limits.as_ref()), ("requests", r.requests.as_ref())]);
+    let lists = lists.filter_map(|(name, list)| Some((name, list.filter(|list| !list.is_empty())?)));
+    let amounts = |list: &BTreeMap<String, Quantity>| {
+        list.iter().map(|(name, amount)| format!("{name:?}:{:?}", amount.0)).collect::<Vec<_>>().join(",")
+    };
+    let fields: Vec<String> = lists.map(|(name, list)| format!("\"{name}\":{{{}}}", amounts(list))).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn of_pod(what: &Happening, pod: &Pod) -> Note {
     let (kind, reason, message) = match what {
         Happening::SandboxFailed { message } => {
             (NoteType::Warning, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"))
@@ -175,6 +210,7 @@ fn of_pod(what: &Happening) -> Note {
         Happening::KillFailed { message } => {
             (NoteType::Warning, "FailedKillPod", format!("error killing pod: {message}"))
         }
+        Happening::ResizeCompleted => (NoteType::Normal, "ResizeCompleted", resize_completed(pod)),
         _ => {
             let message = "Pod was active on the node longer than the specified deadline";
             (NoteType::Normal, "DeadlineExceeded", message.to_owned())

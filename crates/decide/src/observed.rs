@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
 use crate::action::{StopReason, Subject};
 use crate::back_off::BackOff;
 use crate::note::Happening;
+use crate::resize::Resize;
 
 /// One pod's world.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Observed {
     pub sandbox_retry: Option<Timestamp>,
     /// What is known of each container, by name.
     pub tracks: BTreeMap<String, Track>,
+    /// What its containers are to have, and have.
+    pub resize: Resize,
     /// What was last said of the pod: by us, or in the API when the pod was first met.
     pub reported: PodStatus,
     /// Whether the API holds `reported`.
@@ -336,6 +339,7 @@ impl Observed {
                     *announced = true;
                 }
             }
+            Happening::ResizeCompleted => self.resize.in_progress = None,
             _ => {}
         }
     }

@@ -3,7 +3,9 @@
 use std::hash::Hasher;
 
 use fnv::FnvHasher;
-use k8s_openapi::api::core::v1::{Container, EnvVar, EphemeralContainer, Pod, ResourceRequirements, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerResizePolicy, EnvVar, EphemeralContainer, Pod, ResourceRequirements, VolumeMount,
+};
 use remora_model::ContainerKind;
 
 use crate::action::StopReason;
@@ -58,6 +60,8 @@ pub struct ContainerSpec<'a> {
     pub env: &'a [EnvVar],
     /// `resources`.
     pub resources: Option<&'a ResourceRequirements>,
+    /// `resizePolicy`.
+    pub resize_policy: &'a [ContainerResizePolicy],
     /// `volumeMounts`.
     pub volume_mounts: &'a [VolumeMount],
     /// Whether it counts as started only once a probe says so.
@@ -128,6 +132,7 @@ fn of_container(kind: ContainerKind, c: &Container) -> ContainerSpec<'_> {
         target: None,
         env: c.env.as_deref().unwrap_or_default(),
         resources: c.resources.as_ref(),
+        resize_policy: c.resize_policy.as_deref().unwrap_or_default(),
         volume_mounts: c.volume_mounts.as_deref().unwrap_or_default(),
         has_startup_probe: c.startup_probe.is_some(),
         has_readiness_probe: c.readiness_probe.is_some(),
@@ -146,6 +151,7 @@ fn of_ephemeral(c: &EphemeralContainer) -> ContainerSpec<'_> {
         target: c.target_container_name.as_deref().filter(|t| !t.is_empty()),
         env: c.env.as_deref().unwrap_or_default(),
         resources: c.resources.as_ref(),
+        resize_policy: &[],
         volume_mounts: c.volume_mounts.as_deref().unwrap_or_default(),
         has_startup_probe: false,
         has_readiness_probe: false,

@@ -240,6 +240,7 @@ pub static KINDS: &[Kind] = &[
             part("log", "Pod", &[Get]),
             part("portforward", "PodPortForwardOptions", &[Create, Get]),
             part("proxy", "PodProxyOptions", PROXIED),
+            part("resize", "Pod", READ_WRITE),
             part("status", "Pod", READ_WRITE),
         ],
         storage: Storage::Stored("pods"),

@@ -11,6 +11,7 @@ use remora_decide::{Happening, notes};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::claims::Claims;
 use crate::config::Config;
 use crate::events::Recorder;
 use crate::machine::Machine;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     /// What this machine has.
     pub(crate) machine: Machine,
+    /// Who has how much of it.
+    pub(crate) claims: Claims,
     /// The right to allot a range of the host's ids to a pod; see `users`.
     pub(crate) ranges: Mutex<()>,
     /// The runtime's name, as in `containerID: name://…`.

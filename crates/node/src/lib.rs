@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod claims;
 mod config;
 mod container;
 mod context;

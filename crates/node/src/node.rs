@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::claims::Claims;
 use crate::config::Config;
 use crate::context::{Context, Shared};
 use crate::events::Recorder;
@@ -82,8 +83,10 @@ impl Node {
         let (recorder, writer) =
             Recorder::new(config.client.clone(), config.node_name.clone(), Arc::clone(&config.clock));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let machine = Machine::read(&config.root);
         let context = Context::new(Shared {
-            machine: Machine::read(&config.root),
+            claims: Claims::new(machine.room()),
+            machine,
             recorder,
             mounts,
             ranges: Mutex::new(()),

@@ -42,7 +42,9 @@ pub use facts::{
     CgroupVersion, EtcFiles, Facts, HostDevice, HostDeviceKind, ImageConfig, Join, NamespacePaths, SandboxFiles,
 };
 pub use pause::{PauseRequest, pause_spec};
-pub use pod_cgroup::{CgroupFile, class_cgroup_files, pod_cgroup_files, unit_properties};
+pub use pod_cgroup::{
+    CgroupFile, class_cgroup_files, container_cgroup_files, pod_cgroup_files, unit_properties, updated,
+};
 pub use process::{DEFAULT_PATH, command, exec_process};
 pub use seccomp::{localhost_seccomp_path, unconfined_seccomp};
 pub use spec::{SpecRequest, container_spec};

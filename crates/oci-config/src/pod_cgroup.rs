@@ -42,6 +42,46 @@ pub fn pod_cgroup_files(resources: &LinuxContainerResources, version: CgroupVers
     files
 }
 
+/// The same for a container that runs, which had other limits before. Of memory with swap there is a limit of its own on v1, which is never less
+/// than that of memory alone: so it is raised before that, and lowered after it.
+pub fn container_cgroup_files(
+    resources: &LinuxContainerResources,
+    before: &LinuxContainerResources,
+    version: CgroupVersion,
+    swap_controller: bool,
+) -> Vec<CgroupFile> {
+    let mut files = pod_cgroup_files(resources, version);
+    let memory = files.iter().position(|(name, _)| *name == "memory.limit_in_bytes");
+    if let (Some(at), true) = (memory, swap_controller) {
+        let swap = Some(resources.memory_swap_limit_in_bytes).filter(|&n| n != 0);
+        let value = swap.unwrap_or(resources.memory_limit_in_bytes).to_string();
+        let grows = before.memory_limit_in_bytes > 0 && resources.memory_limit_in_bytes > before.memory_limit_in_bytes;
+        files.insert(if grows { at } else { at + 1 }, ("memory.memsw.limit_in_bytes", value));
+    }
+    files
+}
+
+/// What a container or sandbox has after an update: zero means "as before".
+pub fn updated(before: &LinuxContainerResources, asked: &LinuxContainerResources) -> LinuxContainerResources {
+    let number = |asked: i64, before: i64| if asked == 0 { before } else { asked };
+    let text = |asked: &String, before: &String| if asked.is_empty() { before.clone() } else { asked.clone() };
+    let mut unified = before.unified.clone();
+    unified.extend(asked.unified.clone());
+    LinuxContainerResources {
+        cpu_period: number(asked.cpu_period, before.cpu_period),
+        cpu_quota: number(asked.cpu_quota, before.cpu_quota),
+        cpu_shares: number(asked.cpu_shares, before.cpu_shares),
+        memory_limit_in_bytes: number(asked.memory_limit_in_bytes, before.memory_limit_in_bytes),
+        // What was killed first stays so: the kernel is told once, when the container starts.
+        oom_score_adj: before.oom_score_adj,
+        cpuset_cpus: text(&asked.cpuset_cpus, &before.cpuset_cpus),
+        cpuset_mems: text(&asked.cpuset_mems, &before.cpuset_mems),
+        hugepage_limits: before.hugepage_limits.clone(),
+        unified,
+        memory_swap_limit_in_bytes: number(asked.memory_swap_limit_in_bytes, before.memory_swap_limit_in_bytes),
+    }
+}
+
 /// What the cgroup of a QoS class is written, from its pods' shares: their sum counts, beside pods of other classes, and those that ask for nothing
 /// have together what one of them has.
 ///
@@ -144,6 +184,32 @@ mod tests {
             &[("cpu.weight", "39"), ("cpu.max", "50000 100000"), ("memory.max", "64"), ("pids.max", "7")],
         );
         check(&LinuxContainerResources::default(), CgroupVersion::V1, &[]);
+    }
+
+    #[test]
+    fn memory_with_swap_is_raised_before_memory_and_lowered_after_it() {
+        let of = |memory_limit_in_bytes| LinuxContainerResources { memory_limit_in_bytes, ..Default::default() };
+        let check = |before, after, version, swap, expected: &[&str]| {
+            let files = container_cgroup_files(&of(after), &of(before), version, swap);
+            let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+            assert_eq!(names, expected);
+            assert!(files.iter().all(|(_, value)| *value == after.to_string()), "{files:?}");
+        };
+        let [memory, swap] = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"];
+        check(1, 2, CgroupVersion::V1, true, &[swap, memory]);
+        check(2, 1, CgroupVersion::V1, true, &[memory, swap]);
+        check(0, 1, CgroupVersion::V1, true, &[memory, swap]);
+        check(1, 2, CgroupVersion::V1, false, &[memory]);
+        check(1, 2, CgroupVersion::V2, true, &["memory.max"]);
+    }
+
+    #[test]
+    fn what_an_update_leaves_out_stays() {
+        let before = LinuxContainerResources { cpu_shares: 2, cpu_quota: 5, oom_score_adj: 7, ..Default::default() };
+        let asked = LinuxContainerResources { cpu_quota: 6, memory_limit_in_bytes: 9, ..Default::default() };
+        let after = LinuxContainerResources { cpu_quota: 6, memory_limit_in_bytes: 9, ..before.clone() };
+        assert_eq!(updated(&before, &asked), after);
+        assert_eq!(updated(&before, &LinuxContainerResources::default()), before);
     }
 
     #[test]

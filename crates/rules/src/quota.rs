@@ -36,8 +36,30 @@ impl Change<'_> {
     pub fn counts(&self) -> bool {
         let facts = |of: &Value| (is_over(of), integer(of, &["spec", "activeDeadlineSeconds"]).is_some());
         match (self.old, self.new) {
-            (Some(old), Some(new)) => is_pods(self.kind) && facts(old) != facts(new),
+            (Some(old), Some(new)) => {
+                is_pods(self.kind) && (facts(old) != facts(new) || self.is_resized() || holds_otherwise(new, old))
+            }
             _ => self.kind.namespaced,
+        }
+    }
+
+    /// Whether a pod is to have other resources than before.
+    fn is_resized(&self) -> bool {
+        let (Some(old), Some(new)) = (self.old, self.new) else { return false };
+        let asked = |pod| resources_in(pod, &["spec"], ["containers", "initContainers"]);
+        !asked(old).eq(asked(new))
+    }
+
+    /// Whether every container must say what it needs: in a new pod, and in one of other resources.
+    fn is_new_or_resized(&self) -> bool {
+        self.old.is_none() || self.is_resized()
+    }
+
+    /// A node reports what is: that is counted, and never refused.
+    fn may_be_refused(&self) -> bool {
+        match (self.old, self.new) {
+            (Some(old), Some(new)) => at(old, &["spec"]) != at(new, &["spec"]),
+            _ => true,
         }
     }
 }
@@ -55,7 +77,7 @@ pub fn charge(quota: &Value, change: &Change<'_>) -> Result<Option<Value>, Strin
     };
     let (before, after) = (share(change.old), share(change.new));
     let used = amounts::read(at(quota, &["status", "used"]));
-    if let (None, Some(new)) = (change.old, change.new)
+    if let Some(new) = change.new.filter(|_| change.is_new_or_resized())
         && matches(quota, change.kind, new)
     {
         judge_new(quota, change.kind, new, &hard, &used)?;
@@ -76,10 +98,12 @@ pub fn charge(quota: &Value, change: &Change<'_>) -> Result<Option<Value>, Strin
         .map(|name| name.as_str())
         .filter(|name| of(&after, name) > of(&before, name) && of(&later, name) > of(&hard, name))
         .collect();
-    if !exceeded.is_empty() {
+    if !exceeded.is_empty() && change.may_be_refused() {
         let shown = |of: &Amounts| shown(of, &exceeded);
         let name = text(quota, &["metadata", "name"]);
-        let (asked, used, hard) = (shown(&after), shown(&used), shown(&hard));
+        let more = |name: &&str| ((*name).to_owned(), of(&after, name) - of(&before, name));
+        let asked: Amounts = exceeded.iter().map(more).collect();
+        let (asked, used, hard) = (shown(&asked), shown(&used), shown(&hard));
         return Err(format!("exceeded quota: {name}, requested: {asked}, used: {used}, limited: {hard}"));
     }
     let mut charged = quota.clone();
@@ -120,6 +144,25 @@ pub fn counted_kinds(quota: &Value) -> impl Iterator<Item = &'static Kind> + '_ 
         Storage::Virtual => false,
     });
     stored.filter(move |kind| counts(quota, kind))
+}
+
+/// Whether a pod's node says that it has, or has been allotted, something else.
+fn holds_otherwise(new: &Value, old: &Value) -> bool {
+    let held = |pod| resources_in(pod, &["status"], ["containerStatuses", "initContainerStatuses"]);
+    let pending = |pod| {
+        let mut conditions = list(pod, &["status", "conditions"]).iter();
+        conditions.find(|c| text(c, &["type"]) == "PodResizePending").map(|c| text(c, &["reason"]))
+    };
+    !held(old).eq(held(new)) || pending(old) != pending(new)
+}
+
+fn resources_in<'v>(
+    pod: &'v Value,
+    part: &'static [&'static str],
+    lists: [&'static str; 2],
+) -> impl Iterator<Item = (&'v Value, &'v Value)> {
+    let entries = lists.into_iter().flat_map(move |field| list(at(pod, part), &[field]));
+    entries.map(|entry| (at(entry, &["resources"]), at(entry, &["allocatedResources"])))
 }
 
 fn is_pods(kind: &Kind) -> bool {
@@ -177,7 +220,7 @@ fn usage(kind: &Kind, object: &Value) -> Amounts {
     if is_pods(kind) && !is_over(object) {
         used.insert("pods".to_owned(), one);
         let overhead = amounts::read(at(object, &["spec", "overhead"]));
-        let (mut requests, mut limits) = (amounts::of_pod(object, "requests"), amounts::of_pod(object, "limits"));
+        let [mut requests, mut limits] = ["requests", "limits"].map(|which| amounts::held_by_pod(object, which));
         amounts::add(&mut requests, &overhead);
         let limited = masked(overhead, &limits);
         amounts::add(&mut limits, &limited);
@@ -330,6 +373,25 @@ mod tests {
         let new = json!({"spec": {"hard": {"pods": "0"}}});
         let change = Change { kind: core("pods"), old: None, new: Some(&pod(json!({}))) };
         assert_eq!(charge(&new, &change), Ok(Some(new)), "before it is counted it is written as it is");
+    }
+
+    #[test]
+    fn a_resize_is_charged_with_what_it_adds_and_what_a_node_reports_is_never_refused() {
+        let limited = quota(json!({"requests.cpu": "1"}), json!({"requests.cpu": "600m"}));
+        let change = |old: &Value, new: &Value| {
+            let change = Change { kind: core("pods"), old: Some(old), new: Some(new) };
+            assert!(change.counts());
+            charge(&limited, &change).map(|quota| quota.map(|quota| quota["status"]["used"]["requests.cpu"].clone()))
+        };
+        let old = pod(json!({"cpu": "400m"}));
+        assert_eq!(change(&old, &pod(json!({"cpu": "500m"}))), Ok(Some(json!("700m"))));
+        assert_eq!(change(&old, &pod(json!({"cpu": "100m"}))), Ok(Some(json!("300m"))));
+        let refused =
+            "exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1";
+        assert_eq!(change(&old, &pod(json!({"cpu": "900m"}))), Err(refused.to_owned()));
+        let mut reported = old.clone();
+        reported["status"] = json!({"containerStatuses": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]});
+        assert_eq!(change(&old, &reported), Ok(Some(json!("2200m"))));
     }
 
     #[test]

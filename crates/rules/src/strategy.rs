@@ -218,6 +218,14 @@ static STRATEGIES: &[Strategy] = &[
         validate_update: pod::ephemeral::validate_update,
         ..POD
     },
+    Strategy {
+        subresource: "resize",
+        prepare_update: pod::resize::prepare,
+        validate_update: pod::resize::validate,
+        // Recorded: who resizes comes to manage all that it sent, whether it is taken or not.
+        resets: Resets(&[]),
+        ..POD
+    },
     RESOURCE_QUOTA,
     Strategy {
         subresource: "status",

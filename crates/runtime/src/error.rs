@@ -141,6 +141,16 @@ pub enum Error {
     /// Another process has the runtime's folder.
     #[error("runtime folder {} is in use by another process", .0.display())]
     Locked(PathBuf),
+    /// Less memory than is used: the kernel would end the container, or refuse.
+    #[error("attempting to set {what} memory limit ({limit}) below current usage ({usage})")]
+    BelowUsage {
+        /// `pod`, or the container with its name.
+        what: String,
+        /// In bytes, as asked for.
+        limit: i64,
+        /// In bytes.
+        usage: u64,
+    },
     /// The network.
     #[error("failed to set up the network of sandbox {id:?}")]
     Network {
@@ -237,6 +247,7 @@ impl Error {
             | Error::Unmappable { .. } => Code::FailedPrecondition,
             Error::Network { source: remora_network::Error::Exhausted { .. }, .. } => Code::ResourceExhausted,
             Error::Kernel(error) if error.kind() == io::ErrorKind::StorageFull => Code::ResourceExhausted,
+            Error::BelowUsage { .. } => Code::ResourceExhausted,
             Error::Timeout { .. } => Code::DeadlineExceeded,
             Error::Closed | Error::Locked(_) => Code::Unavailable,
             Error::Image(error) => error.code,

@@ -2,17 +2,7 @@
 
 use async_trait::async_trait;
 use remora_cri::{
-    ContainerEventType, ContainerEvents, ContainerStatsRequest, ContainerStatsResponse, ContainerStatusRequest,
-    ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error as CriError, ExecSyncRequest,
-    ExecSyncResponse, ImageFsInfoResponse, ImageService, ImageStatusRequest, ImageStatusResponse,
-    LinuxRuntimeConfiguration, ListContainerStatsRequest, ListContainerStatsResponse, ListContainersRequest,
-    ListContainersResponse, ListImagesRequest, ListImagesResponse, ListPodSandboxRequest, ListPodSandboxResponse,
-    ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, PodSandboxStatsRequest, PodSandboxStatsResponse,
-    PodSandboxStatusRequest, PodSandboxStatusResponse, PullImageRequest, PullImageResponse, RemoveContainerRequest,
-    RemoveImageRequest, RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest,
-    RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeFeatures, RuntimeHandler,
-    RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse,
-    StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    ContainerEventType, ContainerEvents, ContainerStatsRequest, ContainerStatsResponse, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error as CriError, ExecSyncRequest, ExecSyncResponse, ImageFsInfoResponse, ImageService, ImageStatusRequest, ImageStatusResponse, LinuxRuntimeConfiguration, ListContainerStatsRequest, ListContainerStatsResponse, ListContainersRequest, ListContainersResponse, ListImagesRequest, ListImagesResponse, ListPodSandboxRequest, ListPodSandboxResponse, ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, PodSandboxStatsRequest, PodSandboxStatsResponse, PodSandboxStatusRequest, PodSandboxStatusResponse, PullImageRequest, PullImageResponse, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, UpdateContainerResourcesRequest, UpdatePodSandboxResourcesRequest, VersionResponse,
 };
 use remora_shim_protocol::{Reply, Request};
 
@@ -97,6 +87,13 @@ impl RuntimeService for Runtime {
         Ok(ListPodSandboxResponse { items: all.filter(|entry| sandbox_matches(&filter, entry)).collect() })
     }
 
+    async fn update_pod_sandbox_resources(&self, request: UpdatePodSandboxResourcesRequest) -> Result<(), CriError> {
+        let sandbox = self.inner.table.sandbox(&request.pod_sandbox_id)?;
+        // As everywhere here, the overhead is part of them.
+        let asked = request.resources.ok_or(Error::Missing("resources"))?;
+        Ok(to_the_end(self.inner.clone().update_sandbox(sandbox, asked)).await?)
+    }
+
     async fn create_container(&self, request: CreateContainerRequest) -> Result<CreateContainerResponse, CriError> {
         let container = to_the_end(self.inner.clone().create_container(request)).await?;
         self.inner.announce(&container, ContainerEventType::Created);
@@ -131,6 +128,12 @@ impl RuntimeService for Runtime {
     async fn container_status(&self, request: ContainerStatusRequest) -> Result<ContainerStatusResponse, CriError> {
         let container = self.inner.table.container(&request.container_id)?;
         Ok(ContainerStatusResponse { status: Some(container.status()), info: Default::default() })
+    }
+
+    async fn update_container_resources(&self, request: UpdateContainerResourcesRequest) -> Result<(), CriError> {
+        let container = self.inner.table.container(&request.container_id)?;
+        let asked = request.linux.ok_or(Error::Missing("resources"))?;
+        Ok(to_the_end(self.inner.clone().update_container(container, asked)).await?)
     }
 
     async fn reopen_container_log(&self, request: ReopenContainerLogRequest) -> Result<(), CriError> {

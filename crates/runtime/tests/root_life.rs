@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use remora_cri::{
-    Int64Value, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, NamespaceMode,
+    Code, Int64Value, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, NamespaceMode,
     NamespaceOption, ProfileType, RemoveContainerRequest, ReopenContainerLogRequest, RuntimeService, SecurityProfile,
-    StartContainerRequest, StopContainerRequest,
+    StartContainerRequest, StopContainerRequest, UpdateContainerResourcesRequest, UpdatePodSandboxResourcesRequest,
 };
 use remora_runtime::contract::own_processes;
 use world::{World, on_each};
@@ -286,6 +286,73 @@ fn limits_of_pod_and_container_are_the_kernels_and_seen_from_inside() {
         // Nothing of the host's tree is seen from a cgroup namespace, which containers have on v2.
         let own = world.exec(&id, &["cat", "/proc/self/cgroup"]).await;
         assert!(own == "0::/\n" || own.lines().count() > 1, "{own}");
+        world
+    });
+}
+
+#[test]
+fn limits_change_while_a_container_runs_and_are_still_known_to_the_next_daemon() {
+    on_each("other limits", |world| async move {
+        let limits = |megabytes: i64| LinuxContainerResources {
+            memory_limit_in_bytes: megabytes << 20,
+            cpu_quota: 1000 * megabytes,
+            cpu_period: 100_000,
+            cpu_shares: 1024 * megabytes / 64,
+            ..Default::default()
+        };
+        let mut config = world.sandbox_config("web");
+        config.linux.get_or_insert_default().resources = Some(limits(64));
+        let sandbox = world.sandbox_with(config).await;
+        let mut config = world.container("c", &["sleep", "1000"]);
+        config.linux.get_or_insert_default().resources = Some(limits(32));
+        let id = world.start(&sandbox, config).await;
+        let pod = |linux| UpdatePodSandboxResourcesRequest {
+            pod_sandbox_id: sandbox.clone(),
+            resources: Some(linux),
+            ..Default::default()
+        };
+        let container = |linux| UpdateContainerResourcesRequest {
+            container_id: id.clone(),
+            linux: Some(linux),
+            ..Default::default()
+        };
+        let check = |world: &World, below: &str, megabytes: i64| {
+            let memory = world.cgroup_value(below, &["memory.max", "memory.limit_in_bytes"]);
+            assert_eq!(memory, (megabytes << 20).to_string(), "{below}");
+            let quota = world.cgroup_value(below, &["cpu.max", "cpu.cfs_quota_us"]);
+            assert_eq!(quota.split(' ').next(), Some((1000 * megabytes).to_string().as_str()), "{below}");
+        };
+        let of_container = format!("kubepods/pod-web/{id}");
+        // Up: the pod first. Down: the container first.
+        world.runtime.update_pod_sandbox_resources(pod(limits(128))).await.unwrap();
+        world.runtime.update_container_resources(container(limits(96))).await.unwrap();
+        check(&world, "kubepods/pod-web", 128);
+        check(&world, &of_container, 96);
+        world.runtime.update_container_resources(container(limits(16))).await.unwrap();
+        world.runtime.update_pod_sandbox_resources(pod(limits(16))).await.unwrap();
+        check(&world, "kubepods/pod-web", 16);
+        check(&world, &of_container, 16);
+        // What is zero stays as it is.
+        let only_shares = LinuxContainerResources { cpu_shares: 512, ..Default::default() };
+        world.runtime.update_container_resources(container(only_shares)).await.unwrap();
+        check(&world, &of_container, 16);
+
+        let world = world.reopen().await;
+        let status = world.status(&id).await;
+        assert_eq!(status.state(), remora_cri::ContainerState::Running);
+        let expected = LinuxContainerResources { cpu_shares: 512, ..limits(16) };
+        assert_eq!(status.resources.unwrap().linux, Some(expected));
+        let tiny = LinuxContainerResources { memory_limit_in_bytes: 4096, ..Default::default() };
+        let refused = world.runtime.update_container_resources(container(tiny.clone())).await.unwrap_err();
+        assert_eq!(refused.code, Code::ResourceExhausted);
+        let words = "attempting to set container \"c\" memory limit (4096) below current usage (";
+        assert!(refused.message.starts_with(words), "{}", refused.message);
+        let refused = world.runtime.update_pod_sandbox_resources(pod(tiny)).await.unwrap_err();
+        let words = "attempting to set pod memory limit (4096) below current usage (";
+        assert!(refused.message.starts_with(words), "{}", refused.message);
+        world.runtime.stop_container(StopContainerRequest { container_id: id.clone(), timeout: 0 }).await.unwrap();
+        let refused = world.runtime.update_container_resources(container(limits(16))).await.unwrap_err();
+        assert_eq!(refused.message, format!("container {id:?} is stopped"));
         world
     });
 }

@@ -187,6 +187,10 @@ pub(crate) const ROWS: &[Row] = &[
         .leaves(&[("get pod web -o jsonpath={.metadata.labels.patch}", "")]),
     run("patch, JSON", "patch pod web --type=json -p '[{\"op\":\"test\",\"path\":\"/metadata/labels/app\",\"value\":\"web\"},{\"op\":\"add\",\"path\":\"/metadata/labels/patch\",\"value\":\"json\"}]'")
         .leaves(&[("get pod web -o jsonpath={.metadata.labels.patch}", "json")]),
+    run("patch for a resize", "patch pod web --subresource=resize -p '{\"spec\":{\"containers\":[{\"name\":\"web\",\"resources\":{\"requests\":{\"cpu\":\"20m\"}}}]}}'")
+        .since(32)
+        .code(1)
+        .shows(&["Pod QOS Class may not change as a result of resizing"]),
     run("patch a subresource", "patch pod web --subresource=status -p '{\"status\":{\"conditions\":[{\"type\":\"example.com/Row\",\"status\":\"True\"}]}}'")
         .leaves(&[("get pod web -o jsonpath='{.status.conditions[?(@.type==\"example.com/Row\")].status}'", "True")]),
     run("patch what may not be patched", "patch pod web -p '{\"spec\":{\"hostNetwork\":true}}'")

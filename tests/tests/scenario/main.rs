@@ -5,3 +5,4 @@ mod cluster;
 mod election;
 mod node;
 mod usage;
+mod resize;

@@ -73,6 +73,8 @@ pub enum Part {
     Status,
     /// `pods/NAME/ephemeralcontainers`
     EphemeralContainers,
+    /// `pods/NAME/resize`
+    Resize,
     /// `namespaces/NAME/finalize`
     Finalize,
     /// `…/scale`
@@ -86,6 +88,7 @@ impl Part {
             Self::Whole => "",
             Self::Status => "status",
             Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
             Self::Finalize => "finalize",
             Self::Scale => "scale",
         }
@@ -318,6 +321,7 @@ impl Route<'_> {
         let part = match name {
             "status" => Part::Status,
             "ephemeralcontainers" => Part::EphemeralContainers,
+            "resize" => Part::Resize,
             "finalize" => Part::Finalize,
             "scale" => Part::Scale,
             "binding" => return Ok(ApiRequest::Bind(object, self.create_options()?)),
@@ -451,6 +455,9 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods/web/ephemeralcontainers", "get pods a/web"),
             ("PUT", "/api/v1/namespaces/a/pods/web/ephemeralcontainers", "update pods a/web EphemeralContainers"),
             ("POST", "/api/v1/namespaces/a/pods/web/ephemeralcontainers", "405"),
+            ("GET", "/api/v1/namespaces/a/pods/web/resize", "get pods a/web"),
+            ("PUT", "/api/v1/namespaces/a/pods/web/resize", "update pods a/web Resize"),
+            ("DELETE", "/api/v1/namespaces/a/pods/web/resize", "405"),
             ("DELETE", "/api/v1/namespaces/a/pods/web/ephemeralcontainers", "405"),
             ("POST", "/api/v1/namespaces/a/pods/web/binding", "bind pods a/web"),
             ("GET", "/api/v1/namespaces/a/pods/web/log", "log pods a/web"),

@@ -1,6 +1,7 @@
 //! Which actions bring the world closer to the wish. One file per part of a pod's life.
 
 mod ending;
+mod resizing;
 mod syncing;
 mod wish;
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::resizing::{Resizing, resizing};
 use super::{Wish, initialized, passed, wish};
 use crate::Now;
 use crate::action::{Action, Plan, StopReason, Subject, Target};
@@ -18,13 +19,14 @@ const BACK_OFF_SHOWN_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_se
 const KEPT: usize = 1;
 
 pub(super) fn plan(desired: &Desired<'_>, observed: &Observed, now: Now) -> Plan {
-    let mut p = Planner { desired, observed, now, plan: Plan::default() };
+    let mut p = Planner { desired, observed, now, resizing: resizing(desired, observed), plan: Plan::default() };
     p.volumes();
     p.sandbox();
     if observed.volumes == Volumes::Ready
         && let Some(sandbox) = observed.ready_sandbox()
     {
         p.containers(&sandbox.id);
+        p.resize(&sandbox.id);
         p.old_attempts();
         p.old_sandboxes();
     }
@@ -38,6 +40,7 @@ struct Planner<'a> {
     desired: &'a Desired<'a>,
     observed: &'a Observed,
     now: Now,
+    resizing: Resizing,
     plan: Plan,
 }
 
@@ -150,11 +153,26 @@ impl Planner<'_> {
             }
             Wish::Start { restart_count, back_off } => {
                 let Some(image_ref) = self.image_of(spec) else { return false };
+                // A cgroup cannot be given more than the one that it lies in has.
+                if self.resizing.pod_must_grow {
+                    return false;
+                }
                 let target = spec.target.filter(|_| spec.rules().may_target).map(|name| self.target(name));
                 let (container, sandbox) = (spec.name.to_owned(), sandbox.to_owned());
                 self.act(Action::StartContainer { container, sandbox, image_ref, restart_count, back_off, target });
                 true
             }
+        }
+    }
+
+    /// What runs is given what was allocated to it; once all of it is, that is told.
+    fn resize(&mut self, sandbox: &str) {
+        let steps = std::mem::take(&mut self.resizing.steps);
+        let is_behind = || containers(self.desired.pod).any(|spec| self.observed.to_resize(&spec).is_some());
+        if !steps.is_empty() {
+            self.act(Action::Resize { sandbox: sandbox.to_owned(), steps });
+        } else if self.observed.resize.in_progress.is_some() && !is_behind() {
+            self.act(Action::Announce(Happening::ResizeCompleted));
         }
     }
 

@@ -71,6 +71,9 @@ fn running(observed: &Observed, spec: &ContainerSpec<'_>, last: &Attempt) -> Wis
     if changed && spec.rules().restarts != Restarts::Never {
         return Wish::Stop(StopReason::DefinitionChanged);
     }
+    if observed.restarts_to_resize(spec) {
+        return Wish::Stop(StopReason::Resized);
+    }
     Wish::Run
 }
 
@@ -87,7 +90,7 @@ fn exited(
     if spec.kind == ContainerKind::Init && of_old_sandbox {
         return Wish::Start { restart_count, back_off: None };
     }
-    if last.stop_reason == Some(StopReason::DefinitionChanged) {
+    if matches!(last.stop_reason, Some(StopReason::DefinitionChanged | StopReason::Resized)) {
         return Wish::Start { restart_count, back_off: None };
     }
     if !restarts(spec.rules().restarts, restart_policy(desired.pod), exit.code) {

@@ -22,6 +22,7 @@ pub(super) fn conditions(
 ) -> Vec<PodCondition> {
     let can_start = observed.ready_sandbox().is_some() && observed.volumes == Volumes::Ready;
     let containers_ready = containers_ready(desired, phase, lists);
+    let of_resize = resize_conditions(observed, phase);
     let mut all = vec![
         Answer::of(can_start).named("PodReadyToStartContainers"),
         initialized_condition(desired, observed, phase, lists).named("Initialized"),
@@ -33,7 +34,38 @@ pub(super) fn conditions(
         condition.observed_generation = desired.pod.metadata.generation;
         condition.last_transition_time = transition(desired, observed, condition, now);
     }
-    all
+    of_resize.into_iter().chain(all).collect()
+}
+
+const RESIZE_PENDING: &str = "PodResizePending";
+const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
+
+/// They are there only while they are true, and tell of the generation that was judged.
+fn resize_conditions(observed: &Observed, phase: Phase) -> Vec<PodCondition> {
+    let resize = &observed.resize;
+    if matches!(phase, Phase::Succeeded | Phase::Failed) {
+        return Vec::new();
+    }
+    let one = |name: &str, (reason, message): (&str, &str), generation, judged, since| PodCondition {
+        type_: name.to_owned(),
+        status: "True".to_owned(),
+        reason: some(reason),
+        message: some(message),
+        observed_generation: generation,
+        last_probe_time: Some(time(judged)),
+        last_transition_time: Some(time(since)),
+    };
+    let pending = resize.pending.as_ref();
+    let pending = pending.map(|p| one(RESIZE_PENDING, (&p.reason, &p.message), p.generation, p.judged, p.since));
+    let in_progress = resize.in_progress.as_ref().map(|p| {
+        let reason = if p.error.is_empty() { "" } else { "Error" };
+        one(RESIZE_IN_PROGRESS, (reason, &p.error), p.generation, p.since, p.since)
+    });
+    pending.into_iter().chain(in_progress).collect()
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 /// A condition without its name and times.
@@ -138,7 +170,9 @@ fn sentence(what: &str, names: &[&str]) -> String {
 /// Conditions of others: PodScheduled, readiness gates.
 fn others(desired: &Desired<'_>, ours: &[PodCondition]) -> Vec<PodCondition> {
     let in_api = desired.pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    in_api.filter(|c| ours.iter().all(|o| o.type_ != c.type_)).cloned().collect()
+    let is_ours =
+        |name: &str| [RESIZE_PENDING, RESIZE_IN_PROGRESS].contains(&name) || ours.iter().any(|o| o.type_ == name);
+    in_api.filter(|c| !is_ours(&c.type_)).cloned().collect()
 }
 
 fn transition(

@@ -3,11 +3,13 @@
 //! Sources: kubernetes `pkg/kubelet/kubelet_pods.go` (`convertToAPIContainerStatuses`) and the recordings.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
     ResourceRequirements, VolumeMount, VolumeMountStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use remora_model::ContainerKind;
 
 use super::time;
@@ -18,6 +20,8 @@ use crate::note::full_name;
 use crate::observed::{Attempt, AttemptState, Exit, ImageProblem, ImageState, Observed, Track};
 use crate::plan::{Wish, wish};
 use crate::spec::{ContainerSpec, Desired, containers};
+
+type Amounts = BTreeMap<String, Quantity>;
 
 /// The statuses of a pod's containers.
 pub(super) struct Lists {
@@ -93,14 +97,29 @@ fn of_attempt(observed: &Observed, spec: &ContainerSpec<'_>, attempt: &Attempt) 
         restart_count: i32::try_from(attempt.restart_count).unwrap_or(i32::MAX),
         ready,
         started: spec.rules().reports_readiness.then_some(started),
-        resources: Some(ResourceRequirements {
-            claims: None,
-            limits: spec.resources.and_then(|r| r.limits.clone()),
-            requests: requests.clone(),
-        }),
+        resources: Some(resources(observed, spec, attempt)),
         allocated_resources: requests.filter(|r| !r.is_empty()),
         volume_mounts: mounts(spec.volume_mounts),
         ..ContainerStatus::default()
+    }
+}
+
+/// What it has: of cpu and memory what the running instance was given, else what was allocated.
+fn resources(observed: &Observed, spec: &ContainerSpec<'_>, attempt: &Attempt) -> ResourceRequirements {
+    let allocated = spec.resources.map(|r| ResourceRequirements { claims: None, ..r.clone() }).unwrap_or_default();
+    let running = Some(attempt).filter(|a| a.is_running() && spec.rules().resizable);
+    let Some(actual) = running.and_then(|a| observed.resize.actual(spec.name, &a.id)) else { return allocated };
+    let with_actual = |allocated: Option<Amounts>, actual: &Option<Amounts>| {
+        let is_resizable = |(name, _): &(&String, &Quantity)| matches!(name.as_str(), "cpu" | "memory");
+        let others = allocated.iter().flatten().filter(|entry| !is_resizable(entry));
+        let given = actual.iter().flatten().filter(is_resizable);
+        let all: Amounts = others.chain(given).map(|(name, amount)| (name.clone(), amount.clone())).collect();
+        Some(all).filter(|all| !all.is_empty())
+    };
+    ResourceRequirements {
+        claims: None,
+        limits: with_actual(allocated.limits, &actual.limits),
+        requests: with_actual(allocated.requests, &actual.requests),
     }
 }
 

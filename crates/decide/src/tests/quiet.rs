@@ -17,6 +17,7 @@ enum Event {
     NewImage,
     ImageGone(bool),
     ProbeFails(&'static str),
+    Resize(&'static str, u8),
     /// What only the agent knew is gone.
     AgentRestarts,
     Delete,
@@ -39,6 +40,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::NewImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         2 => name().prop_map(Event::ProbeFails),
+        2 => (prop::sample::select(vec!["s", "a", "b"]), 1..4_u8).prop_map(|(name, cpus)| Event::Resize(name, cpus)),
         1 => Just(Event::AgentRestarts),
         1 => Just(Event::Delete),
         1 => Just(Event::Removed),
@@ -50,7 +52,9 @@ fn spec() -> impl Strategy<Value = Value> {
     let sidecar = json!({"name": "s", "restartPolicy": "Always"});
     let init = prop::sample::select(vec![json!([]), json!(["i"]), json!([sidecar]), json!(["i", sidecar])]);
     let policy = prop::sample::select(vec!["Always", "OnFailure", "Never"]);
-    let containers = prop::sample::select(vec![json!(["a"]), json!(["a", "b"])]);
+    let restarted =
+        json!({"name": "b", "resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]});
+    let containers = prop::sample::select(vec![json!(["a"]), json!(["a", "b"]), json!(["a", restarted])]);
     let deadline = prop::option::weighted(0.1, 1..1000_i64);
     (policy, init, containers, deadline).prop_map(|(policy, init, containers, deadline)| {
         json!({"restartPolicy": policy, "init": init, "containers": containers, "activeDeadlineSeconds": deadline})
@@ -85,6 +89,11 @@ fn happen(world: &mut World, event: &Event) {
             }
         }
         Event::ProbeFails(name) => world.fail_probe(name, StopReason::LivenessProbe),
+        Event::Resize(name, cpus) if world.seen.resize.allocated.contains_key(*name) => {
+            let amounts = json!({"cpu": cpus.to_string(), "memory": format!("{cpus}Mi")});
+            world.resize(name, json!({"requests": amounts, "limits": amounts}));
+        }
+        Event::Resize(..) => {}
         Event::AgentRestarts => world.restart_agent(),
         Event::Delete => world.delete(30),
         Event::Removed => world.seen.removed = true,

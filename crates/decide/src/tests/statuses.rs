@@ -290,3 +290,39 @@ fn why_a_container_waits() {
     let expected = ("CreateContainerConfigError".to_owned(), "configmap \"none\" not found".to_owned());
     assert_eq!(reason_of(&mut world), expected);
 }
+
+#[test]
+fn a_resize_is_told_in_conditions_and_in_what_the_container_has() {
+    let request = |cpu: &str| json!({"requests": {"cpu": cpu}});
+    let mut world = settled(json!({"containers": [{"name": "c", "resources": request("100m")}]}));
+    let now = world.now;
+    let told = |world: &mut World| {
+        world.look();
+        let seen = serde_json::to_value(world.status()).unwrap();
+        let conditions = seen["conditions"].as_array().unwrap().iter();
+        let resizing = conditions.filter(|c| c["type"].as_str().unwrap().starts_with("PodResize")).cloned();
+        let mut c = seen["containerStatuses"][0].clone();
+        (Value::from_iter(resizing), c["resources"].take(), c["allocatedResources"].take())
+    };
+    world.seen.resize.refuse("Deferred", "no room".to_owned(), Some(2), now);
+    let at = "2026-01-01T00:00:00Z";
+    let pending = json!([{"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "no room",
+                          "observedGeneration": 2, "lastProbeTime": at, "lastTransitionTime": at}]);
+    assert_eq!(told(&mut world), (pending, request("100m"), json!({"cpu": "100m"})));
+
+    world.resize("c", request("200m"));
+    let in_progress = json!([{"type": "PodResizeInProgress", "status": "True", "observedGeneration": 2, "lastProbeTime": at,
+                              "lastTransitionTime": at}]);
+    assert_eq!(told(&mut world), (in_progress, request("100m"), json!({"cpu": "200m"})), "it has what it had");
+    world.pass(1);
+    let (now, generation) = (world.now, Some(7));
+    world.seen.resize.failed("it cannot be".to_owned(), generation, now);
+    let failed = told(&mut world).0;
+    assert_eq!((&failed[0]["reason"], &failed[0]["message"]), (&json!("Error"), &json!("it cannot be")));
+    assert_eq!(
+        (&failed[0]["observedGeneration"], &failed[0]["lastTransitionTime"]),
+        (&json!(2), &json!("2026-01-01T00:00:01Z"))
+    );
+    world.settle();
+    assert_eq!(told(&mut world), (json!([]), request("200m"), json!({"cpu": "200m"})));
+}

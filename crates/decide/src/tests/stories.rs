@@ -21,6 +21,7 @@ themes! {
     images
     init_containers_and_sidecars
     ephemeral_containers
+    resizing
     the_root_of_a_crashed_container
     probes
     the_end_of_a_pod
@@ -78,6 +79,7 @@ fn happen(world: &mut World, what: &str) {
         ["the", "runtime", "loses", name] => {
             world.seen.tracks.remove(*name);
         }
+        [name, "is", "to", "have", resources] => world.resize(name, serde_json::from_str(resources).unwrap()),
         [name, "gets", "a", "new", "image"] => {
             let spec = world.pod.spec.as_mut().unwrap();
             spec.containers.iter_mut().filter(|c| c.name == *name).for_each(|c| c.image = Some("busybox:2".into()));

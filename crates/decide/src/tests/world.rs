@@ -2,9 +2,9 @@
 //! crate only; nothing here runs anything.
 
 use crate::{
-    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife, Root,
-    Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features, life_events, next, plan,
-    status,
+    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife,
+    ResizeStep, Root, Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features,
+    life_events, next, plan, resources_of, status,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -55,10 +55,11 @@ fn container(entry: &Value) -> Value {
 
 impl World {
     pub(super) fn new(pod: Pod) -> Self {
-        let seen = Observed { host_ips: vec!["10.0.0.1".into()], runtime: "remora".into(), ..Observed::default() };
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let (missing_images, forgotten) = (Vec::new(), false);
         let starts = std::collections::BTreeMap::new();
+        let mut seen = Observed { host_ips: vec!["10.0.0.1".into()], runtime: "remora".into(), ..Observed::default() };
+        seen.resize.ask(resources_of(&pod));
         Self { pod, life: PodLife::Syncing, seen, now, missing_images, forgotten, starts, ids: 0 }
     }
 
@@ -148,12 +149,22 @@ impl World {
         self.pod.metadata.generation = self.pod.metadata.generation.map(|g| g + 1);
     }
 
+    /// Asks for other resources of a container; the node has room for them.
+    pub(super) fn resize(&mut self, name: &str, resources: Value) {
+        let mut asked = resources_of(&self.pod);
+        asked.insert(name.to_owned(), serde_json::from_value(resources).unwrap());
+        self.pod.metadata.generation = self.pod.metadata.generation.map(|g| g + 1);
+        self.seen.resize.ask(asked);
+        self.seen.allocate(&mut self.pod, self.now);
+    }
+
     pub(super) fn carry_out(&mut self, action: Action) {
         match action {
             Action::SetUpVolumes => self.seen.volumes = Volumes::Ready,
             Action::TearDownVolumes => self.seen.volumes = Volumes::Absent,
             Action::CreateSandbox { attempt } => {
                 let id = self.id("sandbox");
+                self.seen.resize.sandbox_made();
                 self.seen.sandboxes.insert(0, Sandbox { id, attempt, ready: true, ips: vec!["10.1.0.2".into()] });
             }
             Action::StopSandbox { id } => {
@@ -173,6 +184,7 @@ impl World {
                 assert!(by >= now || reason == crate::StopReason::PodEnds, "a stop in the past");
                 end(attempt, 137, now);
             }
+            Action::Resize { steps, .. } => steps.into_iter().for_each(|step| self.seen.resize.done(step, &self.pod)),
             Action::RemoveContainer { container, id } => {
                 self.seen.tracks.get_mut(&container).unwrap().attempts.retain(|a| a.id != id);
             }
@@ -272,11 +284,19 @@ pub(super) fn in_words(action: &Action, now: Timestamp) -> String {
             30 => format!("stop {container}"),
             other => format!("stop {container} within {other} s"),
         },
+        Action::Resize { steps, .. } => {
+            let name = |step: &ResizeStep| match step {
+                ResizeStep::Pod(_) => "the pod".to_owned(),
+                ResizeStep::Container { container, .. } => container.clone(),
+            };
+            format!("resize {}", steps.iter().map(name).collect::<Vec<_>>().join(" then "))
+        }
         Action::RemoveContainer { container, .. } => format!("remove old {container}"),
         Action::StopSandbox { .. } => "stop sandbox".into(),
         Action::RemoveSandbox { .. } => "remove sandbox".into(),
         Action::Announce(H::CrashBackOff { container }) => format!("say that {container} crashes"),
         Action::Announce(H::PullBackOff { container, .. }) => format!("say that {container}'s image waits"),
+        Action::Announce(H::ResizeCompleted) => "say that it is resized".into(),
         Action::Announce(other) => format!("say {other:?}"),
         Action::DeletePodFromApi => "delete pod".into(),
         Action::Forget => "forget".into(),

@@ -52,6 +52,7 @@ impl Actor {
     /// Takes an object unless a newer one is known: answers to our own writes and the watch come in any order.
     fn take_object(&mut self, pod: Arc<Pod>) {
         if revision(&pod) >= revision(&self.pod) {
+            let pod = self.take_resources(pod);
             if volumes::shows_metadata(&pod) && shown(&pod) != shown(&self.pod) {
                 self.refresh = Some(self.context.now());
             }
@@ -162,6 +163,7 @@ impl Actor {
                     }
                 }
             }
+            Outcome::Resized { done, result } => self.resized(done, result),
             Outcome::Stopped { container, id, by, result } => self.stopped(container, id, by, result),
             Outcome::Removed { container, id, result } => {
                 if self.settle(Subject::Start(container), result) {
@@ -212,6 +214,7 @@ impl Actor {
             Ok(sandbox) => {
                 self.settle(Subject::Sandbox, Ok(()));
                 self.observed.sandbox_retry = None;
+                self.observed.resize.sandbox_made();
                 put_sandbox(&mut self.observed, sandbox);
             }
             Err(message) => {
@@ -258,7 +261,7 @@ impl Actor {
     }
 
     /// Ends an action on a subject: at once if it succeeded, else only after a while. Whether it succeeded.
-    fn settle(&mut self, subject: Subject, result: Result<(), String>) -> bool {
+    pub(super) fn settle(&mut self, subject: Subject, result: Result<(), String>) -> bool {
         match result {
             Ok(()) => {
                 self.failures.retain(|(s, _)| *s != subject);

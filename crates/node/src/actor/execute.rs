@@ -11,11 +11,12 @@ use kube::api::{DeleteParams, Preconditions};
 use remora_cri::{
     Code, ContainerState, ContainerStatus, ContainerStatusRequest, CreateContainerRequest, Error as CriError,
     PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
-    StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
+    StartContainerRequest, StopContainerRequest, StopPodSandboxRequest, UpdateContainerResourcesRequest,
+    UpdatePodSandboxResourcesRequest,
 };
 use remora_decide::{
-    Action, Attempt, AttemptState, Exit, Happening, Observed, Sandbox, StartFailure, StartProblem, StopReason, Subject,
-    Volumes,
+    Action, Attempt, AttemptState, Exit, Happening, Observed, ResizeStep, Sandbox, StartFailure, StartProblem,
+    StopReason, Subject, Volumes,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -119,6 +120,11 @@ async fn carry_out(
             let order = StopOrder { container: &container, id: &id, by, reason };
             let result = stop(context, pod, &order, &sandbox_ips, now).await.map_err(in_words);
             Outcome::Stopped { container, id, by, result }
+        }
+        Action::Resize { sandbox, steps } => {
+            let mut done = Vec::new();
+            let result = resize(context, &sandbox, steps, &mut done).await;
+            Outcome::Resized { done, result }
         }
         Action::RemoveContainer { container, id } => {
             let request = RemoveContainerRequest { container_id: id.clone() };
@@ -267,6 +273,38 @@ async fn stop(
         Err(error) if error.code == Code::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Takes one step after the other, until one fails.
+async fn resize(
+    context: &Context,
+    sandbox: &str,
+    steps: Vec<ResizeStep>,
+    done: &mut Vec<ResizeStep>,
+) -> Result<(), String> {
+    let runtime = &context.config.runtime;
+    for step in steps {
+        let result = match &step {
+            ResizeStep::Pod(amounts) => {
+                let resources = Some(container::resources_of_pod(*amounts, context.config.pod_pids_limit));
+                let pod_sandbox_id = sandbox.to_owned();
+                let request = UpdatePodSandboxResourcesRequest { pod_sandbox_id, resources, overhead: None };
+                runtime.update_pod_sandbox_resources(request).await
+            }
+            ResizeStep::Container { id, resources, .. } => {
+                let linux = Some(container::resources_of_running(resources));
+                let request = UpdateContainerResourcesRequest { container_id: id.clone(), linux, ..Default::default() };
+                runtime.update_container_resources(request).await
+            }
+        };
+        result.map_err(|error| match error.code {
+            // As a kubelet words it, which looks at the usage itself.
+            Code::ResourceExhausted => format!("cannot decrease memory limits: {}", error.message),
+            _ => error.message,
+        })?;
+        done.push(step);
+    }
+    Ok(())
 }
 
 async fn delete(context: &Context, pod: &Pod) -> Result<(), String> {

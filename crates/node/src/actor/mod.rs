@@ -4,6 +4,7 @@ mod apply;
 mod execute;
 mod observe;
 mod report;
+mod resize;
 mod wake;
 
 use std::sync::Arc;
@@ -67,8 +68,10 @@ impl Handle {
 /// Starts the actor of a pod, with what the runtime already has of it.
 pub(crate) fn start(context: &Context, pod: Pod, adopted: Adopted) -> Handle {
     let (wakes, inbox) = mpsc::channel(WAKES);
+    let mut pod = pod;
+    let mut observed = adopted.into_observed(context, &pod);
+    let kept = resize::adopt(context, &mut pod, &mut observed);
     let pod = Arc::new(pod);
-    let observed = adopted.into_observed(context, &pod);
     let view = Arc::new(View { pod: Arc::clone(&pod), observed: observed.clone() });
     let (show, seen) = watch::channel(view);
     // Until when the tokens in them are good, only the agent that wrote them knew.
@@ -88,6 +91,8 @@ pub(crate) fn start(context: &Context, pod: Pod, adopted: Adopted) -> Handle {
         failures: Vec::new(),
         refresh,
         used: Used::default(),
+        kept,
+        claimed: false,
         forgotten: false,
     };
     context.tasks.spawn(actor.run(inbox));
@@ -116,6 +121,10 @@ struct Actor {
     /// What they were made of.
     used: Used,
     probes: Probes,
+    /// What is written down of the pod's resources.
+    kept: Option<resize::Kept>,
+    /// The node knows what the pod has of it.
+    claimed: bool,
     forgotten: bool,
 }
 
@@ -155,12 +164,15 @@ impl Actor {
         self.probes.stop_all();
         self.context.sources.leave(id_of(&self.pod).uid);
         self.context.probe_counts.forget(id_of(&self.pod).uid);
+        self.context.claims.leave(id_of(&self.pod).uid);
     }
 
     /// One look: decides, begins what is decided, and says when to look again.
     fn look(&mut self) -> Option<Timestamp> {
         let now = self.context.now();
         self.release_holds(now);
+        self.allocate(now);
+        self.keep_resources();
         let mut plan = self.decide(now);
         // What was announced is part of the status: decide again, once per announcement.
         while plan.actions.iter().any(|a| matches!(a, Action::Announce(_))) {

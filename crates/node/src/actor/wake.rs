@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use remora_cri::ContainerStatus;
-use remora_decide::{Attempt, BackOff, ImageProblem, Sandbox, StartFailure, StopReason};
+use remora_decide::{Attempt, BackOff, ImageProblem, ResizeStep, Sandbox, StartFailure, StopReason};
 
 use super::observe::Adopted;
 use super::report::Written;
@@ -66,6 +66,7 @@ pub(crate) enum Outcome {
     Image { container: String, result: Result<String, ImageFailure> },
     Started { container: String, back_off: Option<BackOff>, result: Result<Attempt, StartFailure> },
     Stopped { container: String, id: String, by: Timestamp, result: Result<Option<Attempt>, String> },
+    Resized { done: Vec<ResizeStep>, result: Result<(), String> },
     Removed { container: String, id: String, result: Result<(), String> },
     Deleted(Result<(), String>),
 }

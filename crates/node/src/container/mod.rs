@@ -18,7 +18,7 @@ use remora_decide::{FeatureError, Target, container_hash, containers};
 use remora_model::ContainerKind;
 
 pub(crate) use fields::{FieldError, resource as resource_field, value as field_value};
-pub(crate) use resources::pod_resources;
+pub(crate) use resources::{of_pod as resources_of_pod, of_running as resources_of_running, pod_resources};
 pub(crate) use security::of_sandbox as sandbox_security;
 
 use crate::config::LogLimits;

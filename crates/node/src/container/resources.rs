@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use remora_cri::LinuxContainerResources;
-use remora_decide::{QosClass, qos_class, rules_of};
+use remora_decide::{Amounts, QosClass, pod_amounts, qos_class, rules_of};
 use remora_model::ContainerKind;
 use remora_model::quantity::Quantity;
 
@@ -51,30 +51,27 @@ fn pids_max(limit: Option<i64>) -> BTreeMap<String, String> {
     limit.map(|limit| ("pids.max".to_owned(), limit.to_string())).into_iter().collect()
 }
 
-/// What the pod as a whole may use: the cgroup above its containers. A limit only if every container has one; its runtime class's overhead
-/// comes on top.
+/// What the pod as a whole may use: the cgroup above its containers.
 pub(crate) fn pod_resources(pod: &Pod, pids: Option<i64>) -> LinuxContainerResources {
-    let unified = pids_max(pids);
-    let Some(spec) = &pod.spec else { return LinuxContainerResources { unified, ..Default::default() } };
-    let overhead = |name: &str| amount(&spec.overhead, name).unwrap_or(0);
-    let amounts = |name: &str, of: fn(&ResourceRequirements) -> &Option<BTreeMap<String, Text>>| {
-        let amounts = spec.containers.iter().map(|c| c.resources.as_ref().and_then(|r| amount(of(r), name)));
-        amounts.collect::<Vec<Option<i64>>>()
-    };
-    let total = |list: Vec<Option<i64>>, name| list.into_iter().flatten().sum::<i64>() + overhead(name);
-    let limit = |name| {
-        let list = amounts(name, |r| &r.limits);
-        if list.iter().all(Option::is_some) { total(list, name) } else { 0 }
-    };
-    let cpu_limit = limit("cpu");
+    of_pod(pod_amounts(pod), pids)
+}
+
+/// The same, of what a pod is to have.
+pub(crate) fn of_pod(amounts: Amounts, pids: Option<i64>) -> LinuxContainerResources {
+    let cpu_limit = amounts.cpu_limit.unwrap_or(0);
     LinuxContainerResources {
-        cpu_shares: shares(total(amounts("cpu", |r| &r.requests), "cpu")),
+        cpu_shares: shares(amounts.cpu_request.unwrap_or(0)),
         cpu_period: if cpu_limit > 0 { PERIOD } else { 0 },
         cpu_quota: quota(cpu_limit),
-        memory_limit_in_bytes: limit("memory"),
-        unified,
+        memory_limit_in_bytes: amounts.memory_limit.unwrap_or(0),
+        unified: pids_max(pids),
         ..LinuxContainerResources::default()
     }
+}
+
+/// What a container that runs is to have from now on. How early the kernel kills it stays as it was, as under a kubelet.
+pub(crate) fn of_running(resources: &ResourceRequirements) -> LinuxContainerResources {
+    linux(resources)
 }
 
 fn linux(resources: &ResourceRequirements) -> LinuxContainerResources {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use remora_decide::Need;
 
 /// The version of the kubelet whose behaviour we follow.
 pub(crate) const KUBELET_VERSION: &str = "v1.34.4";
@@ -46,6 +47,12 @@ impl Machine {
         .into_iter()
         .map(|(name, amount)| (name.to_owned(), amount))
         .collect()
+    }
+
+    /// What its pods may have together: all of it.
+    pub(crate) fn room(&self) -> Need {
+        let whole = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        Need { cpu: whole(self.cpus as u64 * 1000), memory: whole(self.memory / 1024 * 1024) }
     }
 
     /// What pods may use of a resource: all of it, nothing is reserved.

@@ -153,15 +153,24 @@ pub(crate) fn is_read_only(pod: &Pod, name: &str) -> bool {
 
 /// Whether a volume shows the pod's own labels or annotations.
 pub(crate) fn shows_metadata(pod: &Pod) -> bool {
-    let shows = |file: &DownwardAPIVolumeFile| {
+    shows(pod, |file| {
         let field = file.field_ref.as_ref().map(|f| f.field_path.as_str()).unwrap_or_default();
         field.starts_with("metadata.labels") || field.starts_with("metadata.annotations")
-    };
+    })
+}
+
+/// Whether a volume of the pod shows what its containers have.
+pub(crate) fn shows_resources(pod: &Pod) -> bool {
+    shows(pod, |file| file.resource_field_ref.is_some())
+}
+
+/// Whether a file of the downward API is such a one.
+fn shows(pod: &Pod, is_such: impl Fn(&DownwardAPIVolumeFile) -> bool) -> bool {
     volumes_of(pod).any(|volume| {
         let own = volume.downward_api.iter().flat_map(|d| d.items.iter().flatten());
         let parts = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
         let projected = parts.flat_map(|part| part.downward_api.iter().flat_map(|d| d.items.iter().flatten()));
-        own.chain(projected).any(shows)
+        own.chain(projected).any(&is_such)
     })
 }
 

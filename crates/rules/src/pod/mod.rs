@@ -18,6 +18,7 @@ pub mod log;
 pub mod port_forward;
 pub mod priority;
 pub mod references;
+pub mod resize;
 pub mod runtime_class;
 pub mod status;
 pub mod update;

@@ -8,7 +8,7 @@ use remora_oci_config::{CgroupFile, class_cgroup_files};
 use super::names;
 use crate::Inner;
 use crate::error::chain;
-use crate::sandbox::{SandboxState, linux};
+use crate::sandbox::SandboxState;
 use crate::task::blocking;
 
 impl Inner {
@@ -31,8 +31,7 @@ impl Inner {
     fn class_files(&self, class: &Path) -> Option<Vec<CgroupFile>> {
         let sandboxes = self.table.sandboxes().into_iter().filter(|sandbox| sandbox.state() == SandboxState::Ready);
         let of_class = sandboxes.filter(|s| names::class(s.record().cgroup_parent.as_ref()) == Some(class));
-        let shares: Vec<i64> =
-            of_class.map(|s| linux(&s.record().config).resources.map_or(0, |limits| limits.cpu_shares)).collect();
+        let shares: Vec<i64> = of_class.map(|s| s.resources().map_or(0, |limits| limits.cpu_shares)).collect();
         (!shares.is_empty()).then(|| class_cgroup_files(shares, self.host.cgroup_version()))
     }
 

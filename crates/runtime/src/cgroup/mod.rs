@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use remora_cri::{CgroupDriver, LinuxContainerResources};
 use remora_oci_config::{CgroupFile, pod_cgroup_files, unit_properties};
-use remora_sys::cgroup::{Layout, has_processes};
+use remora_sys::cgroup::{Layout, has_processes, memory_usage};
 
 use self::holder::Holder;
 use self::manager::{Wish, ask};
@@ -117,6 +117,37 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// As for a pod, where each of the files must be in some folder.
+    pub(crate) fn write_each(&self, cgroup: &Path, files: &[CgroupFile]) -> Result<(), Error> {
+        let folders = self.host.cgroups.folders(cgroup);
+        for (name, _) in files {
+            if !folders.iter().any(|folder| folder.join(name).exists()) {
+                let missing = cgroup.join(name);
+                return Err(failed("write", missing)(std::io::ErrorKind::NotFound.into()));
+            }
+        }
+        self.write_files(cgroup, files)
+    }
+
+    /// Whether what runs in a cgroup can have less memory. A best effort: it may grow while this is looked at.
+    pub(crate) fn require_memory(
+        &self,
+        cgroup: &Path,
+        what: &str,
+        before: &LinuxContainerResources,
+        after: &LinuxContainerResources,
+    ) -> Result<(), Error> {
+        let (had, limit) = (before.memory_limit_in_bytes, after.memory_limit_in_bytes);
+        let shrinks = limit > 0 && (had <= 0 || limit < had);
+        let usage = memory_usage(&self.host.cgroups.folders(cgroup)).filter(|_| shrinks);
+        match usage {
+            Some(usage) if i64::try_from(usage).is_ok_and(|usage| usage >= limit) => {
+                Err(Error::BelowUsage { what: what.to_owned(), limit, usage })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What must be there before the low-level runtime makes a container's cgroup. If it is, nothing is done.

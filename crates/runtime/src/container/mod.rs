@@ -22,11 +22,12 @@ mod start;
 mod status;
 mod stop;
 mod tools;
+mod update;
 mod working_dir;
 
 use std::sync::{Mutex, PoisonError};
 
-use remora_cri::{ContainerConfig, NamespaceOption};
+use remora_cri::{ContainerConfig, LinuxContainerResources, NamespaceOption};
 use remora_shim_protocol::{ExitRecord, StartRecord};
 use tokio::sync::watch;
 
@@ -49,6 +50,10 @@ pub(crate) struct Container {
     life: watch::Sender<Life>,
     /// The shim that waits for the container's start.
     ahead: Mutex<Option<Ahead>>,
+    /// What it may use at present: it can be given other limits than those in its record.
+    resources: Mutex<Option<LinuxContainerResources>>,
+    /// Whose turn it is to give it others.
+    updating: Mutex<()>,
 }
 
 /// Where a container is in its life.
@@ -82,7 +87,8 @@ pub(crate) struct Exit {
 impl Container {
     pub(crate) fn new(record: ContainerRecord, paths: ContainerPaths, state: State) -> Self {
         let life = watch::Sender::new(Life { state, removing: false });
-        Container { record, paths, life, ahead: Mutex::default() }
+        let resources = Mutex::new(record.config.linux.as_ref().and_then(|linux| linux.resources.clone()));
+        Container { record, paths, life, ahead: Mutex::default(), resources, updating: Mutex::default() }
     }
 
     /// The same, with a shim that waits for its start.
@@ -101,6 +107,24 @@ impl Container {
 
     pub(crate) fn record(&self) -> &ContainerRecord {
         &self.record
+    }
+
+    /// What it may use.
+    pub(crate) fn resources(&self) -> Option<LinuxContainerResources> {
+        self.resources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_resources(&self, resources: LinuxContainerResources) {
+        *self.resources.lock().unwrap_or_else(PoisonError::into_inner) = Some(resources);
+    }
+
+    /// The record as it is to be written down now.
+    fn present_record(&self) -> ContainerRecord {
+        let mut record = self.record.clone();
+        if let Some(resources) = self.resources() {
+            record.config.linux.get_or_insert_default().resources = Some(resources);
+        }
+        record
     }
 
     pub(crate) fn state(&self) -> State {

@@ -86,7 +86,7 @@ impl Inner {
 
     /// Writes down and announces an end that no shim has written down.
     pub(crate) async fn pronounce(&self, container: &Container, verdict: Verdict) {
-        let mut record = container.record().clone();
+        let mut record = container.present_record();
         record.verdict = Some(verdict.clone());
         let places = container.paths.record();
         if let Err(error) = blocking(move || places.write(&record)).await {

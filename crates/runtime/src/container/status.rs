@@ -18,7 +18,6 @@ impl Container {
         let state = self.state();
         let (started_at, exit) = times(&state);
         let exit = exit.unwrap_or_else(Exit::none);
-        let resources = config.linux.as_ref().and_then(|linux| linux.resources.clone());
         ContainerStatus {
             id: record.id.clone(),
             metadata: config.metadata.clone(),
@@ -36,7 +35,7 @@ impl Container {
             annotations: config.annotations.clone(),
             mounts: config.mounts.clone(),
             log_path: record.log_path.clone().unwrap_or_default(),
-            resources: resources.map(|linux| ContainerResources { linux: Some(linux) }),
+            resources: self.resources().map(|linux| ContainerResources { linux: Some(linux) }),
             user: Some(self.user()),
             stop_signal: config.stop_signal,
         }

@@ -8,11 +8,14 @@ mod files;
 mod remove;
 mod status;
 mod stop;
+mod update;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use remora_cri::{
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig, UserNamespace,
+    LinuxContainerResources, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+    PodSandboxConfig, UserNamespace,
 };
 use remora_oci_config::{EtcFiles, Join, NamespacePaths, SandboxFiles};
 use tokio::sync::watch;
@@ -29,6 +32,8 @@ pub(crate) struct Sandbox {
     record: SandboxRecord,
     pub(crate) paths: SandboxPaths,
     standing: watch::Sender<Standing>,
+    /// What it may use at present: it can be given other limits than those in its record.
+    resources: Mutex<Option<LinuxContainerResources>>,
 }
 
 /// Where a sandbox is in its life.
@@ -54,7 +59,8 @@ pub(crate) enum SandboxState {
 impl Sandbox {
     pub(crate) fn new(record: SandboxRecord, paths: SandboxPaths, state: SandboxState) -> Self {
         let standing = watch::Sender::new(Standing { state, busy: false });
-        Sandbox { record, paths, standing }
+        let resources = Mutex::new(linux(&record.config).resources);
+        Sandbox { record, paths, standing, resources }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -63,6 +69,20 @@ impl Sandbox {
 
     pub(crate) fn record(&self) -> &SandboxRecord {
         &self.record
+    }
+
+    /// What it may use.
+    pub(crate) fn resources(&self) -> Option<LinuxContainerResources> {
+        self.resources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The record as it is to be written down now.
+    fn present_record(&self) -> SandboxRecord {
+        let mut record = self.record.clone();
+        if let Some(resources) = self.resources() {
+            record.config.linux.get_or_insert_default().resources = Some(resources);
+        }
+        record
     }
 
     pub(crate) fn state(&self) -> SandboxState {

@@ -38,7 +38,7 @@ impl Inner {
         try_join_all(containers.into_iter().map(|container| self.clone().stop_container(container, 0))).await?;
         let record = sandbox.record();
         self.take_down(sandbox.id(), &record.handler, &sandbox.paths, record.cgroup_parent.as_ref()).await?;
-        let (places, mut record) = (sandbox.paths.record(), record.clone());
+        let (places, mut record) = (sandbox.paths.record(), sandbox.present_record());
         record.stopped = true;
         if let Err(error) = blocking(move || places.write(&record)).await {
             // It is stopped all the same; the next daemon sees that its namespaces are gone.

@@ -11,5 +11,5 @@ pub use devices::{DeviceKind, DeviceRule, MAKE, READ, WRITE, attach_device_filte
 pub use hasten::hasten_moves;
 pub use kill::{has_processes, kill_all, kill_round, processes};
 pub use layout::{Hierarchy, Layout, is_legacy_controller, is_unified, remove_folder};
-pub use memory::{OomCount, oom_kills};
+pub use memory::{OomCount, memory_usage, oom_kills};
 pub use usage::{MemoryUsage, Usage};

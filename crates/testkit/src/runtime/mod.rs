@@ -78,6 +78,15 @@ impl FakeRuntime {
         state.exits_once_seen = state.newest(container).map(|id| (id, code));
     }
 
+    /// The newest container of this name cannot be given other limits, with these words; none and it can again.
+    pub fn refuse_resize(&self, container: &str, why: Option<&str>) {
+        let mut state = self.lock();
+        let id = state.newest(container);
+        if let Some(container) = id.and_then(|id| state.containers.get_mut(&id)) {
+            container.refuses_resize = why.map(str::to_owned);
+        }
+    }
+
     /// Removes the newest container of this name behind everybody's back, without an event.
     pub fn lose(&self, container: &str) {
         let mut state = self.lock();

@@ -6,16 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use remora_cri::{
-    CgroupDriver, Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStats, ContainerStatsRequest,
-    ContainerStatsResponse, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
-    CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, LinuxRuntimeConfiguration,
-    ListContainerStatsRequest, ListContainerStatsResponse, ListContainersRequest, ListContainersResponse,
-    ListPodSandboxRequest, ListPodSandboxResponse, ListPodSandboxStatsRequest, ListPodSandboxStatsResponse,
-    NamespaceMode, PodSandbox, PodSandboxState, PodSandboxStatsRequest, PodSandboxStatsResponse,
-    PodSandboxStatusRequest, PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest,
-    ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse,
-    RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest,
-    StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, VersionResponse,
+    CgroupDriver, Code, ContainerEventType, ContainerEvents, ContainerState, ContainerStats, ContainerStatsRequest, ContainerStatsResponse, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, Error, ExecSyncRequest, ExecSyncResponse, LinuxContainerResources, LinuxRuntimeConfiguration, ListContainerStatsRequest, ListContainerStatsResponse, ListContainersRequest, ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse, ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, NamespaceMode, PodSandbox, PodSandboxState, PodSandboxStatsRequest, PodSandboxStatsResponse, PodSandboxStatusRequest, PodSandboxStatusResponse, RemoveContainerRequest, RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigResponse, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeService, RuntimeStatus, StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest, StopPodSandboxRequest, UpdateContainerResourcesRequest, UpdatePodSandboxResourcesRequest, VersionResponse,
 };
 
 use super::FakeRuntime;
@@ -111,6 +102,17 @@ impl RuntimeService for FakeRuntime {
         Ok(ListPodSandboxResponse { items: state.sandboxes.iter().map(item).collect() })
     }
 
+    async fn update_pod_sandbox_resources(&self, request: UpdatePodSandboxResourcesRequest) -> Result<(), Error> {
+        let id = request.pod_sandbox_id;
+        let mut state = self.lock();
+        let sandbox = state.sandboxes.get_mut(&id).ok_or_else(|| Error::not_found("sandbox", &id))?;
+        let asked = request.resources.unwrap_or_default();
+        let call = format!("resize the pod to {}", in_words(&asked));
+        sandbox.config.linux.get_or_insert_default().resources = Some(asked);
+        state.calls.push(call);
+        Ok(())
+    }
+
     async fn create_container(&self, request: CreateContainerRequest) -> Result<CreateContainerResponse, Error> {
         let config = request.config.ok_or_else(|| Error::new(Code::InvalidArgument, "no container config"))?;
         let name = config.metadata.clone().unwrap_or_default().name;
@@ -134,6 +136,7 @@ impl RuntimeService for FakeRuntime {
             exit_code: 0,
             reason: String::new(),
             message: String::new(),
+            refuses_resize: None,
         };
         state.calls.push(format!("create {name}"));
         state.containers.insert(id.clone(), container);
@@ -238,6 +241,23 @@ impl RuntimeService for FakeRuntime {
         Ok(ContainerStatusResponse { status: Some(status), ..ContainerStatusResponse::default() })
     }
 
+    async fn update_container_resources(&self, request: UpdateContainerResourcesRequest) -> Result<(), Error> {
+        let id = request.container_id;
+        let mut state = self.lock();
+        let container = state.containers.get_mut(&id).ok_or_else(|| Error::not_found("container", &id))?;
+        if container.state != ContainerState::Running {
+            return Err(Error::new(Code::FailedPrecondition, format!("container \"{id}\" is not running")));
+        }
+        let asked = request.linux.unwrap_or_default();
+        let call = format!("resize {} to {}", container.name(), in_words(&asked));
+        if let Some(why) = container.refuses_resize.clone() {
+            return Err(Error::new(Code::ResourceExhausted, why));
+        }
+        container.config.linux.get_or_insert_default().resources = Some(asked);
+        state.calls.push(call);
+        Ok(())
+    }
+
     async fn reopen_container_log(&self, _request: ReopenContainerLogRequest) -> Result<(), Error> {
         Ok(())
     }
@@ -296,6 +316,12 @@ impl RuntimeService for FakeRuntime {
         });
         Ok(stream.boxed())
     }
+}
+
+/// `512 shares, 50000 us, 64 bytes`
+fn in_words(resources: &LinuxContainerResources) -> String {
+    let LinuxContainerResources { cpu_shares, cpu_quota, memory_limit_in_bytes, .. } = resources;
+    format!("{cpu_shares} shares, {cpu_quota} us, {memory_limit_in_bytes} bytes")
 }
 
 /// What CRI asks of a create: a ready sandbox, a free name, a target that runs.

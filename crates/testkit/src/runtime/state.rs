@@ -49,6 +49,8 @@ pub(super) struct Container {
     pub(super) exit_code: i32,
     pub(super) reason: String,
     pub(super) message: String,
+    /// Why it cannot be given other limits.
+    pub(super) refuses_resize: Option<String>,
 }
 
 impl State {

@@ -98,19 +98,18 @@ pub(super) fn validate_resize(pod: &Spec<'_>, container: &Container, path: &Path
     let mut errors = FieldErrors::new();
     let mut seen = Vec::new();
     for (i, policy) in container.resize_policy.iter().flatten().enumerate() {
-        let path = path.index(i);
         let name = policy.resource_name.as_str();
         if seen.contains(&name) {
-            errors.push(FieldError::duplicate(&path, name));
+            errors.push(FieldError::duplicate(&path.index(i), name));
         }
         seen.push(name);
-        errors.extend(one_of(&path.child("resourceName"), Some(name), &["cpu", "memory"]));
-        let place = path.child("restartPolicy");
+        // Upstream names the list, not the entry.
+        errors.extend(one_of(path, Some(name), &["cpu", "memory"]));
         let word = policy.restart_policy.as_str();
-        errors.extend(one_of(&place, Some(word), &["NotRequired", "RestartContainer"]));
-        if word == "RestartContainer" && pod.spec.restart_policy.as_deref() == Some("Never") {
+        errors.extend(one_of(path, Some(word), &["NotRequired", "RestartContainer"]));
+        if word != "NotRequired" && pod.spec.restart_policy.as_deref() == Some("Never") {
             let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
-            errors.push(FieldError::invalid(&place, word, detail));
+            errors.push(FieldError::invalid(path, word, detail));
         }
     }
     errors
