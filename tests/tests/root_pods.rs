@@ -70,6 +70,29 @@ fn probes_ask_by_name_and_over_tls_and_say_what_they_saw() {
 }
 
 #[test]
+fn a_pod_that_fills_a_volume_beyond_its_limit_is_evicted() {
+    with_kubectl("limits", |_, kubectl| {
+        let mount = json!([{"name": "data", "mountPath": "/data"}]);
+        let volumes = json!([{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}]);
+        let fill = |kilobytes: u32| {
+            let script = format!("dd if=/dev/zero of=/data/file bs=1024 count={kilobytes} 2>&1; exec sleep 1000");
+            json!({"volumeMounts": mount, "command": ["sh", "-c", script]})
+        };
+        create(kubectl, "small", fill(900), json!({"volumes": volumes}))?;
+        create(kubectl, "large", fill(2000), json!({"volumes": volumes}))?;
+        kubectl.ok("wait --for=jsonpath={.status.reason}=Evicted pod/large --timeout=60s")?;
+        let shown = kubectl.ok("get pod large -o jsonpath={.status.phase}:{.status.message}")?;
+        ensure!(shown == "Failed:Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ", "{shown}");
+        let about = "involvedObject.name=large,reason=Evicted";
+        let told = kubectl.ok(&format!("get events --field-selector={about} -o jsonpath={{.items[0].message}}"))?;
+        ensure!(told == shown["Failed:".len()..], "{told}");
+        ensure!(kubectl.ok("get pod large --no-headers")?.contains("Evicted"));
+        ensure!(kubectl.ok("get pod small -o jsonpath={.status.phase}")? == "Running");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_running_pod_sees_changes_of_its_config_map_and_of_its_labels() {
     with_kubectl("volumes", |_, kubectl| {
         kubectl.ok("create configmap cm --from-literal=a=one")?;

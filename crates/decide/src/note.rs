@@ -76,6 +76,8 @@ pub enum Happening {
     PreStopFailed { container: String },
     /// `activeDeadlineSeconds` has passed.
     DeadlineExceeded,
+    /// It takes more of the node than it may.
+    Evicted { message: String },
     /// A container could not be stopped.
     KillFailed { message: String },
 }
@@ -120,6 +122,7 @@ pub fn notes(what: &Happening, pod: &Pod) -> Vec<Note> {
         | H::SandboxChanged
         | H::MountFailed { .. }
         | H::DeadlineExceeded
+        | H::Evicted { .. }
         | H::KillFailed { .. } => {
             vec![of_pod(what)]
         }
@@ -172,6 +175,7 @@ fn of_pod(what: &Happening) -> Note {
         Happening::MountFailed { volume, message } => {
             (NoteType::Warning, "FailedMount", format!("MountVolume.SetUp failed for volume {volume:?} : {message}"))
         }
+        Happening::Evicted { message } => (NoteType::Warning, "Evicted", message.clone()),
         Happening::KillFailed { message } => {
             (NoteType::Warning, "FailedKillPod", format!("error killing pod: {message}"))
         }

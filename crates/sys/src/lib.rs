@@ -8,6 +8,7 @@ mod error;
 
 pub mod apparmor;
 pub mod cgroup;
+mod disk_usage;
 pub mod file;
 pub mod inode;
 pub mod inotify;
@@ -24,4 +25,5 @@ pub mod user_namespace;
 pub mod users;
 pub mod vacate;
 
+pub use disk_usage::{DiskUsage, disk_usage};
 pub use error::{Error, Result};

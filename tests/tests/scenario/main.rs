@@ -4,3 +4,4 @@ mod behaviours;
 mod cluster;
 mod election;
 mod node;
+mod static_pods;

@@ -2,9 +2,9 @@
 //! crate only; nothing here runs anything.
 
 use crate::{
-    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife, Root,
-    Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features, life_events, next, plan,
-    status,
+    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Measured, Observed, Plan, PodLife,
+    Root, Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features, life_events, next,
+    plan, status,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -18,6 +18,8 @@ pub(super) struct World {
     /// Images that cannot be pulled.
     pub(super) missing_images: Vec<String>,
     pub(super) forgotten: bool,
+    /// What volumes take of the disk.
+    pub(super) usage: std::collections::BTreeMap<String, u64>,
     starts: std::collections::BTreeMap<String, u32>,
     ids: u32,
 }
@@ -39,6 +41,7 @@ pub(super) fn pod(spec: Value) -> Pod {
             "initContainers": list("init"),
             "containers": list("containers"),
             "ephemeralContainers": list("ephemeral"),
+            "volumes": spec["volumes"],
         },
     });
     serde_json::from_value(value).unwrap()
@@ -58,8 +61,8 @@ impl World {
         let seen = Observed { host_ips: vec!["10.0.0.1".into()], runtime: "remora".into(), ..Observed::default() };
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let (missing_images, forgotten) = (Vec::new(), false);
-        let starts = std::collections::BTreeMap::new();
-        Self { pod, life: PodLife::Syncing, seen, now, missing_images, forgotten, starts, ids: 0 }
+        let (usage, starts) = Default::default();
+        Self { pod, life: PodLife::Syncing, seen, now, missing_images, forgotten, usage, starts, ids: 0 }
     }
 
     /// One look: life, status, plan; the status is taken by the API at once.
@@ -152,6 +155,10 @@ impl World {
         match action {
             Action::SetUpVolumes => self.seen.volumes = Volumes::Ready,
             Action::TearDownVolumes => self.seen.volumes = Volumes::Absent,
+            Action::MeasureStorage => {
+                let volumes = self.usage.clone();
+                self.seen.storage = Some(Measured { at: self.now, volumes, ..Measured::default() });
+            }
             Action::CreateSandbox { attempt } => {
                 let id = self.id("sandbox");
                 self.seen.sandboxes.insert(0, Sandbox { id, attempt, ready: true, ips: vec!["10.1.0.2".into()] });
@@ -260,6 +267,7 @@ pub(super) fn in_words(action: &Action, now: Timestamp) -> String {
     match action {
         Action::SetUpVolumes => "volumes".into(),
         Action::TearDownVolumes => "take volumes down".into(),
+        Action::MeasureStorage => "measure".into(),
         Action::CreateSandbox { attempt: 0 } => "sandbox".into(),
         Action::CreateSandbox { attempt } => format!("sandbox #{attempt}"),
         Action::EnsureImage { container, .. } => format!("image of {container}"),

@@ -6,6 +6,7 @@
 mod atomic_writer;
 mod host_path;
 pub(crate) mod lookup;
+mod measure;
 mod payload;
 pub(crate) mod sources;
 mod token;
@@ -21,6 +22,7 @@ use remora_model::quantity::Quantity;
 use crate::context::Context;
 use crate::mounts::Mounts;
 use crate::users;
+pub(crate) use measure::measure;
 use payload::Payload;
 use sources::Used;
 

@@ -19,6 +19,7 @@ pub mod port_forward;
 pub mod priority;
 pub mod references;
 pub mod runtime_class;
+pub mod static_pod;
 pub mod status;
 pub mod update;
 pub mod validation;
