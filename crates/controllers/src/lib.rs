@@ -14,6 +14,7 @@
 //! | [`replica_set`] | replica sets, pods | as many pods as wanted are there |
 //! | [`deployment`] | deployments, replica sets | pods of the present template replace others |
 //! | [`disruption`] | disruption budgets, pods | evictions know what they may do |
+//! | [`storage`] | claims, volumes, storage classes | each claim gets a volume, one that is there or one that is made for it |
 //! | [`garbage`] | everything's metadata | what nobody owns any more goes |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
@@ -40,6 +41,7 @@ pub mod scheduler;
 #[cfg(test)]
 mod scripted;
 pub mod service_account;
+pub mod storage;
 mod turns;
 mod workloads;
 mod world;
@@ -85,6 +87,8 @@ pub struct Clients {
     pub deployment: Client,
     /// For [`disruption`].
     pub disruption: Client,
+    /// For [`storage`].
+    pub storage: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -102,6 +106,7 @@ impl Clients {
             replica_set: connect(replica_set::ACCOUNT),
             deployment: connect(deployment::ACCOUNT),
             disruption: connect(disruption::ACCOUNT),
+            storage: connect(storage::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -114,20 +119,23 @@ pub struct Settings {
     pub host: String,
     /// The certificate (PEM) by which pods verify the API server.
     pub authority_pem: String,
+    /// The folder of this machine in which volumes are made for claims.
+    pub volumes: String,
 }
 
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
     let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler, .. } = clients;
-    let Clients { garbage, replica_set, deployment, disruption, .. } = clients;
-    let Settings { host, authority_pem } = settings;
+    let Clients { garbage, replica_set, deployment, disruption, storage, .. } = clients;
+    let Settings { host, authority_pem, volumes } = settings;
+    let place = storage::Place { folder: volumes, node: host.clone() };
     tokio::join!(
         namespace::run(namespace),
         service_account::run(service_account),
         role_aggregation::run(role_aggregation),
         root_ca::run(root_ca, authority_pem),
         resource_quota::run(resource_quota),
-        workloads::run(workloads::Clients { garbage, replica_set, deployment, disruption }),
+        workloads::run(workloads::Clients { garbage, replica_set, deployment, disruption, storage }, place),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.

@@ -17,6 +17,7 @@ use crate::disruption::Budgets;
 use crate::garbage::Garbage;
 use crate::objects::{Key, Objects};
 use crate::replica_set::ReplicaSets;
+use crate::storage::{Binder, Everything, Place};
 use crate::turns;
 use crate::world::{Change, Entry, Reference, Seen, World};
 
@@ -27,6 +28,7 @@ pub(crate) struct Clients {
     pub(crate) replica_set: Client,
     pub(crate) deployment: Client,
     pub(crate) disruption: Client,
+    pub(crate) storage: Client,
 }
 
 /// Every kind of object that can have owners or be one, once: of two views of the same objects the first is enough. Events are neither.
@@ -47,10 +49,11 @@ enum Wake {
     ReplicaSet(Key),
     Deployment(Key),
     Budget(Key),
+    Claims,
 }
 
-/// Runs until dropped.
-pub(crate) async fn run(clients: Clients) {
+/// Runs until dropped. Volumes are made at this place.
+pub(crate) async fn run(clients: Clients, place: Place) {
     let world = Arc::new(Mutex::new(World::default()));
     let (garbage, garbage_wakes) = mpsc::unbounded_channel();
     let (replica_set, replica_set_wakes) = mpsc::unbounded_channel();
@@ -61,13 +64,16 @@ pub(crate) async fn run(clients: Clients) {
     let replica_sets = ReplicaSets::new(clients.replica_set);
     let deployments = Deployments::new(clients.deployment);
     let budgets = Budgets::new(clients.disruption);
-    let wakes = Wakes { garbage, replica_set, deployment, budget };
+    let (claims, claim_wakes) = mpsc::unbounded_channel();
+    let binder = Binder::new(clients.storage, place);
+    let wakes = Wakes { garbage, replica_set, deployment, budget, claims };
     tokio::join!(
         watch(&objects, &world, &wakes),
         turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),
         turns::run("replica-set", replica_set_wakes, move |key| replica_sets.clone().look(key)),
         turns::run("deployment", deployment_wakes, move |key| deployments.clone().look(key)),
         turns::run("disruption", budget_wakes, move |key| budgets.clone().look(key)),
+        turns::run("persistent-volume-binder", claim_wakes, move |all| binder.clone().look(all)),
     );
 }
 
@@ -76,6 +82,7 @@ struct Wakes {
     replica_set: UnboundedSender<Key>,
     deployment: UnboundedSender<Key>,
     budget: UnboundedSender<Key>,
+    claims: UnboundedSender<Everything>,
 }
 
 impl Wakes {
@@ -86,6 +93,7 @@ impl Wakes {
             Wake::ReplicaSet(key) => self.replica_set.send(key).is_ok(),
             Wake::Deployment(key) => self.deployment.send(key).is_ok(),
             Wake::Budget(key) => self.budget.send(key).is_ok(),
+            Wake::Claims => self.claims.send(Everything).is_ok(),
         };
     }
 }
@@ -161,6 +169,9 @@ fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
         }
         ("apps", "deployments") => wakes.push(Wake::Deployment(change.key.clone())),
         ("policy", "poddisruptionbudgets") => wakes.push(Wake::Budget(change.key.clone())),
+        ("", "persistentvolumes" | "persistentvolumeclaims") | ("storage.k8s.io", "storageclasses") => {
+            wakes.push(Wake::Claims);
+        }
         _ => {}
     }
     // How many pods there are, and how many there should be.
@@ -197,6 +208,12 @@ fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
         wakes.extend(deployments.map(|owner| Wake::Deployment(owner.key)));
     }
     wakes.extend(keys.into_iter().map(Wake::ReplicaSet));
+    // A claim may have waited for its first pod.
+    let is_first = change.before.is_none();
+    let claims = kinds::core("persistentvolumeclaims");
+    if is_first && world.of(claims, &change.key.namespace).next().is_some() {
+        wakes.push(Wake::Claims);
+    }
     wakes
 }
 
@@ -270,6 +287,7 @@ mod tests {
             Wake::ReplicaSet(key) => format!("replica set {key}"),
             Wake::Deployment(key) => format!("deployment {key}"),
             Wake::Budget(key) => format!("budget {key}"),
+            Wake::Claims => "all claims".to_owned(),
         };
         let changes = world.step(kind, seen);
         changes.iter().flat_map(|change| concerns(world, change, true)).map(|wake| shown(&wake)).collect()
@@ -303,6 +321,15 @@ mod tests {
         assert_eq!(told(&mut world, budgets, Seen::Is(key("b"), entry("b", None))), ["budget a/b"]);
         let seen = told(&mut world, kinds::core("pods"), Seen::Is(key("p"), entry("p", None)));
         assert_eq!(seen, ["budget a/b"]);
+    }
+
+    #[test]
+    fn a_new_pod_concerns_the_claims_of_its_namespace() {
+        let (claims, pods) = (kinds::core("persistentvolumeclaims"), kinds::core("pods"));
+        let mut world = World::default();
+        assert_eq!(told(&mut world, claims, Seen::Is(key("data"), entry("c", None))), ["all claims"]);
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), ["all claims"]);
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), [""; 0]);
     }
 
     #[test]

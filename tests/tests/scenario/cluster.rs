@@ -77,7 +77,8 @@ impl Cluster {
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
         let client = client(&connectors, "kubernetes-admin", &["system:masters"]);
         let clients = Clients::connect(|account: Account| client_of(&connectors, &account));
-        let settings = Settings { host: NODE.to_owned(), authority_pem };
+        let volumes = folder.path().join("volumes").display().to_string();
+        let settings = Settings { host: NODE.to_owned(), authority_pem, volumes };
         tokio::spawn(remora_controllers::run(clients, settings));
         let clock = paused_clock();
         let runtime = FakeRuntime::new(clock.clone());

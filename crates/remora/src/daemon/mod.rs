@@ -123,7 +123,8 @@ impl Joined<'_> {
 
     async fn start_agents(&self, api: &Api, machine: &Machine) -> Result<(Node, JoinHandle<()>)> {
         runtime_classes::offer(api.loopback_client(), machine.handlers()).await?;
-        let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned() };
+        let volumes = self.place.volumes().display().to_string();
+        let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned(), volumes };
         let controllers = self.start_controllers(api, settings)?;
         let node = Node::start(self.node_config(api, machine)?).await.context("starting the node agent")?;
         api.set_node(self.name, node.streams());
