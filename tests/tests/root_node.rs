@@ -49,9 +49,20 @@ impl<'a> OwnNode<'a> {
     }
 
     fn up_again(&self) -> Result<Done> {
+        self.up_again_with(&[])
+    }
+
+    fn up_again_with(&self, more: &[&str]) -> Result<Done> {
         let libexec = Path::new(self.outer.remora_path()).parent().context("a folder")?.display().to_string();
         let up = format!("up --detach --mirror *=http://127.0.0.1:5000 --libexec-dir {libexec}");
-        self.remora(&[&[up.as_str()], driver()].concat().join(" "))
+        self.remora(&[&[up.as_str()], driver(), more].concat().join(" "))
+    }
+
+    /// What a kubectl inside the node's network namespace prints.
+    fn kubectl(&self, words: &[&str]) -> Result<String> {
+        let done = self.inside(&[&["kubectl"], words].concat())?;
+        ensure!(done.code == 0, "kubectl {words:?}: {done:?}");
+        Ok(done.stdout)
     }
 }
 
@@ -221,6 +232,61 @@ const OWN_USERS: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
             "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "words", "mountPath": "/words"}]}],
         "volumes": [{"name": "data", "emptyDir": {}}, {"name": "words", "configMap": {"name": "words"}}]}}]}"#;
 
+/// A static pod: it says who it is, and ends at once when it is asked to.
+const STATIC: &str = r#"apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: kube-system}
+spec:
+  containers:
+  - name: app
+    image: busybox
+    command: ["sh", "-c", "trap exit TERM; hostname; sleep 100000 & wait"]
+"#;
+
+#[test]
+fn a_static_pod_outlives_its_mirror_and_the_daemon_and_ends_with_its_file() -> Result<()> {
+    let Some(outer) = TestNode::from_environment() else { return Ok(()) };
+    let manifests = tempfile::tempdir()?;
+    let path = manifests.path().join("pods");
+    let flag = ["--pod-manifest-path", path.to_str().context("a UTF-8 path")?];
+    let node = OwnNode::start_with(&outer, "static", &[&["--node-name", "Reef"], &flag[..]].concat())?;
+    let (pod, file) = ("pod/web-reef", path.join("web.yaml"));
+    let kubectl = |words: &[&str]| node.kubectl(&[&["-n", "kube-system"], words].concat());
+    let until_ready = || -> Result<serde_json::Value> {
+        kubectl(&["wait", "--for=create", pod, "--timeout=60s"])?;
+        kubectl(&["wait", "--for=condition=Ready", pod, "--timeout=60s"])?;
+        Ok(serde_json::from_str(&kubectl(&["get", pod, "-o", "json"])?)?)
+    };
+    let container = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+    std::fs::write(&file, STATIC)?;
+    let first = until_ready()?;
+    ensure!(first["metadata"]["ownerReferences"][0]["kind"] == "Node", "{first}");
+    // By the mirror's name and UID people get at the pod that runs.
+    ensure!(kubectl(&["logs", "web-reef"])?.trim() == "web-reef");
+    ensure!(kubectl(&["exec", "web-reef", "--", "hostname"])?.trim() == "web-reef");
+    let described = kubectl(&["describe", pod])?;
+    ensure!(
+        described.contains("Started container app") && described.contains("Controlled By:  Node/reef"),
+        "{described}"
+    );
+
+    // Gone at once, so that what comes next is another.
+    kubectl(&["delete", pod, "--force", "--grace-period=0"])?;
+    let second = until_ready()?;
+    ensure!(second["metadata"]["uid"] != first["metadata"]["uid"] && container(&second) == container(&first));
+
+    ensure!(Command::new("kill").args(["-9", &node.daemon_pid()?]).status()?.success());
+    let again = node.up_again_with(&[&["--node-name", "Reef"], &flag[..]].concat())?;
+    ensure!(again.code == 0, "{again:?}");
+    let third = until_ready()?;
+    ensure!(third["metadata"]["uid"] == second["metadata"]["uid"], "the mirror was made anew");
+    ensure!(container(&third) == container(&first) && third["status"]["startTime"] == first["status"]["startTime"]);
+
+    std::fs::remove_file(&file)?;
+    kubectl(&["wait", "--for=delete", pod, "--timeout=60s"])?;
+    Ok(())
+}
+
 #[expect(clippy::print_stderr, reason = "what is skipped is said")]
 fn skip(what: &str) {
     eprintln!("SKIPPED: {what}");
@@ -240,11 +306,7 @@ fn kernel() -> Result<(u32, u32)> {
 fn a_pod_has_users_of_its_own_in_all_its_containers_and_keeps_them_when_the_daemon_is_killed() -> Result<()> {
     let Some(outer) = TestNode::from_environment() else { return Ok(()) };
     let node = OwnNode::start(&outer, "users")?;
-    let kubectl = |words: &[&str]| -> Result<String> {
-        let done = node.inside(&[&["kubectl"], words].concat())?;
-        ensure!(done.code == 0, "kubectl {words:?}: {done:?}");
-        Ok(done.stdout)
-    };
+    let kubectl = |words: &[&str]| node.kubectl(words);
     let manifest = node.dir.join("own.json");
     let has_token = kernel()? >= (6, 3);
     if !has_token {

@@ -70,6 +70,92 @@ fn probes_ask_by_name_and_over_tls_and_say_what_they_saw() {
 }
 
 #[test]
+fn a_pod_that_fills_a_volume_beyond_its_limit_is_evicted() {
+    with_kubectl("limits", |_, kubectl| {
+        let mount = json!([{"name": "data", "mountPath": "/data"}]);
+        let volumes = json!([{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}]);
+        let fill = |kilobytes: u32| {
+            let script = format!("dd if=/dev/zero of=/data/file bs=1024 count={kilobytes} 2>&1; exec sleep 1000");
+            json!({"volumeMounts": mount, "command": ["sh", "-c", script]})
+        };
+        create(kubectl, "small", fill(900), json!({"volumes": volumes}))?;
+        create(kubectl, "large", fill(2000), json!({"volumes": volumes}))?;
+        kubectl.ok("wait --for=jsonpath={.status.reason}=Evicted pod/large --timeout=60s")?;
+        let shown = kubectl.ok("get pod large -o jsonpath={.status.phase}:{.status.message}")?;
+        ensure!(shown == "Failed:Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ", "{shown}");
+        let about = "involvedObject.name=large,reason=Evicted";
+        let told = kubectl.ok(&format!("get events --field-selector={about} -o jsonpath={{.items[0].message}}"))?;
+        ensure!(told == shown["Failed:".len()..], "{told}");
+        ensure!(kubectl.ok("get pod small -o jsonpath={.status.phase}")? == "Running");
+        Ok(())
+    });
+}
+
+/// Creates what this JSON says.
+fn apply(kubectl: &Client<'_>, name: &str, object: &Value) -> Result<()> {
+    let path: PathBuf = std::env::temp_dir().join(format!("remora-{}-{name}.json", kubectl.namespace()));
+    std::fs::write(&path, object.to_string())?;
+    kubectl.ok(&format!("apply -f {}", path.display())).map(drop)
+}
+
+#[test]
+fn what_a_pod_writes_into_a_claim_the_next_one_finds() {
+    with_kubectl("claims", |_, kubectl| {
+        let claim = |name: &str, spec: Value| {
+            let mut whole = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+            whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": whole})
+        };
+        apply(kubectl, "data", &claim("data", json!({})))?;
+        let open = kubectl.ok("get pvc data --no-headers")?;
+        ensure!(open.contains("Pending") && open.contains("local-path"), "nobody wants it yet: {open}");
+
+        let mounts =
+            json!([{"name": "data", "mountPath": "/data"}, {"name": "data", "mountPath": "/part", "subPath": "a/b"}]);
+        let volumes = |name: &str, read_only: bool| json!({"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": name, "readOnly": read_only}}]});
+        let run = |script: &str| json!({"volumeMounts": mounts, "command": ["sh", "-c", script], "securityContext": {"runAsUser": 1000}});
+        create(kubectl, "writer", run("echo kept > /data/file && exec sleep 1000"), volumes("data", false))?;
+        ready(kubectl, "writer")?;
+        kubectl.ok("wait --for=jsonpath={.status.phase}=Bound pvc/data --timeout=30s")?;
+        ensure!(kubectl.ok("get pvc data -o jsonpath={.status.capacity.storage}")? == "1Gi");
+        let volume = kubectl.ok("get pvc data -o jsonpath={.spec.volumeName}")?;
+        let shown = kubectl.ok(&format!("get pv {volume} --no-headers"))?;
+        ensure!(
+            ["1Gi", "RWO", "Retain", "Bound", "pods-claims/data"].iter().all(|word| shown.contains(word)),
+            "{shown}"
+        );
+        kubectl.ok("delete pod writer --timeout=30s")?;
+
+        let script = "cat /data/file; touch /data/new 2>&1; exec sleep 1000";
+        create(kubectl, "reader", run(script), volumes("data", true))?;
+        ready(kubectl, "reader")?;
+        let log = kubectl.ok("logs reader")?;
+        ensure!(log.starts_with("kept\n") && log.contains("Read-only file system"), "{log}");
+
+        // A folder of an administrator's, found by its class and labels.
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("file"), "mine")?;
+        let place = json!({"capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "manual", "hostPath": {"path": folder.path()}});
+        let pv = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "claims-mine", "labels": {"a": "b"}}, "spec": place});
+        apply(kubectl, "pv", &pv)?;
+        kubectl.ok("wait --for=jsonpath={.status.phase}=Available pv/claims-mine --timeout=30s")?;
+        let selector = json!({"storageClassName": "manual", "selector": {"matchLabels": {"a": "b"}}});
+        apply(kubectl, "mine", &claim("mine", selector))?;
+        kubectl.ok("wait --for=jsonpath={.status.phase}=Bound pvc/mine --timeout=30s")?;
+        let one = json!({"volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+        create(kubectl, "mine", one, volumes("mine", false))?;
+        ready(kubectl, "mine")?;
+        ensure!(kubectl.ok("exec mine -- cat /data/file")? == "mine");
+        kubectl.ok("delete pod reader mine --timeout=30s")?;
+        kubectl.ok("delete pvc data mine --timeout=30s")?;
+        kubectl.ok("wait --for=jsonpath={.status.phase}=Released pv/claims-mine --timeout=30s")?;
+        ensure!(folder.path().join("file").exists());
+        kubectl.ok(&format!("delete pv claims-mine {volume} --timeout=30s"))?;
+        Ok(())
+    });
+}
+
+#[test]
 fn a_running_pod_sees_changes_of_its_config_map_and_of_its_labels() {
     with_kubectl("volumes", |_, kubectl| {
         kubectl.ok("create configmap cm --from-literal=a=one")?;

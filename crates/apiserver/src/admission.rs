@@ -1,12 +1,12 @@
 //! What must hold in the world around an object before it is written, and what others add to it: the admission plugins
-//! NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass, called between decoding and the strategy;
+//! NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds, RuntimeClass and DefaultStorageClass, called between decoding and the strategy;
 //! and those that judge what the strategy has let pass ([`judge_new`], [`judge_change`]): LimitRanger, PodSecurity and Priority. Looks things up;
 //! what follows from them is `rules`' business.
 
 use remora_model::status::Cause;
 use remora_model::{Kind, ObjectKey, Status, kinds};
-use remora_rules::kinds::priority_class;
-use remora_rules::object::{at, flag, text};
+use remora_rules::kinds::{priority_class, storage_class};
+use remora_rules::object::{at, field_mut, flag, set, text};
 use remora_rules::pod::{admission as pod, limits, priority};
 use remora_rules::pod_security::{self, Relabelled};
 use serde_json::Value;
@@ -49,6 +49,13 @@ pub async fn create(
         priority::admit(object, &priority_classes(state).await?)?;
         let class = runtime_class_of(state, object).await?;
         remora_rules::pod::runtime_class::admit(object, class.as_ref())?;
+    }
+    if kind == kinds::core("persistentvolumeclaims") && at(object, &["spec", "storageClassName"]).is_null() {
+        let classes = state.objects().all(kinds::storage_classes(), None).await?;
+        if let Some(class) = storage_class::default_of(&classes) {
+            let name = text(class, &["metadata", "name"]).into();
+            set(field_mut(object, "spec"), "storageClassName", name);
+        }
     }
     Ok(found)
 }

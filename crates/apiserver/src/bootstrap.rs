@@ -5,6 +5,7 @@
 use futures::future::try_join_all;
 use remora_model::{Kind, ObjectKey, Status, kinds};
 use remora_rules::kinds::priority_class::SYSTEM_CLASSES;
+use remora_rules::kinds::storage_class::{DEFAULT_ANNOTATION, LOCAL_PROVISIONER};
 use remora_rules::managed::{self, Writer};
 use remora_rules::object::text;
 use remora_rules::rbac::defaults;
@@ -55,6 +56,23 @@ pub async fn system_priority_classes(state: &State) -> Result<(), Status> {
         create_missing(state, kind, object).await?;
     }
     Ok(())
+}
+
+/// Creates the storage class of claims that name none: folders of the node, which stay when their claims go. Who wants another default marks that one; the newest counts.
+///
+/// # Errors
+/// If the store fails.
+pub async fn default_storage_class(state: &State) -> Result<(), Status> {
+    let kind = kinds::storage_classes();
+    let object = json!({
+        "kind": kind.kind,
+        "apiVersion": kind.api_version(),
+        "metadata": {"name": "local-path", "annotations": {DEFAULT_ANNOTATION: "true"}},
+        "provisioner": LOCAL_PROVISIONER,
+        "reclaimPolicy": "Retain",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    create_missing(state, kind, object).await
 }
 
 async fn create_missing(state: &State, kind: &'static Kind, object: Value) -> Result<(), Status> {

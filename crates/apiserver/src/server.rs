@@ -149,6 +149,7 @@ impl ApiServer {
     pub async fn prepare(&self) -> Result<(), Status> {
         bootstrap::system_namespaces(&self.state).await?;
         bootstrap::system_priority_classes(&self.state).await?;
+        bootstrap::default_storage_class(&self.state).await?;
         bootstrap::default_access(&self.state).await?;
         self.state.authorizer.start(self.state.objects.store()).await
     }

@@ -15,6 +15,7 @@
 //! | [`deployment`] | deployments, replica sets | pods of the present template replace others |
 //! | [`disruption`] | disruption budgets, pods | evictions know what they may do |
 //! | [`endpoints`] | services, pods | what is behind a service is written down |
+//! | [`storage`] | claims, volumes, storage classes | each claim gets a volume, one that is there or one that is made for it |
 //! | [`garbage`] | everything's metadata | what nobody owns any more goes |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
@@ -42,6 +43,7 @@ pub mod scheduler;
 #[cfg(test)]
 mod scripted;
 pub mod service_account;
+pub mod storage;
 mod turns;
 mod workloads;
 mod world;
@@ -91,6 +93,8 @@ pub struct Clients {
     pub endpoint: Client,
     /// For [`endpoints`]: what it reads, and slices.
     pub endpoint_slice: Client,
+    /// For [`storage`].
+    pub storage: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -110,6 +114,7 @@ impl Clients {
             disruption: connect(disruption::ACCOUNT),
             endpoint: connect(endpoints::ACCOUNT),
             endpoint_slice: connect(endpoints::SLICE_ACCOUNT),
+            storage: connect(storage::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -122,21 +127,25 @@ pub struct Settings {
     pub host: String,
     /// The certificate (PEM) by which pods verify the API server.
     pub authority_pem: String,
+    /// The folder of this machine in which volumes are made for claims.
+    pub volumes: String,
 }
 
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
     let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler, .. } = clients;
-    let Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice, .. } = clients;
-    let workloads = workloads::Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice };
-    let Settings { host, authority_pem } = settings;
+    let Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice, storage, .. } = clients;
+    let workloads =
+        workloads::Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice, storage };
+    let Settings { host, authority_pem, volumes } = settings;
+    let place = storage::Place { folder: volumes, node: host.clone() };
     tokio::join!(
         namespace::run(namespace),
         service_account::run(service_account),
         role_aggregation::run(role_aggregation),
         root_ca::run(root_ca, authority_pem),
         resource_quota::run(resource_quota),
-        workloads::run(workloads),
+        workloads::run(workloads, place),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.

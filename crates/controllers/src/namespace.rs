@@ -167,6 +167,7 @@ mod tests {
                 "events",
                 "leases",
                 "limitranges",
+                "persistentvolumeclaims",
                 "poddisruptionbudgets",
                 "pods",
                 "replicasets",

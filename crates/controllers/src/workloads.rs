@@ -18,6 +18,7 @@ use crate::endpoints::Endpoints;
 use crate::garbage::Garbage;
 use crate::objects::{Key, Objects};
 use crate::replica_set::ReplicaSets;
+use crate::storage::{Binder, Everything, Place};
 use crate::turns;
 use crate::world::{Change, Entry, Reference, Seen, World};
 
@@ -30,6 +31,7 @@ pub(crate) struct Clients {
     pub(crate) disruption: Client,
     pub(crate) endpoint: Client,
     pub(crate) endpoint_slice: Client,
+    pub(crate) storage: Client,
 }
 
 /// Every kind of object that can have owners or be one, once: of two views of the same objects the first is enough. Events are neither.
@@ -51,10 +53,11 @@ enum Wake {
     Deployment(Key),
     Budget(Key),
     Service(Key),
+    Claims,
 }
 
-/// Runs until dropped.
-pub(crate) async fn run(clients: Clients) {
+/// Runs until dropped. Volumes are made at this place.
+pub(crate) async fn run(clients: Clients, place: Place) {
     let world = Arc::new(Mutex::new(World::default()));
     let (garbage, garbage_wakes) = mpsc::unbounded_channel();
     let (replica_set, replica_set_wakes) = mpsc::unbounded_channel();
@@ -67,7 +70,9 @@ pub(crate) async fn run(clients: Clients) {
     let deployments = Deployments::new(clients.deployment);
     let budgets = Budgets::new(clients.disruption);
     let endpoints = Endpoints::new(clients.endpoint, clients.endpoint_slice);
-    let wakes = Wakes { garbage, replica_set, deployment, budget, service };
+    let (claims, claim_wakes) = mpsc::unbounded_channel();
+    let binder = Binder::new(clients.storage, place);
+    let wakes = Wakes { garbage, replica_set, deployment, budget, service, claims };
     tokio::join!(
         watch(&objects, &world, &wakes),
         turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),
@@ -75,6 +80,7 @@ pub(crate) async fn run(clients: Clients) {
         turns::run("deployment", deployment_wakes, move |key| deployments.clone().look(key)),
         turns::run("disruption", budget_wakes, move |key| budgets.clone().look(key)),
         turns::run("endpoint", service_wakes, move |key| endpoints.clone().look(key)),
+        turns::run("persistent-volume-binder", claim_wakes, move |all| binder.clone().look(all)),
     );
 }
 
@@ -84,6 +90,7 @@ struct Wakes {
     deployment: UnboundedSender<Key>,
     budget: UnboundedSender<Key>,
     service: UnboundedSender<Key>,
+    claims: UnboundedSender<Everything>,
 }
 
 impl Wakes {
@@ -95,6 +102,7 @@ impl Wakes {
             Wake::Deployment(key) => self.deployment.send(key).is_ok(),
             Wake::Budget(key) => self.budget.send(key).is_ok(),
             Wake::Service(key) => self.service.send(key).is_ok(),
+            Wake::Claims => self.claims.send(Everything).is_ok(),
         };
     }
 }
@@ -170,6 +178,9 @@ fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
         }
         ("apps", "deployments") => wakes.push(Wake::Deployment(change.key.clone())),
         ("policy", "poddisruptionbudgets") => wakes.push(Wake::Budget(change.key.clone())),
+        ("", "persistentvolumes" | "persistentvolumeclaims") | ("storage.k8s.io", "storageclasses") => {
+            wakes.push(Wake::Claims);
+        }
         _ => {}
     }
     wakes.extend(service_concerns(world, change).into_iter().map(Wake::Service));
@@ -207,6 +218,12 @@ fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
         wakes.extend(deployments.map(|owner| Wake::Deployment(owner.key)));
     }
     wakes.extend(keys.into_iter().map(Wake::ReplicaSet));
+    // A claim may have waited for its first pod.
+    let is_first = change.before.is_none();
+    let claims = kinds::core("persistentvolumeclaims");
+    if is_first && world.of(claims, &change.key.namespace).next().is_some() {
+        wakes.push(Wake::Claims);
+    }
     wakes
 }
 
@@ -297,6 +314,7 @@ mod tests {
             Wake::Deployment(key) => format!("deployment {key}"),
             Wake::Budget(key) => format!("budget {key}"),
             Wake::Service(key) => format!("service {key}"),
+            Wake::Claims => "all claims".to_owned(),
         };
         let changes = world.step(kind, seen);
         changes.iter().flat_map(|change| concerns(world, change, true)).map(|wake| shown(&wake)).collect()
@@ -346,6 +364,15 @@ mod tests {
         let other = told(&mut world, slices, Seen::Is(key("web-2"), of("gone")));
         assert!(!other.iter().any(|wake| wake.starts_with("service")), "{other:?}");
         assert_eq!(told(&mut world, services, Seen::IsGone(key("web")))[..1], ["garbage endpointslice a/web-1"]);
+    }
+
+    #[test]
+    fn a_new_pod_concerns_the_claims_of_its_namespace() {
+        let (claims, pods) = (kinds::core("persistentvolumeclaims"), kinds::core("pods"));
+        let mut world = World::default();
+        assert_eq!(told(&mut world, claims, Seen::Is(key("data"), entry("c", None))), ["all claims"]);
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), ["all claims"]);
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), [""; 0]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Plan {
 pub enum Action {
     /// Make the pod's folders and all its volumes.
     SetUpVolumes,
+    /// Look how large its volumes with limits are.
+    MeasureStorage,
     /// Make a sandbox.
     CreateSandbox {
         /// How many the pod had before.
@@ -130,6 +132,8 @@ pub enum StopReason {
 pub enum Subject {
     /// The volumes.
     Volumes,
+    /// How large the volumes are.
+    Storage,
     /// The sandboxes.
     Sandbox,
     /// The image of a container.
@@ -149,6 +153,7 @@ impl Action {
     pub fn subject(&self) -> Option<Subject> {
         Some(match self {
             Self::SetUpVolumes | Self::TearDownVolumes => Subject::Volumes,
+            Self::MeasureStorage => Subject::Storage,
             Self::CreateSandbox { .. } | Self::StopSandbox { .. } | Self::RemoveSandbox { .. } => Subject::Sandbox,
             Self::EnsureImage { container, .. } => Subject::Image(container.clone()),
             Self::StartContainer { container, .. } | Self::RemoveContainer { container, .. } => {

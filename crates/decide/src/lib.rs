@@ -19,6 +19,7 @@ mod features;
 mod image_name;
 mod kinds;
 mod life;
+mod mirror;
 mod note;
 mod observed;
 mod plan;
@@ -26,6 +27,7 @@ mod qos;
 mod resize;
 mod spec;
 mod status;
+mod storage;
 #[cfg(test)]
 mod tests;
 pub mod usage;
@@ -35,7 +37,8 @@ pub use back_off::{BackOff, go_duration};
 pub use features::{FeatureError, Features, Root, features};
 pub use image_name::{InvalidImageName, full_name, with_default_tag};
 pub use kinds::{KindRules, Restarts, Starts, rules_of};
-pub use life::{LifeEvent, PodLife, TerminationCause, life_events, next};
+pub use life::{LifeEvent, PodLife, TerminationCause, life_events, next, told_of_end};
+pub use mirror::{MirrorAction, is_mirror, mirror_action, mirror_of, seen_in};
 pub use note::{Happening, Note, NoteType, notes};
 pub use observed::{
     Attempt, AttemptState, Exit, ImageProblem, ImageState, Observed, ProbeResults, Sandbox, StartFailure, StartProblem,
@@ -49,6 +52,7 @@ pub use resize::{
 };
 pub use spec::{ContainerSpec, Desired, PullPolicy, RestartPolicy, container_hash, containers, restart_policy};
 pub use status::status;
+pub use storage::{Measured, limited_volumes};
 
 /// The time of a decision; read once per look, so that all of it agrees.
 pub type Now = jiff::Timestamp;

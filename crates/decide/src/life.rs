@@ -1,7 +1,7 @@
 //! The part of its life that a pod is in.
 //!
 //! ```text
-//!   Syncing ──deleted, removed, deadline, all containers done──▶ Terminating ──nothing runs──▶ Terminated
+//!   Syncing ──deleted, removed, deadline, evicted, all containers done──▶ Terminating ──nothing runs──▶ Terminated
 //! ```
 //! No way leads back: a pod that has begun to end never starts a container again.
 
@@ -9,9 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::Now;
+use crate::note::Happening;
 use crate::observed::Observed;
 use crate::spec::Desired;
 use crate::status::{Phase, computed_phase};
+use crate::storage::excess;
+
+/// What an evicted pod gets, in seconds. Source: kubernetes `pkg/kubelet/eviction`, `immediateEvictionGracePeriodSeconds`.
+const EVICTION_GRACE: i64 = 1;
 
 /// Where a pod stands on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,25 @@ pub enum TerminationCause {
     Deleted,
     /// `activeDeadlineSeconds` has passed.
     DeadlineExceeded,
+    /// It takes more of the node than it may.
+    Evicted,
+}
+
+impl PodLife {
+    /// Why it ends, if it does.
+    pub(crate) fn cause(&self) -> Option<TerminationCause> {
+        match self {
+            Self::Syncing => None,
+            Self::Terminating { cause, .. } | Self::Terminated { cause, .. } => Some(*cause),
+        }
+    }
+}
+
+impl TerminationCause {
+    /// The pod has failed, however its containers end.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::DeadlineExceeded | Self::Evicted)
+    }
 }
 
 /// What happens to a pod. Each may be told any number of times.
@@ -71,6 +95,11 @@ pub enum LifeEvent {
         /// When it must be gone.
         kill_by: Timestamp,
     },
+    /// It takes more of the node than it may.
+    Evicted {
+        /// When it must be gone.
+        kill_by: Timestamp,
+    },
     /// Nothing of it runs any more.
     AllStopped,
 }
@@ -85,6 +114,7 @@ pub fn next(life: PodLife, event: LifeEvent) -> PodLife {
         (Syncing, Deleted { kill_by }) => terminating(TerminationCause::Deleted, kill_by, false),
         (Syncing, Removed { kill_by }) => terminating(TerminationCause::Deleted, kill_by, true),
         (Syncing, DeadlineExceeded { kill_by }) => terminating(TerminationCause::DeadlineExceeded, kill_by, false),
+        (Syncing, Evicted { kill_by }) => terminating(TerminationCause::Evicted, kill_by, false),
         (Syncing, AllStopped) => Syncing,
         (Terminating { cause, kill_by: old, removed }, Deleted { kill_by }) => {
             terminating(cause, old.min(kill_by), removed)
@@ -92,7 +122,7 @@ pub fn next(life: PodLife, event: LifeEvent) -> PodLife {
         (Terminating { cause, kill_by: old, .. }, Removed { kill_by }) => terminating(cause, old.min(kill_by), true),
         (Terminating { cause, removed, .. }, AllStopped) => Terminated { cause, removed },
         (Terminated { cause, .. }, Removed { .. }) => Terminated { cause, removed: true },
-        (life, Finished { .. } | Deleted { .. } | DeadlineExceeded { .. } | AllStopped) => life,
+        (life, Finished { .. } | Deleted { .. } | DeadlineExceeded { .. } | Evicted { .. } | AllStopped) => life,
     }
 }
 
@@ -106,6 +136,9 @@ pub fn life_events(desired: &Desired<'_>, observed: &Observed, now: Now) -> Vec<
     {
         events.push(LifeEvent::DeadlineExceeded { kill_by: with_grace(pod, now) });
     }
+    if excess(pod, observed).is_some() && !is_done(desired, observed, now) {
+        events.push(LifeEvent::Evicted { kill_by: after(EVICTION_GRACE, now) });
+    }
     if is_done(desired, observed, now) {
         events.push(LifeEvent::Finished { kill_by: with_grace(pod, now) });
     }
@@ -114,13 +147,23 @@ pub fn life_events(desired: &Desired<'_>, observed: &Observed, now: Now) -> Vec<
         events.push(LifeEvent::Deleted { kill_by });
     }
     if observed.removed {
-        // Only a deletion with grace 0 lets a bound pod vanish: what still runs has no grace.
-        events.push(LifeEvent::Removed { kill_by: now });
+        // Only a deletion with grace 0 lets a bound pod vanish: what still runs has no grace. The file of a static pod just goes.
+        let kill_by = if observed.is_static { with_grace(pod, now) } else { now };
+        events.push(LifeEvent::Removed { kill_by });
     }
     if nothing_runs(observed) {
         events.push(LifeEvent::AllStopped);
     }
     events
+}
+
+/// What people are told of a pod that the node ends by itself.
+pub fn told_of_end(desired: &Desired<'_>, observed: &Observed) -> Option<Happening> {
+    match desired.life.cause()? {
+        TerminationCause::DeadlineExceeded => Some(Happening::DeadlineExceeded),
+        TerminationCause::Evicted => excess(desired.pod, observed).map(|message| Happening::Evicted { message }),
+        TerminationCause::Finished | TerminationCause::Deleted => None,
+    }
 }
 
 /// When `activeDeadlineSeconds` ends, counted from the pod's start time.

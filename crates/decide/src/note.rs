@@ -79,6 +79,8 @@ pub enum Happening {
     PreStopFailed { container: String },
     /// `activeDeadlineSeconds` has passed.
     DeadlineExceeded,
+    /// It takes more of the node than it may.
+    Evicted { message: String },
     /// A container could not be stopped.
     KillFailed { message: String },
     /// Everything has what was allocated to it.
@@ -126,6 +128,7 @@ pub fn notes(what: &Happening, pod: &Pod) -> Vec<Note> {
         | H::MountFailed { .. }
         | H::DeadlineExceeded
         | H::ResizeCompleted
+        | H::Evicted { .. }
         | H::KillFailed { .. } => {
             vec![of_pod(what, pod)]
         }
@@ -207,6 +210,7 @@ fn of_pod(what: &Happening, pod: &Pod) -> Note {
         Happening::MountFailed { volume, message } => {
             (NoteType::Warning, "FailedMount", format!("MountVolume.SetUp failed for volume {volume:?} : {message}"))
         }
+        Happening::Evicted { message } => (NoteType::Warning, "Evicted", message.clone()),
         Happening::KillFailed { message } => {
             (NoteType::Warning, "FailedKillPod", format!("error killing pod: {message}"))
         }

@@ -11,6 +11,7 @@ use crate::action::{StopReason, Subject};
 use crate::back_off::BackOff;
 use crate::note::Happening;
 use crate::resize::Resize;
+use crate::storage::Measured;
 
 /// One pod's world.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Observed {
     pub runtime: String,
     /// The pod's volumes.
     pub volumes: Volumes,
+    /// What was last found of the volumes that may only get so large.
+    pub storage: Option<Measured>,
     /// The pod's sandboxes, newest first.
     pub sandboxes: Vec<Sandbox>,
     /// When to try again to make one, after a failure.
@@ -33,8 +36,10 @@ pub struct Observed {
     pub reported: PodStatus,
     /// Whether the API holds `reported`.
     pub status_written: bool,
-    /// The API no longer has the pod.
+    /// The API no longer has the pod; the file of a static pod is gone.
     pub removed: bool,
+    /// The pod is a file of this node's. What the API has is a picture of it, which may come and go.
+    pub is_static: bool,
     /// What is being done at this moment.
     pub doing: BTreeSet<Subject>,
 }

@@ -226,6 +226,27 @@ pub static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind {
+        kind: "PersistentVolumeClaim",
+        plural: "persistentvolumeclaims",
+        singular: "persistentvolumeclaim",
+        short_names: &["pvc"],
+        subresources: &[part("status", "PersistentVolumeClaim", READ_WRITE)],
+        storage: Storage::Stored("persistentvolumeclaims"),
+        schema: "PersistentVolumeClaim",
+        ..CORE
+    },
+    Kind {
+        kind: "PersistentVolume",
+        plural: "persistentvolumes",
+        singular: "persistentvolume",
+        short_names: &["pv"],
+        namespaced: false,
+        subresources: &[part("status", "PersistentVolume", READ_WRITE)],
+        storage: Storage::Stored("persistentvolumes"),
+        schema: "PersistentVolume",
+        ..CORE
+    },
+    Kind {
         kind: "Pod",
         plural: "pods",
         singular: "pod",
@@ -415,6 +436,17 @@ pub static KINDS: &[Kind] = &[
         schema: "PriorityClass",
         ..CORE
     },
+    Kind {
+        group: "storage.k8s.io",
+        kind: "StorageClass",
+        plural: "storageclasses",
+        singular: "storageclass",
+        short_names: &["sc"],
+        namespaced: false,
+        storage: Storage::Stored("storageclasses"),
+        schema: "StorageClass",
+        ..CORE
+    },
 ];
 
 /// The kind served at `/apis/group/version/…/plural` (`/api/v1` for the empty group).
@@ -448,6 +480,11 @@ pub fn rbac(plural: &str) -> &'static Kind {
 /// The kind of priority classes.
 pub fn priority_classes() -> &'static Kind {
     v1("scheduling.k8s.io", "priorityclasses")
+}
+
+/// The kind of storage classes.
+pub fn storage_classes() -> &'static Kind {
+    v1("storage.k8s.io", "storageclasses")
 }
 
 impl Kind {

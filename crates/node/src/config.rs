@@ -1,10 +1,11 @@
 //! What a node agent must be told. Built by the main binary and by tests.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use remora_cri::{ImageService, RuntimeService};
 use remora_streaming::ContainerStreams;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub pod_pids_limit: Option<i64>,
     /// What an ephemeral container may use at most.
     pub debug_limits: DebugLimits,
+    /// Pods that are files of this machine; none: there are none.
+    pub static_pods: Option<StaticPods>,
     /// What is kept of a container's log.
     pub log_limits: LogLimits,
     /// How pods resolve names.
@@ -54,6 +57,18 @@ pub struct Config {
     /// The time.
     pub clock: Clock,
 }
+
+/// Pods that are files: they run whatever the API says (kubelet's `staticPodPath`).
+#[derive(Clone)]
+pub struct StaticPods {
+    /// Each file in it is a pod, but those whose names begin with a dot. Made if it is not there.
+    pub folder: PathBuf,
+    /// What a file is, by its content and its path: the pod with all its defaults, or why it is none. The rules of the API are not the agent's.
+    pub read: ReadPod,
+}
+
+/// Reads a pod from the bytes of the file at a path.
+pub type ReadPod = Arc<dyn Fn(&[u8], &Path) -> Result<Pod, String> + Send + Sync>;
 
 /// The ceiling of each ephemeral container: it can have no limits of its own, and must not starve or end whom it looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 //!                       status, events ◀──┘   │  └──── outcome of an action ──┤
 //!                                              └─────── container event ──────┘
 //! ```
+//! Pods come from the API, or as files from a folder (`statics`), then with a mirror in the API.
+//!
 //! An actor owns its pod's state. On every wake it observes, asks `remora-decide`, acts and reports; the deciding is not
 //! here. No polling: a wake is a changed object, a container event, a finished action, or a moment that a decision named.
 //!
@@ -17,6 +19,7 @@
 
 mod actor;
 mod claims;
+mod changes;
 mod config;
 mod container;
 mod context;
@@ -29,11 +32,12 @@ mod pods;
 mod probes;
 mod sandbox;
 mod stats;
+mod statics;
 mod streams;
 mod users;
 mod volumes;
 
-pub use config::{Clock, Config, DebugLimits, Dns, KubernetesService, LogLimits, system_clock};
+pub use config::{Clock, Config, DebugLimits, Dns, KubernetesService, LogLimits, ReadPod, StaticPods, system_clock};
 pub use mounts::{Mounts, PlainFolders, SystemMounts};
 pub use node::{Node, NodeError, tear_down};
 pub use probes::ProbeTally;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use remora_cri::{CgroupDriver, Code, Error as CriError, RuntimeService};
 use remora_streaming::PodStreams;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,12 +18,16 @@ use crate::machine::{self, Machine};
 use crate::mounts::{Mounts, SystemMounts};
 use crate::pods::{self, Pods};
 use crate::probes::ProbeCounts;
+use crate::statics::Statics;
 use crate::stats::Inspector;
 use crate::streams::Streams;
 use crate::volumes::{self, sources::Sources};
 
 /// How long a shutdown waits for what is being done.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// News of mirrors that wait for the keeper of static pods; the watch of pods waits when it is full.
+const MIRRORS: usize = 64;
 
 /// Why a node agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,14 @@ pub enum NodeError {
     /// The agent was stopped before it was ready.
     #[error("the node agent was stopped while it started")]
     Stopped,
+    /// The folder of static pods cannot be followed.
+    #[error("cannot follow the folder of static pods {path}: {why}")]
+    StaticPods {
+        /// The folder.
+        path: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// A running node agent.
@@ -144,13 +156,18 @@ async fn begin(context: &Context) -> Result<Pods, NodeError> {
     let pods = Pods::default();
     // Subscribe first, then list: nothing is missed.
     let events = context.config.runtime.get_container_events().await.map_err(NodeError::Runtime)?;
-    let adopted = pods::adopt(context).await.map_err(NodeError::Runtime)?;
+    let mut adopted = pods::adopt(context).await.map_err(NodeError::Runtime)?;
+    // Static pods need no API: they are begun before it is asked for anything.
+    let mut statics = Statics::open(context.clone(), pods.clone())?;
+    statics.begin(&mut adopted).await;
     let name = context.config.node_name.clone();
     let registered = machine::register(context, true).await;
     registered.map_err(|source| NodeError::Register { name, source: Box::new(source) })?;
     context.tasks.spawn(machine::renew(context.clone()));
     let (ready, listed) = oneshot::channel();
-    context.tasks.spawn(pods::watch(context.clone(), pods.clone(), adopted, ready));
+    let (mirrors, news) = mpsc::channel(MIRRORS);
+    context.tasks.spawn(statics.run(news));
+    context.tasks.spawn(pods::watch(context.clone(), pods.clone(), adopted, mirrors, ready));
     listed.await.map_err(|_| NodeError::Stopped)?;
     // Only now: an event for a pod without an actor is for nobody, and what was adopted may be out of date already.
     context.tasks.spawn(pods::listen(context.clone(), pods.clone(), events));

@@ -63,6 +63,11 @@ impl Place {
         self.data.join("node")
     }
 
+    /// What claims keep. It outlives pods, and `remora down`.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.data.join("logs")
     }

@@ -12,8 +12,8 @@ use remora_model::{Kind, Status};
 use serde_json::Value;
 
 use crate::kinds::{
-    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, priority_class, rbac,
-    replica_set, resource_quota, runtime_class, service,
+    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, persistent_volume,
+    persistent_volume_claim, priority_class, rbac, replica_set, resource_quota, runtime_class, service, storage_class,
 };
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
@@ -133,6 +133,28 @@ const DISRUPTION_BUDGET: Strategy = Strategy {
     ..PLAIN
 };
 
+const PERSISTENT_VOLUME: Strategy = Strategy {
+    plural: "persistentvolumes",
+    default: persistent_volume::set_defaults,
+    prepare_create: persistent_volume::prepare_create,
+    validate_create: persistent_volume::validate,
+    prepare_update: persistent_volume::prepare_update,
+    validate_update: persistent_volume::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
+const PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
+    plural: "persistentvolumeclaims",
+    default: persistent_volume_claim::set_defaults,
+    prepare_create: persistent_volume_claim::prepare_create,
+    validate_create: persistent_volume_claim::validate,
+    prepare_update: persistent_volume_claim::prepare_update,
+    validate_update: persistent_volume_claim::validate_update,
+    resets: STATUS,
+    ..PLAIN
+};
+
 const RESOURCE_QUOTA: Strategy = Strategy {
     plural: "resourcequotas",
     prepare_create: resource_quota::prepare_create,
@@ -203,6 +225,22 @@ static STRATEGIES: &[Strategy] = &[
         validate_update: node::validate_update,
         resets: SPEC,
         ..PLAIN
+    },
+    PERSISTENT_VOLUME,
+    Strategy {
+        subresource: "status",
+        prepare_update: persistent_volume::prepare_status,
+        validate_update: |_, _| Vec::new(),
+        resets: SPEC,
+        ..PERSISTENT_VOLUME
+    },
+    PERSISTENT_VOLUME_CLAIM,
+    Strategy {
+        subresource: "status",
+        prepare_update: persistent_volume_claim::prepare_status,
+        validate_update: |_, _| Vec::new(),
+        resets: SPEC,
+        ..PERSISTENT_VOLUME_CLAIM
     },
     POD,
     Strategy {
@@ -349,6 +387,14 @@ static STRATEGIES: &[Strategy] = &[
         default: priority_class::set_defaults,
         validate_create: priority_class::validate,
         validate_update: priority_class::validate_update,
+        ..PLAIN
+    },
+    Strategy {
+        group: "storage.k8s.io",
+        plural: "storageclasses",
+        default: storage_class::set_defaults,
+        validate_create: storage_class::validate,
+        validate_update: storage_class::validate_update,
         ..PLAIN
     },
 ];

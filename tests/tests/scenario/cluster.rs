@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,8 @@ use remora_apiserver::{ApiServer, Config, Nodes};
 use remora_controllers::{Account, Clients, Settings};
 use remora_http::pki::ServerNames;
 use remora_http::{MemoryConnectors, Pki, Server, User, memory};
-use remora_node::{Dns, Inspector, Node, PlainFolders};
+use remora_node::{Dns, Inspector, Node, PlainFolders, StaticPods};
+use remora_rules::pod::static_pod;
 use remora_store::memory::MemoryEngine;
 use remora_streaming::PodStreams;
 use remora_testkit::{FakeRuntime, ephemeral_patch, paused_clock};
@@ -25,6 +27,12 @@ use serde_json::Value;
 const NODE: &str = "anchor";
 /// Paused time: long waits cost nothing, and a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// As the daemon does.
+fn read_manifest(bytes: &[u8], path: &Path) -> Result<Pod, String> {
+    let read = static_pod::read(bytes, &path.to_string_lossy(), NODE, jiff::Timestamp::UNIX_EPOCH)?;
+    Ok(serde_json::from_value(read.pod).unwrap())
+}
 
 /// The streams of whichever node agent runs now.
 #[derive(Default)]
@@ -69,7 +77,8 @@ impl Cluster {
         tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
         let client = client(&connectors, "kubernetes-admin", &["system:masters"]);
         let clients = Clients::connect(|account: Account| client_of(&connectors, &account));
-        let settings = Settings { host: NODE.to_owned(), authority_pem };
+        let volumes = folder.path().join("volumes").display().to_string();
+        let settings = Settings { host: NODE.to_owned(), authority_pem, volumes };
         tokio::spawn(remora_controllers::run(clients, settings));
         let clock = paused_clock();
         let runtime = FakeRuntime::new(clock.clone());
@@ -91,6 +100,7 @@ impl Cluster {
             seccomp_default: false,
             pod_pids_limit: None,
             debug_limits: Default::default(),
+            static_pods: Some(StaticPods { folder: self.manifests(), read: Arc::new(read_manifest) }),
             log_limits: Default::default(),
             dns: Dns::default(),
             kubernetes_service: None,
@@ -113,13 +123,18 @@ impl Cluster {
     }
 
     /// Where the node agent keeps volumes and logs.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Ends the node agent; containers go on.
     pub(crate) async fn stop_node(&mut self) {
         self.node.take().unwrap().shutdown().await;
+    }
+
+    /// Where the manifests of static pods are.
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.folder.path().join("manifests")
     }
 
     pub(crate) fn pods(&self) -> Api<Pod> {

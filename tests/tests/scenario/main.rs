@@ -1,8 +1,10 @@
 //! Whole clusters on fakes: the real API server, controllers and node agent over a runtime in memory. No root, paused time.
 
 mod behaviours;
+mod claims;
 mod cluster;
 mod election;
 mod node;
 mod usage;
 mod resize;
+mod static_pods;

@@ -91,6 +91,26 @@ async fn pods_end_as_their_policy_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_whose_volume_outgrows_its_limit_is_evicted() {
+    let cluster = Cluster::start().await;
+    let volumes = json!([{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}]);
+    let created = cluster.create(one("large", json!({"volumes": volumes}))).await;
+    cluster.until_ready("large").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    cluster.until_ready("large").await;
+    let uid = created.metadata.uid.unwrap();
+    let folder = cluster.folder().join("node/pods").join(uid).join("volumes/kubernetes.io~empty-dir/data");
+    std::fs::write(folder.join("file"), vec![1; 2 << 20]).unwrap();
+    let failed = cluster.until_phase("large", "Failed").await;
+    assert_eq!(failed["status"]["reason"], "Evicted");
+    let message = "Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ";
+    assert_eq!(failed["status"]["message"], message);
+    let events = cluster.events("large", 5).await;
+    assert!(events.iter().any(|(reason, said, _)| reason == "Evicted" && said == message), "{events:?}");
+    cluster.until("large", "taken down", |p| condition(p, "PodReadyToStartContainers") == "False").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn images_that_cannot_be_had() {
     let cluster = Cluster::start().await;
     let image = |image: &str, policy: &str| container("c", json!({"image": image, "imagePullPolicy": policy}));

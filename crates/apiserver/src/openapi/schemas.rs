@@ -12,6 +12,7 @@ use k8s_openapi::api::node::v1 as node;
 use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::api::scheduling::v1 as scheduling;
+use k8s_openapi::api::storage::v1 as storage;
 use remora_model::Kind;
 use remora_model::kinds::{METRICS_GROUP, RBAC_GROUP};
 use remora_model::schema::{Merge, Type, type_of};
@@ -72,6 +73,8 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("", "LimitRange") => generator.subschema_for::<core::LimitRange>(),
         ("", "Namespace") => generator.subschema_for::<core::Namespace>(),
         ("", "Node") => generator.subschema_for::<core::Node>(),
+        ("", "PersistentVolume") => generator.subschema_for::<core::PersistentVolume>(),
+        ("", "PersistentVolumeClaim") => generator.subschema_for::<core::PersistentVolumeClaim>(),
         ("", "Pod") => generator.subschema_for::<core::Pod>(),
         ("", "ResourceQuota") => generator.subschema_for::<core::ResourceQuota>(),
         ("", "Secret") => generator.subschema_for::<core::Secret>(),
@@ -103,6 +106,7 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("node.k8s.io", "RuntimeClass") => generator.subschema_for::<node::RuntimeClass>(),
         ("policy", "PodDisruptionBudget") => generator.subschema_for::<policy::PodDisruptionBudget>(),
         ("scheduling.k8s.io", "PriorityClass") => generator.subschema_for::<scheduling::PriorityClass>(),
+        ("storage.k8s.io", "StorageClass") => generator.subschema_for::<storage::StorageClass>(),
         (RBAC_GROUP, "ClusterRole") => generator.subschema_for::<rbac::ClusterRole>(),
         (RBAC_GROUP, "ClusterRoleBinding") => generator.subschema_for::<rbac::ClusterRoleBinding>(),
         (RBAC_GROUP, "Role") => generator.subschema_for::<rbac::Role>(),

@@ -49,6 +49,9 @@ pub struct UpArgs {
     /// Give containers that ask for no seccomp profile the default one instead of none.
     #[arg(long)]
     pub seccomp_default: bool,
+    /// Run the pods whose manifests are in this folder, one a file, whatever the API says. It is followed: pods come and go with their files.
+    #[arg(long, value_name = "DIR")]
+    pub pod_manifest_path: Option<PathBuf>,
     /// How much memory an ephemeral container may use at most, such as 512Mi; 0: as much as its pod.
     #[arg(long, value_name = "AMOUNT", default_value = "1Gi")]
     pub debug_memory_limit: LimitArg,

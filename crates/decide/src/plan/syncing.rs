@@ -12,6 +12,7 @@ use crate::life::{active_deadline, after, with_grace};
 use crate::note::Happening;
 use crate::observed::{Attempt, AttemptState, ImageProblem, ImageState, Observed, StartFailure, Volumes};
 use crate::spec::{ContainerSpec, Desired, RestartPolicy, containers, restart_policy};
+use crate::storage::next_measure;
 
 /// A failed pull is first reported as such, then as back-off: long enough for a watcher to see both.
 const BACK_OFF_SHOWN_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
@@ -29,6 +30,7 @@ pub(super) fn plan(desired: &Desired<'_>, observed: &Observed, now: Now) -> Plan
         p.resize(&sandbox.id);
         p.old_attempts();
         p.old_sandboxes();
+        p.storage();
     }
     if let Some(deadline) = active_deadline(desired.pod, observed) {
         p.plan.wake_at(deadline);
@@ -51,6 +53,14 @@ impl Planner<'_> {
             Volumes::Failed { retry } if retry > self.now => self.plan.wake_at(retry),
             Volumes::Failed { .. } => self.act(Action::SetUpVolumes),
             Volumes::Ready => {}
+        }
+    }
+
+    fn storage(&mut self) {
+        match next_measure(self.desired.pod, self.observed) {
+            Some(due) if due > self.now => self.plan.wake_at(due),
+            Some(_) => self.act(Action::MeasureStorage),
+            None => {}
         }
     }
 

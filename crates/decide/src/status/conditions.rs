@@ -1,4 +1,5 @@
-//! `status.conditions`, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady, PodScheduled.
+//! `status.conditions`, in upstream's order: PodReadyToStartContainers, Initialized, Ready, ContainersReady, PodScheduled, which nobody else says of a
+//! static pod.
 //!
 //! Source: kubernetes `pkg/kubelet/status/generate.go`.
 
@@ -29,6 +30,9 @@ pub(super) fn conditions(
         ready(desired, observed, &containers_ready).named("Ready"),
         containers_ready.named("ContainersReady"),
     ];
+    if observed.is_static {
+        all.push(Answer::of(true).named("PodScheduled"));
+    }
     all.extend(others(desired, &all));
     for condition in &mut all {
         condition.observed_generation = desired.pod.metadata.generation;

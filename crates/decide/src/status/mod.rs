@@ -14,21 +14,21 @@ use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::Now;
-use crate::life::{PodLife, TerminationCause};
+use crate::life::TerminationCause;
 use crate::observed::Observed;
 use crate::qos::qos_class;
 use crate::spec::Desired;
+use crate::storage::excess;
 
 /// The pod's status. What only others write (scheduler, readiness gates, resource claims) is kept from the API.
 pub fn status(desired: &Desired<'_>, observed: &Observed, now: Now) -> PodStatus {
     let pod = desired.pod;
     let in_api = pod.status.clone().unwrap_or_default();
     let phase = phase::shown_phase(desired, observed, now);
-    let deadline = matches!(
-        desired.life,
-        PodLife::Terminating { cause: TerminationCause::DeadlineExceeded, .. }
-            | PodLife::Terminated { cause: TerminationCause::DeadlineExceeded, .. }
-    ) && phase == Phase::Failed;
+    let (reason, message) = match failure(desired, observed).filter(|_| phase == Phase::Failed) {
+        Some((reason, message)) => (Some(reason.to_owned()), Some(message)),
+        None => (in_api.reason, in_api.message),
+    };
     let lists = containers::statuses(desired, observed, now);
     let ips = ips(desired, observed);
     PodStatus {
@@ -38,8 +38,8 @@ pub fn status(desired: &Desired<'_>, observed: &Observed, now: Now) -> PodStatus
         ephemeral_container_statuses: some(lists.ephemeral),
         host_ip: observed.host_ips.first().cloned(),
         host_ips: some(observed.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
-        message: if deadline { Some(DEADLINE.to_owned()) } else { in_api.message },
-        reason: if deadline { Some("DeadlineExceeded".to_owned()) } else { in_api.reason },
+        message,
+        reason,
         observed_generation: pod.metadata.generation,
         phase: Some(phase.as_str().to_owned()),
         pod_ip: ips.first().cloned(),
@@ -54,6 +54,15 @@ pub fn status(desired: &Desired<'_>, observed: &Observed, now: Now) -> PodStatus
 }
 
 const DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
+
+/// Reason and message of a pod that the node has ended.
+fn failure(desired: &Desired<'_>, observed: &Observed) -> Option<(&'static str, String)> {
+    match desired.life.cause()? {
+        TerminationCause::DeadlineExceeded => Some(("DeadlineExceeded", DEADLINE.to_owned())),
+        TerminationCause::Evicted => Some(("Evicted", excess(desired.pod, observed)?)),
+        TerminationCause::Finished | TerminationCause::Deleted => None,
+    }
+}
 
 /// The sandbox's addresses, the node's for a pod in its network; the last ones known once the sandbox is gone.
 fn ips(desired: &Desired<'_>, observed: &Observed) -> Vec<String> {

@@ -3,7 +3,7 @@
 use remora_model::ContainerKind;
 
 use crate::Now;
-use crate::life::PodLife;
+use crate::life::{PodLife, TerminationCause};
 use crate::observed::{AttemptState, Observed};
 use crate::plan::{Wish, initialized, passed, wish};
 use crate::spec::{Desired, RestartPolicy, containers, restart_policy};
@@ -58,12 +58,11 @@ pub(crate) fn computed_phase(desired: &Desired<'_>, observed: &Observed, now: No
 /// A phase that is for good is told only once nothing of the pod runs any more.
 pub(crate) fn shown_phase(desired: &Desired<'_>, observed: &Observed, now: Now) -> Phase {
     let in_api = desired.pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    let deadline = matches!(desired.life, PodLife::Terminating { cause, .. } | PodLife::Terminated { cause, .. }
-        if *cause == crate::TerminationCause::DeadlineExceeded);
+    let failed = desired.life.cause().is_some_and(TerminationCause::is_failure);
     let phase = match in_api {
         Some("Succeeded") => return Phase::Succeeded,
         Some("Failed") => return Phase::Failed,
-        _ if deadline => Phase::Failed,
+        _ if failed => Phase::Failed,
         _ => computed_phase(desired, observed, now),
     };
     let still_runs = observed.attempts().any(|(_, a)| a.is_running());

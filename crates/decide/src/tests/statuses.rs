@@ -144,6 +144,22 @@ fn phase_and_conditions_of_pods_that_have_ended() {
 }
 
 #[test]
+fn an_evicted_pod_says_what_it_took_too_much_of() {
+    let volumes = json!([{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]);
+    let mut world = settled(json!({"containers": ["c"], "volumes": volumes}));
+    world.usage.insert("v".into(), 2 << 20);
+    world.pass(10);
+    world.settle();
+    let status = world.status();
+    let said = (status.phase.as_deref(), status.reason.as_deref(), status.message.as_deref());
+    let message = "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ";
+    assert_eq!(said, (Some("Failed"), Some("Evicted"), Some(message)));
+    world.restart_agent();
+    world.settle();
+    assert_eq!(world.status().message.as_deref(), Some(message), "the next agent leaves it so");
+}
+
+#[test]
 fn conditions_change_their_time_only_with_their_status() {
     let mut world = settled(json!({"containers": ["c"]}));
     let times = |world: &World| -> Vec<String> {

@@ -26,6 +26,7 @@ themes! {
     probes
     the_end_of_a_pod
     a_sandbox_that_dies
+    volumes_with_limits
 }
 
 /// Plays a file's stories, each on a world of its own.
@@ -67,6 +68,9 @@ fn happen(world: &mut World, what: &str) {
         ["image", image, "appears"] => world.missing_images.retain(|i| i != image),
         ["it", "is", "deleted"] => world.delete(30),
         ["it", "is", "deleted", "by", "force"] => world.seen.removed = true,
+        [volume, "grows", "to", megabytes, "MiB"] => {
+            world.usage.insert((*volume).into(), megabytes.parse::<u64>().unwrap() << 20);
+        }
         ["add", name] => world.add_ephemeral(json!(name)),
         ["add", name, "on", "crashed", target] => world.add_ephemeral(json!({
             "name": name, "targetContainerName": target, "env": [{"name": "REMORA_ROOT", "value": "crashed"}],

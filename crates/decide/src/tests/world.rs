@@ -2,7 +2,7 @@
 //! crate only; nothing here runs anything.
 
 use crate::{
-    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Observed, Plan, PodLife,
+    Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Measured, Observed, Plan, PodLife,
     ResizeStep, Root, Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features,
     life_events, next, plan, resources_of, status,
 };
@@ -18,6 +18,8 @@ pub(super) struct World {
     /// Images that cannot be pulled.
     pub(super) missing_images: Vec<String>,
     pub(super) forgotten: bool,
+    /// What volumes take of the disk.
+    pub(super) usage: std::collections::BTreeMap<String, u64>,
     starts: std::collections::BTreeMap<String, u32>,
     ids: u32,
 }
@@ -39,6 +41,7 @@ pub(super) fn pod(spec: Value) -> Pod {
             "initContainers": list("init"),
             "containers": list("containers"),
             "ephemeralContainers": list("ephemeral"),
+            "volumes": spec["volumes"],
         },
     });
     serde_json::from_value(value).unwrap()
@@ -57,10 +60,10 @@ impl World {
     pub(super) fn new(pod: Pod) -> Self {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let (missing_images, forgotten) = (Vec::new(), false);
-        let starts = std::collections::BTreeMap::new();
+        let (usage, starts) = Default::default();
         let mut seen = Observed { host_ips: vec!["10.0.0.1".into()], runtime: "remora".into(), ..Observed::default() };
         seen.resize.ask(resources_of(&pod));
-        Self { pod, life: PodLife::Syncing, seen, now, missing_images, forgotten, starts, ids: 0 }
+        Self { pod, life: PodLife::Syncing, seen, now, missing_images, forgotten, usage, starts, ids: 0 }
     }
 
     /// One look: life, status, plan; the status is taken by the API at once.
@@ -162,6 +165,10 @@ impl World {
         match action {
             Action::SetUpVolumes => self.seen.volumes = Volumes::Ready,
             Action::TearDownVolumes => self.seen.volumes = Volumes::Absent,
+            Action::MeasureStorage => {
+                let volumes = self.usage.clone();
+                self.seen.storage = Some(Measured { at: self.now, volumes, ..Measured::default() });
+            }
             Action::CreateSandbox { attempt } => {
                 let id = self.id("sandbox");
                 self.seen.resize.sandbox_made();
@@ -272,6 +279,7 @@ pub(super) fn in_words(action: &Action, now: Timestamp) -> String {
     match action {
         Action::SetUpVolumes => "volumes".into(),
         Action::TearDownVolumes => "take volumes down".into(),
+        Action::MeasureStorage => "measure".into(),
         Action::CreateSandbox { attempt: 0 } => "sandbox".into(),
         Action::CreateSandbox { attempt } => format!("sandbox #{attempt}"),
         Action::EnsureImage { container, .. } => format!("image of {container}"),

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use remora_cri::ContainerStatus;
 use remora_decide::{
     Attempt, AttemptState, BackOff, Happening, ImageState, Observed, ProbeResults, Sandbox, StartProblem, StopReason,
-    Subject, Track, Volumes,
+    Subject, Track, Volumes, seen_in,
 };
 
 use super::observe::container_name;
@@ -32,6 +32,7 @@ impl Actor {
                 self.observed.doing.remove(&Subject::Api);
                 self.holds.retain(|h| h.what != Held::Subject(Subject::Api));
             }
+            Wake::Mirror(mirror) => self.take_mirror(mirror.as_deref()),
             Wake::Container(status) => self.container(&status),
             Wake::ContainerGone(id) => drop_attempt(&mut self.observed, &id),
             Wake::Sandbox(sandbox) => put_sandbox(&mut self.observed, sandbox),
@@ -39,8 +40,10 @@ impl Actor {
             Wake::Done(outcome) => self.done(*outcome),
             Wake::Reported(result) => {
                 let newer = self.report.written(*result, self.context.now());
-                if let Some(pod) = newer {
-                    self.take_object(pod);
+                match newer {
+                    Some(mirror) if self.observed.is_static => self.take_mirror(Some(&mirror)),
+                    Some(pod) => self.take_object(pod),
+                    None => {}
                 }
             }
             Wake::Probed(probed) => self.probed(probed),
@@ -58,6 +61,19 @@ impl Actor {
             }
             self.pod = pod;
         }
+    }
+
+    /// From now on the status is written there. What an agent before has written in it is the beginning of what this one says.
+    fn take_mirror(&mut self, mirror: Option<&Pod>) {
+        let uid = mirror.and_then(|mirror| mirror.metadata.uid.clone());
+        let is_new = uid.is_some() && self.object != uid;
+        self.object = uid;
+        let Some(mirror) = mirror else { return };
+        let said = mirror.status.as_ref().filter(|status| is_new && status.start_time.is_some());
+        if let Some(status) = said {
+            self.observed.reported = status.clone();
+        }
+        self.take_object(Arc::new(seen_in(mirror, &self.pod)));
     }
 
     fn follow(&self, sources: BTreeSet<Source>) {
@@ -131,6 +147,10 @@ impl Actor {
                     self.observed.volumes = Volumes::Absent;
                     self.refresh = None;
                 }
+            }
+            Outcome::Measured(measured) => {
+                self.observed.doing.remove(&Subject::Storage);
+                self.observed.storage = Some(measured);
             }
             Outcome::SandboxCreated(result) => self.sandbox_created(result),
             Outcome::SandboxStopped { id, result } => {

@@ -93,6 +93,7 @@ async fn carry_out(
 ) -> Outcome {
     match action {
         Action::SetUpVolumes => Outcome::VolumesUp(volumes::set_up(context, pod, &sandbox_ips).await),
+        Action::MeasureStorage => Outcome::Measured(volumes::measure(context, pod).await),
         Action::TearDownVolumes => Outcome::VolumesDown(volumes::tear_down(context, pod).await),
         Action::CreateSandbox { attempt } => Outcome::SandboxCreated(create_sandbox(context, pod, attempt).await),
         Action::StopSandbox { id } => {

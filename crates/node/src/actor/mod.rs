@@ -12,8 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use remora_decide::{
-    Action, Desired, Happening, Observed, Plan, PodLife, Subject, TerminationCause, Volumes, life_events, next, plan,
-    status,
+    Action, Desired, Observed, Plan, PodLife, Subject, Volumes, life_events, next, plan, status, told_of_end,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -59,19 +58,36 @@ impl Handle {
         self.seen.clone()
     }
 
+    /// Whether the actor has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.wakes.is_closed()
+    }
+
     /// Resolves when the actor has ended.
     pub(crate) async fn ended(&self) {
         self.wakes.closed().await;
     }
 }
 
+/// Where a pod comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The API has the pod itself.
+    Api,
+    /// A file has it; the API has a mirror of it, or none yet.
+    File,
+}
+
 /// Starts the actor of a pod, with what the runtime already has of it.
-pub(crate) fn start(context: &Context, pod: Pod, adopted: Adopted) -> Handle {
+pub(crate) fn start(context: &Context, pod: Pod, origin: Origin, adopted: Adopted) -> Handle {
     let (wakes, inbox) = mpsc::channel(WAKES);
     let mut pod = pod;
     let mut observed = adopted.into_observed(context, &pod);
     let kept = resize::adopt(context, &mut pod, &mut observed);
     let pod = Arc::new(pod);
+    let is_static = origin == Origin::File;
+    observed.is_static = is_static;
+    let object = if is_static { None } else { pod.metadata.uid.clone() };
     let view = Arc::new(View { pod: Arc::clone(&pod), observed: observed.clone() });
     let (show, seen) = watch::channel(view);
     // Until when the tokens in them are good, only the agent that wrote them knew.
@@ -82,6 +98,7 @@ pub(crate) fn start(context: &Context, pod: Pod, adopted: Adopted) -> Handle {
         wakes: wakes.downgrade(),
         show,
         pod,
+        object,
         life: PodLife::Syncing,
         ending: CancellationToken::new(),
         observed,
@@ -105,6 +122,8 @@ struct Actor {
     wakes: mpsc::WeakSender<Wake>,
     show: watch::Sender<Arc<View>>,
     pod: Arc<Pod>,
+    /// The UID of the API's object that tells of the pod: its own, or that of its mirror, if there is one.
+    object: Option<String>,
     life: PodLife,
     /// Cancelled when the pod begins to end: what would hold that up is given up.
     ending: CancellationToken,
@@ -206,9 +225,11 @@ impl Actor {
         if self.life != PodLife::Syncing {
             self.ending.cancel();
         }
-        let deadline = matches!(self.life, PodLife::Terminating { cause: TerminationCause::DeadlineExceeded, .. });
-        if deadline && before == PodLife::Syncing {
-            self.context.tell(&self.pod, &Happening::DeadlineExceeded);
+        let desired = Desired { pod: &self.pod, life: &self.life };
+        if before == PodLife::Syncing
+            && let Some(what) = told_of_end(&desired, &self.observed)
+        {
+            self.context.tell(&self.pod, &what);
         }
     }
 
@@ -235,7 +256,7 @@ impl Actor {
 }
 
 /// Never, if there is no such moment.
-async fn sleep_until(context: &Context, at: Option<Timestamp>) {
+pub(crate) async fn sleep_until(context: &Context, at: Option<Timestamp>) {
     match at {
         None => std::future::pending().await,
         Some(at) => {

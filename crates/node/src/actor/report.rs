@@ -89,19 +89,22 @@ impl Actor {
         if self.observed.status_written || self.observed.removed {
             self.report.settled = None;
         }
-        if self.observed.removed || self.observed.status_written || self.report.in_flight || waits {
+        let is_gone = self.observed.removed && !self.observed.is_static;
+        if is_gone || self.observed.status_written || self.report.in_flight || waits {
             return;
         }
+        // A static pod without a mirror is told of nowhere.
+        let Some(uid) = self.object.clone() else { return };
         let is_bookkeeping = differs_by_generation_alone(self.pod.status.as_ref(), &self.observed.reported);
         if self.report.may_wait(is_bookkeeping, now) {
             return;
         }
         let Some(wakes) = self.wakes.upgrade() else { return };
-        let Some(patch) = patch(&self.pod, &self.observed.reported) else { return };
+        let Some(patch) = patch(&self.pod, &uid, &self.observed.reported) else { return };
         self.report.in_flight = true;
         let (context, pod, wanted) = (self.context.clone(), Arc::clone(&self.pod), self.observed.reported.clone());
         self.context.tasks.spawn(async move {
-            let result = write(&context, &pod, patch, wanted).await;
+            let result = write(&context, &pod, &uid, patch, wanted).await;
             // The actor may have ended meanwhile: then nobody needs the answer.
             let _ = wakes.send(Wake::Reported(Box::new(result))).await;
         });
@@ -120,13 +123,19 @@ fn differs_by_generation_alone(before: Option<&PodStatus>, after: &PodStatus) ->
 }
 
 /// Writes; if somebody wrote in between, answers with their object, from which the actor starts again.
-async fn write(context: &Context, pod: &Pod, patch: Value, wanted: PodStatus) -> Result<Written, kube::Error> {
+async fn write(
+    context: &Context,
+    pod: &Pod,
+    uid: &str,
+    patch: Value,
+    wanted: PodStatus,
+) -> Result<Written, kube::Error> {
     let id = id_of(pod);
     let api: Api<Pod> = Api::namespaced(context.config.client.clone(), id.namespace);
     match api.patch_status(id.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {
             let newer = api.get(id.name).await?;
-            let same = newer.metadata.uid == pod.metadata.uid;
+            let same = newer.metadata.uid.as_deref() == Some(uid);
             if same { Ok(Written { pod: Arc::new(newer), wanted: None }) } else { Err(kube::Error::Api(status)) }
         }
         result => result.map(|pod| Written { pod: Arc::new(pod), wanted: Some(wanted) }),
@@ -135,11 +144,11 @@ async fn write(context: &Context, pod: &Pod, patch: Value, wanted: PodStatus) ->
 
 /// A merge patch from the object's status to the wanted one, bound to the object's identity and revision. None if a
 /// status cannot be written as JSON, which would be a fault of ours.
-fn patch(pod: &Pod, wanted: &PodStatus) -> Option<Value> {
+fn patch(pod: &Pod, uid: &str, wanted: &PodStatus) -> Option<Value> {
     let before = serde_json::to_value(pod.status.clone().unwrap_or_default()).ok()?;
     let after = serde_json::to_value(wanted).ok()?;
     let status = difference(&before, &after)?;
-    let metadata = json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
+    let metadata = json!({"uid": uid, "resourceVersion": pod.metadata.resource_version});
     Some(json!({"metadata": metadata, "status": status}))
 }
 

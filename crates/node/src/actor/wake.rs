@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use remora_cri::ContainerStatus;
-use remora_decide::{Attempt, BackOff, ImageProblem, ResizeStep, Sandbox, StartFailure, StopReason};
+use remora_decide::{Attempt, BackOff, ImageProblem, Measured, ResizeStep, Sandbox, StartFailure, StopReason};
 
 use super::observe::Adopted;
 use super::report::Written;
@@ -19,6 +19,8 @@ pub(crate) enum Wake {
     Pod(Arc<Pod>),
     /// The API has dropped the object; this was its last state.
     Removed(Arc<Pod>),
+    /// The mirror of this static pod as the API has it now; none if it has none.
+    Mirror(Option<Arc<Pod>>),
     /// A container's state, after an event of the runtime.
     Container(Box<ContainerStatus>),
     /// The runtime no longer has a container.
@@ -60,6 +62,7 @@ pub(crate) enum ProbeNews {
 pub(crate) enum Outcome {
     VolumesUp(SetUp),
     VolumesDown(Result<(), String>),
+    Measured(Measured),
     SandboxCreated(Result<Sandbox, String>),
     SandboxStopped { id: String, result: Result<(), String> },
     SandboxRemoved { id: String, result: Result<(), String> },

@@ -5,19 +5,17 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use remora_streaming::{LogChunks, LogOptions, StreamError};
-use remora_sys::inotify::Watcher;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::files::set_aside;
 use super::line::{Line, parse};
 use super::tail::offset_of_last;
+use crate::changes::Changes;
 
 const PIECE: usize = 64 * 1024;
 /// A line may not be longer than this: CRI's runtimes cut at 16 KiB.
@@ -89,7 +87,7 @@ impl Reader {
             Stop::Failed(StreamError::Internal(format!("cannot read {}: {error}", log.path.display())))
         };
         // Watch first, then read: no growth is missed.
-        let growth = if self.options.follow { Some(Growth::new(&log.path).map_err(|e| failed(&e))?) } else { None };
+        let growth = if self.options.follow { Some(growth_of(&log.path).map_err(|e| failed(&e))?) } else { None };
         let mut file = open(&log.path).map_err(|e| failed(&e))?;
         if let (Some(file), Some(lines)) = (&mut file, self.options.tail_lines) {
             let offset = offset_of_last(file, lines).map_err(|e| failed(&e))?;
@@ -114,7 +112,7 @@ impl Reader {
             let Some(growth) = growth.as_ref().filter(|_| !ended) else { return Ok(()) };
             // Cancel-safe: both only wait; what happened is looked at again above.
             tokio::select! {
-                result = growth.wait() => result.map_err(|e| failed(&e))?,
+                result = growth.next() => drop(result.map_err(|e| failed(&e))?),
                 // The container's actor has gone: the container has, too.
                 changed = ending.changed() => if changed.is_err() { return Ok(()) },
                 () = self.send.closed() => return Err(Stop::Enough),
@@ -233,33 +231,8 @@ fn name_after(inode: u64, log: &Path) -> std::io::Result<PathBuf> {
     Ok(old.into_iter().nth(next).unwrap_or_else(|| log.to_owned()))
 }
 
-/// Tells when something in a folder changes.
-struct Growth(AsyncFd<Descriptor>);
-
-struct Descriptor(Watcher);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-impl Growth {
-    fn new(path: &Path) -> Result<Self, String> {
-        let watcher = Watcher::new().map_err(|e| e.to_string())?;
-        let folder = path.parent().unwrap_or(path);
-        watcher.watch(folder).map_err(|e| e.to_string())?;
-        #[expect(deprecated, reason = "its successor is unsafe; the descriptor is ours and lives as long as this")]
-        let watched = AsyncFd::new(Descriptor(watcher));
-        watched.map(Self).map_err(|e| e.to_string())
-    }
-
-    async fn wait(&self) -> Result<(), String> {
-        let mut ready = self.0.readable().await.map_err(|e| e.to_string())?;
-        self.0.get_ref().0.events().map_err(|e| e.to_string())?;
-        ready.clear_ready();
-        Ok(())
-    }
+fn growth_of(log: &Path) -> Result<Changes, String> {
+    Changes::of(log.parent().unwrap_or(log))
 }
 
 #[cfg(test)]

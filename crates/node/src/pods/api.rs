@@ -2,16 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
+use remora_decide::is_mirror;
+use tokio::sync::mpsc;
 
 use super::Pods;
-use crate::actor::Adopted;
+use crate::actor::{Adopted, Origin};
 use crate::context::{Context, id_of};
+use crate::statics::MirrorNews;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -28,9 +32,10 @@ pub(crate) async fn watch(
     context: Context,
     pods: Pods,
     adopted: HashMap<String, Adopted>,
+    mirrors: mpsc::Sender<MirrorNews>,
     ready: tokio::sync::oneshot::Sender<()>,
 ) {
-    let mut state = Watch { context, pods, adopted, ready: Some(ready) };
+    let mut state = Watch { context, pods, adopted, mirrors, ready: Some(ready) };
     let mut wait = FIRST_WAIT;
     loop {
         let stop = state.context.stop.clone();
@@ -55,6 +60,7 @@ struct Watch {
     context: Context,
     pods: Pods,
     adopted: HashMap<String, Adopted>,
+    mirrors: mpsc::Sender<MirrorNews>,
     ready: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -82,7 +88,7 @@ impl Watch {
                     }
                     WatchEvent::Deleted(pod) => {
                         revision = pod.metadata.resource_version.clone().unwrap_or(revision);
-                        self.pods.removed(pod).await;
+                        self.removed(pod).await;
                     }
                     WatchEvent::Bookmark(bookmark) => revision = bookmark.metadata.resource_version,
                     WatchEvent::Error(status) if status.code == 410 => return Ok(()),
@@ -93,25 +99,43 @@ impl Watch {
     }
 
     async fn put(&mut self, pod: Pod) {
+        if is_mirror(&pod) {
+            return self.tell(MirrorNews::Is(Arc::new(pod))).await;
+        }
         let adopted = &mut self.adopted;
         let uid = id_of(&pod).uid.to_owned();
         self.pods.put(&self.context, pod, || adopted.remove(&uid).unwrap_or_default()).await;
     }
 
+    async fn removed(&mut self, pod: Pod) {
+        if is_mirror(&pod) {
+            return self.tell(MirrorNews::Gone(Arc::new(pod))).await;
+        }
+        self.pods.removed(pod).await;
+    }
+
+    async fn tell(&self, news: MirrorNews) {
+        // The keeper of static pods ends only with the agent.
+        let _ = self.mirrors.send(news).await;
+    }
+
     /// Every pod of the list; and those that have vanished while nobody watched.
     async fn take_list(&mut self, list: Vec<Pod>) {
+        let (mirrors, list): (Vec<Pod>, Vec<Pod>) = list.into_iter().partition(is_mirror);
+        self.tell(MirrorNews::All(mirrors.into_iter().map(Arc::new).collect())).await;
         let present: HashSet<String> = list.iter().map(|p| id_of(p).uid.to_owned()).collect();
         for pod in list {
             self.put(pod).await;
         }
         for (uid, handle) in self.pods.all() {
-            if !present.contains(&uid) {
-                self.pods.removed((*handle.view().pod).clone()).await;
+            let view = handle.view();
+            if !view.observed.is_static && !present.contains(&uid) {
+                self.pods.removed((*view.pod).clone()).await;
             }
         }
         for (_, orphan) in self.adopted.drain() {
             if let Some(pod) = orphan.pod() {
-                self.pods.start(&self.context, pod.clone(), orphan);
+                self.pods.start(&self.context, pod.clone(), Origin::Api, orphan);
                 self.pods.removed(pod).await;
             }
         }

@@ -1,11 +1,13 @@
 //! A pod's volumes: made before its containers start, taken down when the last has ended.
 //!
 //! Each volume is a folder `pods/UID/volumes/KIND/NAME`, as a kubelet lays it out; tokens, secrets and memory volumes are
-//! a tmpfs. Kinds of this issue: emptyDir, hostPath, configMap, secret, downwardAPI, projected.
+//! a tmpfs. Kinds: emptyDir, hostPath, configMap, secret, downwardAPI, projected, and claims whose volume is a folder of this machine.
 
 mod atomic_writer;
+mod claim;
 mod host_path;
 pub(crate) mod lookup;
+mod measure;
 mod payload;
 pub(crate) mod sources;
 mod token;
@@ -21,6 +23,7 @@ use remora_model::quantity::Quantity;
 use crate::context::Context;
 use crate::mounts::Mounts;
 use crate::users;
+pub(crate) use measure::measure;
 use payload::Payload;
 use sources::Used;
 
@@ -73,6 +76,8 @@ pub(crate) enum VolumeError {
     Token(String),
     #[error("volume {0:?} is not in the pod")]
     NoSuchVolume(String),
+    #[error("{0}")]
+    Claim(String),
     #[error("volumes of this kind are not supported: {0}")]
     Unsupported(String),
     #[error("the path {0:?} leads out of the volume")]
@@ -137,17 +142,25 @@ pub(crate) fn folder(context: &Context, pod: &Pod, name: &str) -> Result<PathBuf
     let volume = volume.ok_or_else(|| VolumeError::NoSuchVolume(name.to_owned()))?;
     Ok(match &volume.host_path {
         Some(source) => PathBuf::from(&source.path),
-        None => context.pod_folder(pod).join("volumes").join(kind_of(volume)?).join(name),
+        None => {
+            let own = context.pod_folder(pod).join("volumes").join(kind_of(volume)?).join(name);
+            if volume.persistent_volume_claim.is_none() {
+                return Ok(own);
+            }
+            let failed = |source| VolumeError::Write { path: own.display().to_string(), source };
+            std::fs::read_link(&own).map_err(failed)?
+        }
     })
 }
 
-/// Whether only the agent writes in a volume, whatever its mounts say: what a container put there, the agent would meet as root
+/// Whether no container writes in a volume, whatever its mounts say: what a container put there, the agent would meet as root
 /// (CVE-2017-1002102).
 pub(crate) fn is_read_only(pod: &Pod, name: &str) -> bool {
     volumes_of(pod).any(|v| {
         let made_of_objects =
             v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some();
-        v.name == name && made_of_objects
+        let is_asked_for = v.persistent_volume_claim.as_ref().and_then(|claim| claim.read_only).unwrap_or(false);
+        v.name == name && (made_of_objects || is_asked_for)
     })
 }
 
@@ -187,6 +200,7 @@ fn kind_of(volume: &Volume) -> Result<&'static str, VolumeError> {
         Volume { secret: Some(_), .. } => "kubernetes.io~secret",
         Volume { downward_api: Some(_), .. } => "kubernetes.io~downward-api",
         Volume { projected: Some(_), .. } => "kubernetes.io~projected",
+        Volume { persistent_volume_claim: Some(_), .. } => "kubernetes.io~local-volume",
         other => return Err(VolumeError::Unsupported(other.name.clone())),
     })
 }
@@ -196,6 +210,11 @@ async fn one(context: &Context, pod: &Pod, volume: &Volume, pod_ips: &[String]) 
     if let Some(source) = &volume.host_path {
         host_path::check(source)?;
         return Ok(SetUp::default());
+    }
+    if let Some(source) = &volume.persistent_volume_claim {
+        let data = claim::resolve(context, pod, &source.claim_name).await?;
+        let at = context.pod_folder(pod).join("volumes").join(kind_of(volume)?).join(&volume.name);
+        return claim::link(&at, &data).map(|()| SetUp::default());
     }
     let folder = folder(context, pod, &volume.name)?;
     let mounts = Arc::clone(&context.mounts);

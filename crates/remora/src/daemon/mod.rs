@@ -21,11 +21,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use remora_cli::kubeconfig::NodeAccess;
 use remora_cli::{CommandError, UpArgs};
 use remora_controllers::{Settings, election};
 use remora_http::TlsListener;
-use remora_node::{DebugLimits, Dns, LogLimits, Node};
+use remora_node::{DebugLimits, Dns, LogLimits, Node, StaticPods};
+use remora_rules::pod::static_pod::{self, StaticPod};
 use remora_sys::file::{FolderLock, lock_folder};
 use tokio::task::JoinHandle;
 
@@ -133,10 +135,11 @@ impl Joined<'_> {
         port: Option<TlsListener>,
     ) -> Result<(Node, Kubelet, JoinHandle<()>)> {
         runtime_classes::offer(api.loopback_client(), machine.handlers()).await?;
-        let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned() };
+        let volumes = self.place.volumes().display().to_string();
+        let settings = Settings { host: self.name.to_owned(), authority_pem: api.authority_pem().to_owned(), volumes };
         let controllers = self.start_controllers(api, settings)?;
         let kubelet_port = port.as_ref().map(|port| port.address().port());
-        let config = remora_node::Config { kubelet_port, ..self.node_config(api, machine) };
+        let config = remora_node::Config { kubelet_port, ..self.node_config(api, machine)? };
         let node = Node::start(config).await.context("starting the node agent")?;
         let kubelet = Kubelet::serve(self.name, &node, api.node_client(self.name), port);
         api.set_node(self.name, &node, kubelet.connector());
@@ -155,8 +158,8 @@ impl Joined<'_> {
         Ok(tokio::spawn(async move { match election::run(client, me, work).await {} }))
     }
 
-    fn node_config(&self, api: &Api, machine: &Machine) -> remora_node::Config {
-        remora_node::Config {
+    fn node_config(&self, api: &Api, machine: &Machine) -> Result<remora_node::Config> {
+        Ok(remora_node::Config {
             node_name: self.name.to_owned(),
             node_ips: vec![own_address()],
             root: self.place.node(),
@@ -164,6 +167,7 @@ impl Joined<'_> {
             cgroup_root: format!("/{}", machine.cgroup_root()),
             seccomp_default: self.args.seccomp_default,
             pod_pids_limit: self.args.pod_pids_limit.0,
+            static_pods: self.static_pods()?,
             log_limits: LogLimits {
                 bytes: self.args.container_log_max_size.0,
                 files: self.args.container_log_max_files,
@@ -178,7 +182,23 @@ impl Joined<'_> {
             images: machine.image_service(),
             streams: machine.streams(),
             clock: remora_node::system_clock(),
-        }
+        })
+    }
+
+    /// What a manifest may be, the API's rules say; the node agent does not know them.
+    fn static_pods(&self) -> Result<Option<StaticPods>> {
+        let Some(folder) = &self.args.pod_manifest_path else { return Ok(None) };
+        let folder = std::path::absolute(folder).context("--pod-manifest-path")?;
+        let node = self.name.to_owned();
+        let read = move |bytes: &[u8], path: &Path| {
+            let StaticPod { pod, warnings } =
+                static_pod::read(bytes, &path.to_string_lossy(), &node, Timestamp::now())?;
+            for warning in warnings {
+                tracing::warn!(file = %path.display(), warning, "a static pod");
+            }
+            serde_json::from_value(pod).map_err(|error| error.to_string())
+        };
+        Ok(Some(StaticPods { folder, read: Arc::new(read) }))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod priority;
 pub mod references;
 pub mod resize;
 pub mod runtime_class;
+pub mod static_pod;
 pub mod status;
 pub mod update;
 pub mod validation;

@@ -266,6 +266,19 @@ const CLUSTER_ROLES: &[Role] = &[
         ],
     ),
     controller(
+        "system:controller:persistent-volume-binder",
+        "persistent-volume-binder",
+        &[
+            on(&["create", "delete", "get", "list", "update", "watch"], CORE, &["persistentvolumes"]),
+            on(&["update"], CORE, &["persistentvolumes/status"]),
+            on(&["get", "list", "update", "watch"], CORE, &["persistentvolumeclaims"]),
+            on(&["update"], CORE, &["persistentvolumeclaims/status"]),
+            on(&["list"], CORE, &["pods"]),
+            on(READ, STORAGE, &["storageclasses"]),
+            COUNTED_EVENTS,
+        ],
+    ),
+    controller(
         "system:controller:replicaset-controller",
         "replicaset-controller",
         &[

@@ -5,6 +5,7 @@
 mod cells;
 pub mod duration;
 mod services;
+mod volumes;
 mod workloads;
 
 use jiff::Timestamp;
@@ -90,6 +91,53 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
             wide("Readiness Gates", "How many of the pod's readiness gates are true."),
         ],
         crate::pod::columns::cells,
+    ),
+    (
+        "",
+        "persistentvolumes",
+        &[
+            NAME,
+            column("Capacity", "How much it holds."),
+            column("Access Modes", "How it may be used, in short."),
+            column("Reclaim Policy", "What becomes of it when its claim goes."),
+            column("Status", "Whether a claim has it."),
+            column("Claim", "The claim that has it."),
+            column("StorageClass", "The class that it is of."),
+            column("VolumeAttributesClass", "The class of its attributes."),
+            column("Reason", "Why it is not as it should be."),
+            AGE,
+            wide("VolumeMode", "Whether pods see a file system or a device."),
+        ],
+        volumes::volume,
+    ),
+    (
+        "",
+        "persistentvolumeclaims",
+        &[
+            NAME,
+            column("Status", "Whether it has a volume."),
+            column("Volume", "The volume that it has."),
+            column("Capacity", "How much that holds."),
+            column("Access Modes", "How it may be used, in short."),
+            column("StorageClass", "The class that it wants."),
+            column("VolumeAttributesClass", "The class of its volume's attributes."),
+            AGE,
+            wide("VolumeMode", "Whether pods see a file system or a device."),
+        ],
+        volumes::claim,
+    ),
+    (
+        "storage.k8s.io",
+        "storageclasses",
+        &[
+            NAME,
+            column("Provisioner", "Who makes its volumes."),
+            column("ReclaimPolicy", "What becomes of them when their claims go."),
+            column("VolumeBindingMode", "When claims get them."),
+            column("AllowVolumeExpansion", "Whether they can grow."),
+            AGE,
+        ],
+        volumes::class,
     ),
     ("", "namespaces", &[NAME, column("Status", "Active or Terminating."), AGE], cells::namespace),
     (

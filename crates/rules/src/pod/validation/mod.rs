@@ -4,7 +4,7 @@
 mod container;
 mod env;
 mod handler;
-mod mount;
+pub(crate) mod mount;
 mod network;
 mod port;
 pub(crate) mod resources;

@@ -76,7 +76,7 @@ pub(super) fn stays_below(target: &str, path: &Path<'_>) -> FieldErrors {
 }
 
 /// No `..` in it.
-pub(super) fn no_back_steps(target: &str, path: &Path<'_>) -> Option<FieldError> {
+pub(crate) fn no_back_steps(target: &str, path: &Path<'_>) -> Option<FieldError> {
     let steps_back = target.split('/').any(|part| part == "..");
     steps_back.then(|| FieldError::invalid(path, target, "must not contain '..'"))
 }

@@ -1,8 +1,8 @@
 //! Where a pod may run: node selector, tolerations, affinity, spread, gates.
 
 use k8s_openapi::api::core::v1::{
-    NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint,
-    WeightedPodAffinityTerm,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
+    TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 use remora_model::field::FieldErrors;
 use remora_model::{FieldError, Path};
@@ -102,6 +102,11 @@ pub(super) fn validate_affinity(spec: &PodSpec, path: &Path<'_>) -> FieldErrors 
 fn validate_weight(weight: i32, path: &Path<'_>) -> Option<FieldError> {
     let wrong = !(1..=100).contains(&weight);
     wrong.then(|| FieldError::invalid(&path.child("weight"), weight, "must be in the range 1-100"))
+}
+
+/// Which nodes something is for.
+pub(crate) fn validate_selector(selector: &NodeSelector, path: &Path<'_>) -> FieldErrors {
+    validate_terms(&selector.node_selector_terms, &path.child("nodeSelectorTerms"))
 }
 
 fn validate_terms(terms: &[NodeSelectorTerm], path: &Path<'_>) -> FieldErrors {
