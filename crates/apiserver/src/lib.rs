@@ -55,5 +55,6 @@ pub mod services;
 pub mod verbs;
 
 pub use auth::token::TokenKey;
+pub use bootstrap::service_address;
 pub use nodes::{FixedNodes, Nodes};
 pub use server::{ApiServer, Config};
