@@ -23,6 +23,7 @@ mod note;
 mod observed;
 mod plan;
 mod qos;
+mod service_links;
 mod spec;
 mod status;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use observed::{
 };
 pub use plan::plan;
 pub use qos::{QosClass, qos_class};
+pub use service_links::{LinkedPort, LinkedService, service_links};
 pub use spec::{ContainerSpec, Desired, PullPolicy, RestartPolicy, container_hash, containers, restart_policy};
 pub use status::status;
 
