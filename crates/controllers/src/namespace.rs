@@ -169,6 +169,7 @@ mod tests {
                 "limitranges",
                 "poddisruptionbudgets",
                 "pods",
+                "podtemplates",
                 "replicasets",
                 "resourcequotas",
                 "rolebindings",

@@ -12,8 +12,8 @@ use remora_model::{Kind, Status};
 use serde_json::Value;
 
 use crate::kinds::{
-    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, priority_class, rbac,
-    replica_set, resource_quota, runtime_class, service,
+    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, pod_template,
+    priority_class, rbac, replica_set, resource_quota, runtime_class, service,
 };
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
@@ -106,6 +106,16 @@ const REPLICA_SET: Strategy = Strategy {
     prepare_update: replica_set::prepare_update,
     validate_update: replica_set::validate_update,
     resets: STATUS,
+    ..PLAIN
+};
+
+const POD_TEMPLATE: Strategy = Strategy {
+    plural: "podtemplates",
+    default: pod_template::set_defaults,
+    prepare_create: pod_template::prepare_create,
+    validate_create: pod_template::validate_object,
+    prepare_update: pod_template::prepare_update,
+    validate_update: |new, _| pod_template::validate_object(new),
     ..PLAIN
 };
 
@@ -205,6 +215,7 @@ static STRATEGIES: &[Strategy] = &[
         ..PLAIN
     },
     POD,
+    POD_TEMPLATE,
     Strategy {
         subresource: "status",
         prepare_update: pod::status::prepare,

@@ -73,6 +73,7 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("", "Namespace") => generator.subschema_for::<core::Namespace>(),
         ("", "Node") => generator.subschema_for::<core::Node>(),
         ("", "Pod") => generator.subschema_for::<core::Pod>(),
+        ("", "PodTemplate") => generator.subschema_for::<core::PodTemplate>(),
         ("", "ResourceQuota") => generator.subschema_for::<core::ResourceQuota>(),
         ("", "Secret") => generator.subschema_for::<core::Secret>(),
         ("", "Service") => generator.subschema_for::<core::Service>(),
