@@ -14,6 +14,7 @@
 //! | [`replica_set`] | replica sets, pods | as many pods as wanted are there |
 //! | [`deployment`] | deployments, replica sets | pods of the present template replace others |
 //! | [`disruption`] | disruption budgets, pods | evictions know what they may do |
+//! | [`taint_eviction`] | nodes, and pods while some node is tainted | pods go from nodes whose taints they do not tolerate |
 //! | [`garbage`] | everything's metadata | what nobody owns any more goes |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
@@ -40,6 +41,7 @@ pub mod scheduler;
 #[cfg(test)]
 mod scripted;
 pub mod service_account;
+pub mod taint_eviction;
 mod turns;
 mod workloads;
 mod world;
@@ -85,6 +87,8 @@ pub struct Clients {
     pub deployment: Client,
     /// For [`disruption`].
     pub disruption: Client,
+    /// For [`taint_eviction`].
+    pub taint_eviction: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -102,6 +106,7 @@ impl Clients {
             replica_set: connect(replica_set::ACCOUNT),
             deployment: connect(deployment::ACCOUNT),
             disruption: connect(disruption::ACCOUNT),
+            taint_eviction: connect(taint_eviction::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -119,7 +124,7 @@ pub struct Settings {
 /// Runs all controllers, until dropped. Errors of the API are retried, for ever, with growing pauses.
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
     let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler, .. } = clients;
-    let Clients { garbage, replica_set, deployment, disruption, .. } = clients;
+    let Clients { garbage, replica_set, deployment, disruption, taint_eviction, .. } = clients;
     let Settings { host, authority_pem } = settings;
     tokio::join!(
         namespace::run(namespace),
@@ -127,7 +132,7 @@ pub async fn run(clients: Clients, settings: Settings) -> Infallible {
         role_aggregation::run(role_aggregation),
         root_ca::run(root_ca, authority_pem),
         resource_quota::run(resource_quota),
-        workloads::run(workloads::Clients { garbage, replica_set, deployment, disruption }),
+        workloads::run(workloads::Clients { garbage, replica_set, deployment, disruption, taint_eviction }),
         scheduler::run(scheduler, &host),
     );
     // Each of them goes on as long as its watch does, and a watch is started anew for ever.
