@@ -1,7 +1,7 @@
 //! Exec, attach, port-forward and log streams: the traits by which services hand them to each other, and their framing on the wire.
 //!
-//! What it is not: it runs nothing and knows no pod; it carries bytes between a client and a [`Stdio`]. Followed logs need no
-//! framing: they are plain chunked HTTP, the API server's.
+//! What it is not: it runs nothing and knows no pod; it carries bytes between a client and a [`Stdio`]. Most logs need no framing: they are
+//! plain chunked HTTP, the API server's.
 //! Callers: the API server (as the server of sessions), node and runtime (through the traits).
 //!
 //! | module | what is in it | pure |
@@ -13,6 +13,7 @@
 //! | `stdio` | the ends of a session as readers and writers | |
 //! | [`session`] | a session, and one WebSocket connection | |
 //! | [`spdy`] | one SPDY connection, and sessions over it | frames |
+//! | [`messages`] | bytes that only a server sends, over WebSocket: a log | |
 //! | [`port_forward`] | connections to a pod's ports, over SPDY or WebSocket | |
 //!
 //! A session's way: [`negotiate()`] → answer 101 → [`accept`] or [`spdy::accept`] → hand [`Stdio`] to a [`PodStreams`] →
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod ending;
+pub mod messages;
 pub mod negotiate;
 pub mod port_forward;
 pub mod protocol;
@@ -28,7 +30,7 @@ pub mod session;
 pub mod spdy;
 mod stdio;
 
-pub use negotiate::{Carrier, ForwardProtocol, Refusal, Upgrade, negotiate, negotiate_forward};
+pub use negotiate::{Carrier, ForwardProtocol, Refusal, Upgrade, negotiate, negotiate_forward, negotiate_messages};
 pub use protocol::Protocol;
 pub use seam::{
     ContainerStreams, Duplex, ExecOptions, LogChunks, LogOptions, LogStream, PodContainer, PodName, PodStreams, Reader,
