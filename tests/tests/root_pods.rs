@@ -129,3 +129,25 @@ fn a_log_is_set_aside_before_it_fills_the_disk_and_a_follower_misses_nothing() {
         Ok(())
     });
 }
+
+#[test]
+fn containers_are_told_of_services_and_a_last_line_stays_as_it_is() {
+    with_kubectl("told", |_, kubectl| {
+        kubectl.ok("create service clusterip web-out --tcp=80:8080")?;
+        let address = kubectl.ok("get service web-out -o jsonpath={.spec.clusterIP}")?;
+        let script = "env | grep ^WEB_OUT_ | sort; printf last";
+        let once = |links: bool| json!({"restartPolicy": "Never", "enableServiceLinks": links});
+        for (name, links) in [("told", true), ("untold", false)] {
+            create(kubectl, name, json!({"command": ["sh", "-c", script]}), once(links))?;
+            kubectl.ok(&format!("wait --for=jsonpath={{.status.phase}}=Succeeded pod/{name} --timeout=30s"))?;
+        }
+        let told = kubectl.ok("logs told")?;
+        for line in [format!("WEB_OUT_SERVICE_HOST={address}"), format!("WEB_OUT_PORT_80_TCP=tcp://{address}:80")] {
+            ensure!(told.lines().any(|told| told == line), "{line} in {told}");
+        }
+        ensure!(told.lines().count() == 8 && told.ends_with("\nlast"), "{told:?}");
+        let untold = kubectl.ok("logs untold")?;
+        ensure!(untold == "last", "{untold:?}");
+        Ok(())
+    });
+}
