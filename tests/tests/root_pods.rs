@@ -142,10 +142,10 @@ fn containers_are_told_of_services_and_a_last_line_stays_as_it_is() {
             kubectl.ok(&format!("wait --for=jsonpath={{.status.phase}}=Succeeded pod/{name} --timeout=30s"))?;
         }
         let told = kubectl.ok("logs told")?;
-        for line in [format!("WEB_OUT_SERVICE_HOST={address}"), format!("WEB_OUT_PORT_80_TCP=tcp://{address}:80")] {
+        for line in [format!("WEB_OUT_SERVICE_HOST={address}"), "WEB_OUT_SERVICE_PORT_80_8080=80".to_owned()] {
             ensure!(told.lines().any(|told| told == line), "{line} in {told}");
         }
-        ensure!(told.lines().count() == 8 && told.ends_with("\nlast"), "{told:?}");
+        ensure!(told.lines().count() == 9 && told.ends_with("\nlast"), "{told:?}");
         let untold = kubectl.ok("logs untold")?;
         ensure!(untold == "last", "{untold:?}");
         Ok(())
