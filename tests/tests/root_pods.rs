@@ -303,3 +303,25 @@ fn a_pod_is_resized_while_it_runs_and_restarted_only_where_its_policy_says_so() 
         Ok(())
     });
 }
+
+#[test]
+fn containers_are_told_of_services_and_a_last_line_stays_as_it_is() {
+    with_kubectl("told", |_, kubectl| {
+        kubectl.ok("create service clusterip web-out --tcp=80:8080")?;
+        let address = kubectl.ok("get service web-out -o jsonpath={.spec.clusterIP}")?;
+        let script = "env | grep ^WEB_OUT_ | sort; printf last";
+        let once = |links: bool| json!({"restartPolicy": "Never", "enableServiceLinks": links});
+        for (name, links) in [("told", true), ("untold", false)] {
+            create(kubectl, name, json!({"command": ["sh", "-c", script]}), once(links))?;
+            kubectl.ok(&format!("wait --for=jsonpath={{.status.phase}}=Succeeded pod/{name} --timeout=30s"))?;
+        }
+        let told = kubectl.ok("logs told")?;
+        for line in [format!("WEB_OUT_SERVICE_HOST={address}"), "WEB_OUT_SERVICE_PORT_80_8080=80".to_owned()] {
+            ensure!(told.lines().any(|told| told == line), "{line} in {told}");
+        }
+        ensure!(told.lines().count() == 9 && told.ends_with("\nlast"), "{told:?}");
+        let untold = kubectl.ok("logs untold")?;
+        ensure!(untold == "last", "{untold:?}");
+        Ok(())
+    });
+}

@@ -1,4 +1,4 @@
-//! `cargo xtask conform`: what the real thing has answered, asked of any cluster; and `remora debug`, on any cluster.
+//! `cargo xtask conform`: what the real thing has answered, asked of any cluster; `remora debug`, on any cluster; upstream's own suite.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::binaries::{self, Profile};
-use crate::host;
+use crate::{host, upstream};
 
 /// Arguments of `cargo xtask conform`.
 #[derive(Args)]
@@ -23,6 +23,8 @@ pub(crate) struct ConformArgs {
     /// Also what passes.
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    upstream: upstream::UpstreamArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,6 +35,8 @@ enum What {
     Node,
     /// `remora debug` and its kin: every flag, every failure, profile × pod × Pod Security level.
     Debug,
+    /// Kubernetes' own end-to-end tests, of v1.34.4. Where no cluster is named, on a node of its own.
+    Upstream,
 }
 
 pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
@@ -45,6 +49,7 @@ pub(crate) fn run(args: &ConformArgs) -> Result<ExitCode> {
             player.arg("--remora").arg(binaries::build(Profile::Dev)?);
             player
         }
+        What::Upstream => return upstream::run(&args.upstream, args.kubeconfig.as_deref()),
     };
     if let Some(path) = &args.kubeconfig {
         player.arg("--kubeconfig").arg(path);

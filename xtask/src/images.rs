@@ -50,6 +50,27 @@ pub(crate) fn push(netns: &NetworkNamespace<'_>, profile: Profile, dir: &Path) -
     host::run(&mut push)
 }
 
+/// Makes the images of upstream's suite and pushes them to the registry in the namespace.
+pub(crate) fn push_upstream(netns: &NetworkNamespace<'_>, programs: &Path, dir: &Path) -> Result<()> {
+    let mut push = netns.enter(binaries::build_image_pusher(Profile::Dev)?);
+    push.args(["--push", registry::URL]);
+    make_upstream(&mut push, programs, dir).map(drop)
+}
+
+/// Makes the images of upstream's suite, and says in which folder their archives are.
+pub(crate) fn write_upstream(programs: &Path, dir: &Path) -> Result<PathBuf> {
+    make_upstream(&mut Command::new(binaries::build_image_pusher(Profile::Dev)?), programs, dir)
+}
+
+fn make_upstream(pusher: &mut Command, programs: &Path, dir: &Path) -> Result<PathBuf> {
+    let (images, of_ours) = (dir.join("images"), dir.join("programs"));
+    std::fs::create_dir_all(&of_ours)?;
+    pusher.arg("--sh").arg(compile("sh", &of_ours)?).args(["--busybox", "/bin/busybox"]);
+    pusher.arg("--upstream").arg(programs).arg("--dir").arg(&images);
+    host::run(pusher)?;
+    Ok(images)
+}
+
 /// A static binary from one file of ours.
 fn compile(name: &str, dir: &Path) -> Result<PathBuf> {
     let source = host::root().join("xtask/demo-images").join(name).with_extension("rs");

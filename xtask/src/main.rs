@@ -12,6 +12,7 @@ mod demo;
 mod disk;
 mod host;
 mod images;
+mod made;
 mod netns;
 mod node;
 mod registry;
@@ -19,6 +20,7 @@ mod session;
 mod setup;
 mod test;
 mod tidy;
+mod upstream;
 mod vm;
 
 use std::path::PathBuf;
@@ -46,7 +48,7 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Random kills and disk faults under load, an invariant checker after each; prints `N passed, N failed`.
     Chaos(chaos::ChaosArgs),
-    /// Play recorded answers of real Kubernetes against any API server; prints `N passed, N failed`.
+    /// Hold any cluster against real Kubernetes: recorded answers, behaviours of pods, upstream's own suite; prints `N passed, N failed`.
     Conform(conform::ConformArgs),
     /// A node for tests and benchmarks, in a network namespace of its own.
     #[command(subcommand)]

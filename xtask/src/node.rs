@@ -52,6 +52,11 @@ impl Node {
         self.remora.parent().unwrap_or(Path::new("."))
     }
 
+    /// Where it is on the network.
+    pub(crate) fn netns(&self) -> NetworkNamespace<'_> {
+        NetworkNamespace(&self.netns)
+    }
+
     /// Its folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir

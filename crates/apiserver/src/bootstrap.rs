@@ -1,10 +1,13 @@
 //! What an API server needs to have stored before anything else works: the namespaces and priority classes of the
-//! system, and the default roles and bindings. Called once by the binary after the store is open. Service accounts are a controller's business,
+//! system, the default roles and bindings, and the service of the API server. Called once by the binary after the store is open. Service accounts are a controller's business,
 //! as is what aggregated roles are made of.
+
+use std::net::SocketAddrV4;
 
 use futures::future::try_join_all;
 use remora_model::{Kind, ObjectKey, Status, kinds};
 use remora_rules::kinds::priority_class::SYSTEM_CLASSES;
+use remora_rules::kinds::service::allocation;
 use remora_rules::kinds::storage_class::{DEFAULT_ANNOTATION, LOCAL_PROVISIONER};
 use remora_rules::managed::{self, Writer};
 use remora_rules::object::text;
@@ -75,8 +78,40 @@ pub async fn default_storage_class(state: &State) -> Result<(), Status> {
     create_missing(state, kind, object).await
 }
 
+/// Creates the service that stands for the API server, which listens on this port. Its address is nobody else's, so that nothing is to be claimed.
+///
+/// # Errors
+/// If the store fails.
+pub async fn api_service(state: &State, port: u16) -> Result<(), Status> {
+    let (namespace, name) = allocation::API_SERVICE;
+    let service = service_address();
+    let address = service.ip().to_string();
+    let object = json!({
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {
+            "namespace": namespace, "name": name, "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "protocol": "TCP", "port": service.port(), "targetPort": port}],
+        },
+    });
+    create_missing(state, kinds::core("services"), object).await
+}
+
+/// The API server's, as pods know it.
+pub fn service_address() -> SocketAddrV4 {
+    SocketAddrV4::new(allocation::api_server_address(), 443)
+}
+
 async fn create_missing(state: &State, kind: &'static Kind, object: Value) -> Result<(), Status> {
-    let key = ObjectKey::new(kind, None, text(&object, &["metadata", "name"]));
+    let word = |field: &str| text(&object, &["metadata", field]);
+    let key = ObjectKey::new(kind, Some(word("namespace")), word("name"));
     if state.objects().get(&key).await?.is_some() {
         return Ok(());
     }

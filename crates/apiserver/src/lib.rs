@@ -58,5 +58,6 @@ pub mod usage;
 pub mod verbs;
 
 pub use auth::token::TokenKey;
+pub use bootstrap::service_address;
 pub use nodes::{FixedNodes, Meter, Nodes};
 pub use server::{ApiServer, Config};

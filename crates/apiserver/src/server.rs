@@ -154,6 +154,14 @@ impl ApiServer {
         self.state.authorizer.start(self.state.objects.store()).await
     }
 
+    /// Stores the service by which clients and tools know the API server, which listens on this port.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn announce(&self, port: u16) -> Result<(), Status> {
+        bootstrap::api_service(&self.state, port).await
+    }
+
     /// What counts requests; give it to the HTTP server.
     pub fn observer(&self) -> Arc<dyn Observer> {
         Arc::new(self.state.metrics.clone())

@@ -220,6 +220,20 @@ async fn logs_come_from_the_node_of_the_pod() {
 }
 
 #[tokio::test]
+async fn a_log_can_be_read_over_websocket() {
+    let (server, _) = with_pod().await;
+    let ask = |protocol: &'static str| {
+        let ask = server.ask("GET", &format!("{PODS}/web/log")).header("connection", "Upgrade");
+        let ask = ask.header("upgrade", "websocket").header("sec-websocket-version", "13");
+        ask.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").header("sec-websocket-protocol", protocol)
+    };
+    let answer = ask("binary.k8s.io").raw().await;
+    assert_eq!(answer.status(), 101);
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "binary.k8s.io");
+    assert_eq!(ask("v4.channel.k8s.io").send().await.refused().0, 400);
+}
+
+#[tokio::test]
 async fn an_exec_is_checked_before_it_is_upgraded() {
     let (server, _) = with_pod().await;
     let upgraded = |path: &str| {

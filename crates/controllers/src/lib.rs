@@ -16,6 +16,7 @@
 //! | [`disruption`] | disruption budgets, pods | evictions know what they may do |
 //! | [`endpoints`] | services, pods | what is behind a service is written down |
 //! | [`storage`] | claims, volumes, storage classes | each claim gets a volume, one that is there or one that is made for it |
+//! | [`taint_eviction`] | nodes, and pods while some node is tainted | pods go from nodes whose taints they do not tolerate |
 //! | [`garbage`] | everything's metadata | what nobody owns any more goes |
 //! | [`scheduler`] | pods without a node, nodes | each such pod gets a node, or its user is told why not |
 //!
@@ -44,6 +45,7 @@ pub mod scheduler;
 mod scripted;
 pub mod service_account;
 pub mod storage;
+pub mod taint_eviction;
 mod turns;
 mod workloads;
 mod world;
@@ -95,6 +97,8 @@ pub struct Clients {
     pub endpoint_slice: Client,
     /// For [`storage`].
     pub storage: Client,
+    /// For [`taint_eviction`].
+    pub taint_eviction: Client,
     /// For [`scheduler`].
     pub scheduler: Client,
 }
@@ -115,6 +119,7 @@ impl Clients {
             endpoint: connect(endpoints::ACCOUNT),
             endpoint_slice: connect(endpoints::SLICE_ACCOUNT),
             storage: connect(storage::ACCOUNT),
+            taint_eviction: connect(taint_eviction::ACCOUNT),
             scheduler: connect(scheduler::ACCOUNT),
         }
     }
@@ -135,8 +140,17 @@ pub struct Settings {
 pub async fn run(clients: Clients, settings: Settings) -> Infallible {
     let Clients { namespace, service_account, role_aggregation, root_ca, resource_quota, scheduler, .. } = clients;
     let Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice, storage, .. } = clients;
-    let workloads =
-        workloads::Clients { garbage, replica_set, deployment, disruption, endpoint, endpoint_slice, storage };
+    let taint_eviction = clients.taint_eviction;
+    let workloads = workloads::Clients {
+        garbage,
+        replica_set,
+        deployment,
+        disruption,
+        endpoint,
+        endpoint_slice,
+        storage,
+        taint_eviction,
+    };
     let Settings { host, authority_pem, volumes } = settings;
     let place = storage::Place { folder: volumes, node: host.clone() };
     tokio::join!(

@@ -170,6 +170,7 @@ mod tests {
                 "persistentvolumeclaims",
                 "poddisruptionbudgets",
                 "pods",
+                "podtemplates",
                 "replicasets",
                 "resourcequotas",
                 "rolebindings",

@@ -12,7 +12,7 @@ use kube::Api;
 use kube::Client;
 use kube::core::{DynamicObject, PartialObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use remora_model::Kind;
+use remora_model::{Kind, kinds};
 use remora_rules::metadata::names;
 use remora_rules::object::{at, list, text};
 use remora_rules::selector::labels::Selector;
@@ -111,8 +111,17 @@ impl Objects {
 
     /// All of a kind in a namespace, each with its kind and version, which lists leave out.
     pub(crate) async fn list(&self, kind: &Kind, namespace: &str) -> Called<Vec<Value>> {
-        let path = collection(kind, namespace);
-        let mut listed = self.send(Method::GET, &path, None).await?;
+        self.list_at(kind, &collection(kind, namespace)).await
+    }
+
+    /// The pods of all namespaces that are bound to this node.
+    pub(crate) async fn pods_on(&self, node: &str) -> Called<Vec<Value>> {
+        let (pods, node) = (kinds::core("pods"), utf8_percent_encode(node, PLAIN));
+        self.list_at(pods, &format!("{}?fieldSelector=spec.nodeName%3D{node}", collection(pods, ""))).await
+    }
+
+    async fn list_at(&self, kind: &Kind, path: &str) -> Called<Vec<Value>> {
+        let mut listed = self.send(Method::GET, path, None).await?;
         let Some(Value::Array(mut items)) = listed.get_mut("items").map(Value::take) else { return Ok(Vec::new()) };
         for item in &mut items {
             item["kind"] = kind.kind.into();
@@ -128,20 +137,29 @@ impl Objects {
 
     /// Replaces an object, or the part of it that is named, as it was read: 409 if it has changed since.
     pub(crate) async fn replace(&self, kind: &Kind, part: &str, object: &Value) -> Called<Value> {
-        let mut at = path(kind, &Key::of(object))?;
-        if !part.is_empty() {
-            at = format!("{at}/{part}");
-        }
+        let at = path_of_part(kind, &Key::of(object), part)?;
         self.send(Method::PUT, &at, Some(body("application/json", object))).await
     }
 
     /// Patches an object; none if it is not there any more.
     pub(crate) async fn patch(&self, kind: &Kind, key: &Key, how: PatchKind, patch: &Value) -> Called<Option<Value>> {
+        self.patch_part(kind, key, "", how, patch).await
+    }
+
+    /// As [`patch`](Self::patch), the part of it that is named.
+    pub(crate) async fn patch_part(
+        &self,
+        kind: &Kind,
+        key: &Key,
+        part: &str,
+        how: PatchKind,
+        patch: &Value,
+    ) -> Called<Option<Value>> {
         let content_type = match how {
             PatchKind::Merge => "application/merge-patch+json",
             PatchKind::Strategic => "application/strategic-merge-patch+json",
         };
-        unless_gone(self.send(Method::PATCH, &path(kind, key)?, Some(body(content_type, patch))).await)
+        unless_gone(self.send(Method::PATCH, &path_of_part(kind, key, part)?, Some(body(content_type, patch))).await)
     }
 
     /// Deletes an object. That it is not there any more is fine.
@@ -216,6 +234,12 @@ fn path(kind: &Kind, key: &Key) -> Result<String, Misled> {
     Ok(format!("{}/{}", collection(kind, &key.namespace), utf8_percent_encode(&key.name, PLAIN)))
 }
 
+/// The path of a part of an object, or of all of it where none is named.
+fn path_of_part(kind: &Kind, key: &Key, part: &str) -> Result<String, Misled> {
+    let path = path(kind, key)?;
+    Ok(if part.is_empty() { path } else { format!("{path}/{part}") })
+}
+
 /// Whether an object of any kind could have this name. Of the kinds here, roles have the freest names: any segment of a path.
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && names::path_segment(name).is_empty()
@@ -279,7 +303,6 @@ pub(crate) fn controller_reference(kind: &Kind, object: &Value) -> Value {
 mod tests {
     use super::*;
     use crate::scripted;
-    use remora_model::kinds;
     use serde_json::json;
 
     #[test]

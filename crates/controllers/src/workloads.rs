@@ -1,4 +1,4 @@
-//! What runs the controllers of workloads: one watch of each kind's metadata, for all of them; whom a change concerns ([`concerns`], pure); a
+//! What runs the controllers of workloads, and those that send pods away: one watch of each kind's metadata, for all of them; whom a change concerns ([`concerns`], pure); a
 //! queue of turns for each controller. Started by [`run`](crate::run).
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,7 @@ use crate::garbage::Garbage;
 use crate::objects::{Key, Objects};
 use crate::replica_set::ReplicaSets;
 use crate::storage::{Binder, Everything, Place};
+use crate::taint_eviction::TaintEviction;
 use crate::turns;
 use crate::world::{Change, Entry, Reference, Seen, World};
 
@@ -32,6 +33,7 @@ pub(crate) struct Clients {
     pub(crate) endpoint: Client,
     pub(crate) endpoint_slice: Client,
     pub(crate) storage: Client,
+    pub(crate) taint_eviction: Client,
 }
 
 /// Every kind of object that can have owners or be one, once: of two views of the same objects the first is enough. Events are neither.
@@ -54,6 +56,9 @@ enum Wake {
     Budget(Key),
     Service(Key),
     Claims,
+    Node(Key),
+    /// All nodes that pods may have to go from: which one a pod is on, its metadata does not say.
+    TaintedNodes,
 }
 
 /// Runs until dropped. Volumes are made at this place.
@@ -64,6 +69,7 @@ pub(crate) async fn run(clients: Clients, place: Place) {
     let (deployment, deployment_wakes) = mpsc::unbounded_channel();
     let (budget, budget_wakes) = mpsc::unbounded_channel();
     let (service, service_wakes) = mpsc::unbounded_channel();
+    let (node, node_wakes) = mpsc::unbounded_channel();
     let objects = Objects::new(clients.garbage.clone());
     let collector = Garbage::new(clients.garbage, Arc::clone(&world), garbage.clone());
     let replica_sets = ReplicaSets::new(clients.replica_set);
@@ -72,7 +78,9 @@ pub(crate) async fn run(clients: Clients, place: Place) {
     let endpoints = Endpoints::new(clients.endpoint, clients.endpoint_slice);
     let (claims, claim_wakes) = mpsc::unbounded_channel();
     let binder = Binder::new(clients.storage, place);
-    let wakes = Wakes { garbage, replica_set, deployment, budget, service, claims };
+    let eviction = TaintEviction::new(clients.taint_eviction);
+    let wakes =
+        Wakes { garbage, replica_set, deployment, budget, service, claims, node, eviction: eviction.clone() };
     tokio::join!(
         watch(&objects, &world, &wakes),
         turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),
@@ -81,6 +89,7 @@ pub(crate) async fn run(clients: Clients, place: Place) {
         turns::run("disruption", budget_wakes, move |key| budgets.clone().look(key)),
         turns::run("endpoint", service_wakes, move |key| endpoints.clone().look(key)),
         turns::run("persistent-volume-binder", claim_wakes, move |all| binder.clone().look(all)),
+        turns::run("taint-eviction", node_wakes, move |key| eviction.clone().look(key)),
     );
 }
 
@@ -91,6 +100,8 @@ struct Wakes {
     budget: UnboundedSender<Key>,
     service: UnboundedSender<Key>,
     claims: UnboundedSender<Everything>,
+    node: UnboundedSender<Key>,
+    eviction: TaintEviction,
 }
 
 impl Wakes {
@@ -103,6 +114,8 @@ impl Wakes {
             Wake::Budget(key) => self.budget.send(key).is_ok(),
             Wake::Service(key) => self.service.send(key).is_ok(),
             Wake::Claims => self.claims.send(Everything).is_ok(),
+            Wake::Node(key) => self.node.send(key).is_ok(),
+            Wake::TaintedNodes => self.eviction.tainted().into_iter().all(|key| self.node.send(key).is_ok()),
         };
     }
 }
@@ -172,6 +185,7 @@ fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
     let mut wakes = garbage_concerns(world, change, all_listed);
     match (change.kind.group, change.kind.plural) {
         ("", "pods") => wakes.extend(pod_concerns(world, change)),
+        ("", "nodes") => wakes.push(Wake::Node(change.key.clone())),
         ("apps", "replicasets") => {
             wakes.push(Wake::ReplicaSet(change.key.clone()));
             wakes.extend(of_controller(world, change, kinds::v1("apps", "deployments")).map(Wake::Deployment));
@@ -223,6 +237,9 @@ fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
     let claims = kinds::core("persistentvolumeclaims");
     if is_first && world.of(claims, &change.key.namespace).next().is_some() {
         wakes.push(Wake::Claims);
+    }
+    if change.now.is_some() {
+        wakes.push(Wake::TaintedNodes);
     }
     wakes
 }
@@ -315,6 +332,8 @@ mod tests {
             Wake::Budget(key) => format!("budget {key}"),
             Wake::Service(key) => format!("service {key}"),
             Wake::Claims => "all claims".to_owned(),
+            Wake::Node(key) => format!("node {}", key.name),
+            Wake::TaintedNodes => "tainted nodes".to_owned(),
         };
         let changes = world.step(kind, seen);
         changes.iter().flat_map(|change| concerns(world, change, true)).map(|wake| shown(&wake)).collect()
@@ -325,8 +344,8 @@ mod tests {
         let (pods, sets) = (kinds::core("pods"), kinds::v1("apps", "replicasets"));
         let mut world = world();
         let own = entry("p", Some((sets, "web-1", "rs")));
-        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), own.clone())), ["replica set a/web-1"]);
-        let all = ["replica set a/web-1", "replica set a/free", "replica set a/web-1"];
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), own.clone())), ["replica set a/web-1", "tainted nodes"]);
+        let all = ["replica set a/web-1", "replica set a/free", "replica set a/web-1", "tainted nodes"];
         assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), all);
         told(&mut world, pods, Seen::Is(key("p"), own));
         assert_eq!(told(&mut world, pods, Seen::IsGone(key("p"))), ["deployment a/web", "replica set a/web-1"]);
@@ -337,8 +356,15 @@ mod tests {
         let (pods, sets) = (kinds::core("pods"), kinds::v1("apps", "replicasets"));
         let mut world = world();
         let other = entry("p", Some((sets, "kube-system/secrets?watch=true", "x")));
-        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), other)), [""; 0]);
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), other)), ["tainted nodes"]);
         assert_eq!(garbage_of(&world).count(), 0);
+    }
+
+    #[test]
+    fn a_node_that_changes_is_looked_at() {
+        let mut world = World::default();
+        let key = Key { namespace: String::new(), name: "n".to_owned() };
+        assert_eq!(told(&mut world, kinds::core("nodes"), Seen::Is(key, entry("n", None))), ["node n"]);
     }
 
     #[test]
@@ -347,7 +373,7 @@ mod tests {
         let mut world = World::default();
         assert_eq!(told(&mut world, budgets, Seen::Is(key("b"), entry("b", None))), ["budget a/b"]);
         let seen = told(&mut world, kinds::core("pods"), Seen::Is(key("p"), entry("p", None)));
-        assert_eq!(seen, ["budget a/b"]);
+        assert_eq!(seen, ["tainted nodes", "budget a/b"]);
     }
 
     #[test]

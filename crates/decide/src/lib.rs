@@ -25,6 +25,7 @@ mod observed;
 mod plan;
 mod qos;
 mod resize;
+mod service_links;
 mod spec;
 mod status;
 mod storage;
@@ -50,6 +51,7 @@ pub use resize::{
     Actuated, Amounts, Ask, Claim, InProgress, Need, Pending, Resize, ResizeStep, Resources, Verdict, pod_amounts,
     resources_of, verdict, with_resources,
 };
+pub use service_links::{LinkedPort, LinkedService, service_links};
 pub use spec::{ContainerSpec, Desired, PullPolicy, RestartPolicy, container_hash, containers, restart_policy};
 pub use status::status;
 pub use storage::{Measured, limited_volumes};

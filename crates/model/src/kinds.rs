@@ -269,6 +269,14 @@ pub static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind {
+        kind: "PodTemplate",
+        plural: "podtemplates",
+        singular: "podtemplate",
+        storage: Storage::Stored("podtemplates"),
+        schema: "PodTemplate",
+        ..CORE
+    },
+    Kind {
         kind: "ResourceQuota",
         plural: "resourcequotas",
         singular: "resourcequota",

@@ -10,12 +10,14 @@
 #![forbid(unsafe_code)]
 
 mod allocation;
+mod api_route;
 mod attachment;
 mod bridge;
 mod error;
 mod fake;
 mod subnet;
 
+pub use api_route::{ApiRoute, Listens};
 pub use attachment::{AttachRequest, Attachment, Dns, Interface, IpConfig, Route};
 pub use bridge::{Bridge, BridgeConfig};
 pub use error::Error;

@@ -7,19 +7,20 @@ mod machine;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use machine::{Machine, need_root};
-use remora_network::{Attachment, Bridge, BridgeConfig, Error, Network};
+use remora_network::{ApiRoute, Attachment, Bridge, BridgeConfig, Error, Network};
 
 fn config(machine: &Machine, subnet: Option<&str>) -> BridgeConfig {
     BridgeConfig {
         node: "test".into(),
         state: machine.folder().join("state"),
         subnet: subnet.map(|text| text.parse().unwrap()),
+        api: None,
         nft: "nft".into(),
     }
 }
@@ -88,6 +89,27 @@ fn sandboxes_reach_each_other_the_node_and_beyond() {
         let loopback = seen_as(&machine, "a", Some("a"), Ipv4Addr::LOCALHOST);
         assert_eq!(loopback, Some(Ipv4Addr::LOCALHOST), "lo is up");
         network.teardown().await.unwrap();
+    });
+}
+
+#[test]
+fn sandboxes_reach_the_api_server_by_its_service() {
+    let Some(()) = need_root() else { return };
+    Machine::run(|machine| async move {
+        let service: SocketAddrV4 = "10.96.0.1:443".parse().unwrap();
+        let server = TcpListener::bind("0.0.0.0:0").unwrap();
+        let api = ApiRoute::to(service, server.local_addr().unwrap());
+        let network = Bridge::open(BridgeConfig { api, ..config(&machine, None) }).await.unwrap();
+        let a = network.attach(attach_request(&machine, "a")).await.unwrap();
+        let connect = || TcpStream::connect_timeout(&service.into(), Duration::from_secs(5)).map(drop);
+        machine.inside("a", connect).unwrap();
+        let (_, peer) = server.accept().unwrap();
+        assert_eq!(peer.ip(), ip(&a), "as itself");
+        let other = SocketAddr::from((*service.ip(), 80));
+        let refused = machine.inside("a", || TcpStream::connect_timeout(&other, Duration::from_millis(200)).map(drop));
+        assert!(refused.is_err(), "no other port leads there");
+        network.teardown().await.unwrap();
+        assert_eq!(machine.nft_ruleset(), "");
     });
 }
 

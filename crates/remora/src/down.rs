@@ -64,8 +64,13 @@ fn take_lock(place: &Place) -> Result<FolderLock, CommandError> {
 }
 
 async fn tear_down(place: &Place, libexec: &std::path::Path) -> Result<()> {
-    let options =
-        MachineOptions { mirrors: &[], pod_cidr: None, oci_runtime: None, cgroup_driver: CgroupDriver::Cgroupfs };
+    let options = MachineOptions {
+        mirrors: &[],
+        pod_cidr: None,
+        api: None,
+        oci_runtime: None,
+        cgroup_driver: CgroupDriver::Cgroupfs,
+    };
     let machine = Machine::open_with(&options, place, libexec).await?;
     machine.tear_down().await?;
     remora_node::tear_down(&place.node()).context("removing volumes")?;

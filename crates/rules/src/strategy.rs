@@ -12,8 +12,7 @@ use remora_model::{Kind, Status};
 use serde_json::Value;
 
 use crate::kinds::{
-    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, persistent_volume,
-    persistent_volume_claim, priority_class, rbac, replica_set, resource_quota, runtime_class, service, storage_class,
+    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, persistent_volume, persistent_volume_claim, pod_template, priority_class, rbac, replica_set, resource_quota, runtime_class, service, storage_class,
 };
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};
@@ -106,6 +105,16 @@ const REPLICA_SET: Strategy = Strategy {
     prepare_update: replica_set::prepare_update,
     validate_update: replica_set::validate_update,
     resets: STATUS,
+    ..PLAIN
+};
+
+const POD_TEMPLATE: Strategy = Strategy {
+    plural: "podtemplates",
+    default: pod_template::set_defaults,
+    prepare_create: pod_template::prepare_create,
+    validate_create: pod_template::validate_object,
+    prepare_update: pod_template::prepare_update,
+    validate_update: |new, _| pod_template::validate_object(new),
     ..PLAIN
 };
 
@@ -243,6 +252,7 @@ static STRATEGIES: &[Strategy] = &[
         ..PERSISTENT_VOLUME_CLAIM
     },
     POD,
+    POD_TEMPLATE,
     Strategy {
         subresource: "status",
         prepare_update: pod::status::prepare,

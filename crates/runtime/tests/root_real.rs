@@ -51,7 +51,7 @@ async fn open(folder: &Path, handler: &str) -> Real {
     let (progress, _) = watch::channel(Default::default());
     images.import(ImportSource::Path(archive), progress).await.unwrap();
     let node = format!("t{}", std::process::id());
-    let bridge = BridgeConfig { node, state: folder.join("network"), subnet: None, nft: "nft".into() };
+    let bridge = BridgeConfig { node, state: folder.join("network"), subnet: None, api: None, nft: "nft".into() };
     let network = Arc::new(Bridge::open(bridge).await.unwrap());
     let cgroup_root = format!("{}{}-real", world::PREFIX, std::process::id());
     let config = world::config(folder, &cgroup_root, network);

@@ -1,7 +1,7 @@
 //! Exec, attach, port-forward and log streams: the traits by which services hand them to each other, and their framing on the wire.
 //!
-//! What it is not: it runs nothing and knows no pod; it carries bytes between a client and a [`Stdio`]. Followed logs need no
-//! framing: they are plain chunked HTTP, the API server's.
+//! What it is not: it runs nothing and knows no pod; it carries bytes between a client and a [`Stdio`]. Most logs need no framing: they are
+//! plain chunked HTTP, the API server's.
 //! Callers: the API server (as the server of sessions), node and runtime (through the traits).
 //!
 //! | module | what is in it | pure |
@@ -14,6 +14,7 @@
 //! | [`session`] | a session, and one WebSocket connection | |
 //! | [`spdy`] | one SPDY connection, and sessions over it | frames |
 //! | `joined` | a session, joined with the node for as long as both sides want | |
+//! | [`messages`] | bytes that only a server sends, over WebSocket: a log | |
 //! | [`port_forward`] | connections to a pod's ports, over SPDY or WebSocket | |
 //!
 //! A session's way: [`negotiate()`] → answer 101 → [`Joined::run`]: [`accept`] or [`spdy::accept`] → hand [`Stdio`] to a [`PodStreams`] →
@@ -22,6 +23,7 @@
 
 mod ending;
 mod joined;
+pub mod messages;
 pub mod negotiate;
 pub mod port_forward;
 pub mod protocol;
@@ -31,7 +33,7 @@ pub mod spdy;
 mod stdio;
 
 pub use joined::{Joined, Work};
-pub use negotiate::{Carrier, ForwardProtocol, Refusal, Upgrade, negotiate, negotiate_forward};
+pub use negotiate::{Carrier, ForwardProtocol, Refusal, Upgrade, negotiate, negotiate_forward, negotiate_messages};
 pub use protocol::Protocol;
 pub use seam::{
     ContainerStreams, Duplex, ExecOptions, LogChunks, LogOptions, LogStream, PodContainer, PodName, PodStreams, Reader,

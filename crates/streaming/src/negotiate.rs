@@ -24,6 +24,8 @@ const SESSIONS_OVER_SPDY: &Names<Protocol> = &[
 const FORWARDS_OVER_WEBSOCKET: &Names<ForwardProtocol> =
     &[("SPDY/3.1+portforward.k8s.io", ForwardProtocol::Tunnel), ("v4.channel.k8s.io", ForwardProtocol::Channels)];
 const FORWARDS_OVER_SPDY: &Names<ForwardProtocol> = &[("portforward.k8s.io", ForwardProtocol::Spdy)];
+/// Upstream also serves them in base64, to clients of before RFC 6455.
+const MESSAGES: &Names<()> = &[("binary.k8s.io", ())];
 /// Upstream's names of the headers in which SPDY's clients and servers name protocols.
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const ACCEPTED_STREAM_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
@@ -154,6 +156,17 @@ pub fn negotiate(headers: &HeaderMap) -> Result<Upgrade, Refusal> {
 /// Likewise, for the port-forward that a request asks for.
 pub fn negotiate_forward(headers: &HeaderMap) -> Result<Upgrade<ForwardProtocol>, Refusal> {
     upgrade(headers, (FORWARDS_OVER_WEBSOCKET, ForwardProtocol::Channels), FORWARDS_OVER_SPDY)
+}
+
+/// Likewise, for bytes that only the server sends: none for a plain request, which is answered without an upgrade.
+pub fn negotiate_messages(headers: &HeaderMap) -> Result<Option<Upgrade<()>>, Refusal> {
+    let is_asked = tokens(headers, UPGRADE).next().is_some_and(|word| word.eq_ignore_ascii_case("websocket"));
+    match upgrade(headers, (MESSAGES, ()), &[]) {
+        Err(Refusal::NoUpgrade) => Ok(None),
+        // A client that would rather have SPDY has always got a plain answer.
+        Err(_) if !is_asked => Ok(None),
+        upgrade => upgrade.map(Some),
+    }
 }
 
 fn upgrade<P: Copy>(
@@ -312,6 +325,21 @@ mod tests {
         check(&[spdy, ("x-stream-protocol-version", &["portforward.k8s.io"])], Some(ForwardProtocol::Spdy));
         check(&[spdy, ("x-stream-protocol-version", &["v4.channel.k8s.io"])], None);
         check(&[spdy], None);
+    }
+
+    #[test]
+    fn messages_are_sent_to_those_that_ask_for_a_websocket() {
+        let check = |change: &[(&'static str, &'static [&'static str])], expected: Result<bool, StatusCode>| {
+            let got = negotiate_messages(&headers(change)).map(|upgrade| upgrade.is_some());
+            assert_eq!(got.map_err(|refusal| refusal.status()), expected, "{change:?}");
+        };
+        check(&[], Ok(true));
+        check(&[("sec-websocket-protocol", &["binary.k8s.io"])], Ok(true));
+        check(&[("sec-websocket-protocol", &["base64.binary.k8s.io"])], Err(StatusCode::BAD_REQUEST));
+        check(&[("sec-websocket-key", &[])], Err(StatusCode::BAD_REQUEST));
+        check(&[("upgrade", &["SPDY/3.1"])], Ok(false));
+        check(&[("upgrade", &[])], Ok(false));
+        check(&[("connection", &[])], Ok(false));
     }
 
     #[test]

@@ -523,3 +523,20 @@ async fn a_container_starts_as_soon_as_its_environment_can_be_had() {
     assert!(begun.elapsed() < Duration::from_secs(5), "it was heard of, not waited for: {:?}", begun.elapsed());
     assert_eq!(cluster.runtime.environment("c").get("key").map(String::as_str), Some("one"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_go_from_a_node_whose_taint_they_do_not_tolerate() {
+    let cluster = Cluster::start().await;
+    cluster.create(one("goes", json!({"terminationGracePeriodSeconds": 0}))).await;
+    cluster.create(one("stays", json!({"tolerations": [{"key": "down", "operator": "Exists"}]}))).await;
+    for name in ["goes", "stays"] {
+        cluster.until_ready(name).await;
+    }
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let name = nodes.list(&Default::default()).await.unwrap().items[0].metadata.name.clone().unwrap();
+    let taint = json!({"spec": {"taints": [{"key": "down", "effect": "NoExecute"}]}});
+    nodes.patch(&name, &PatchParams::default(), &Patch::Merge(taint)).await.unwrap();
+    cluster.until_gone("goes").await;
+    let stays = cluster.pods().get("stays").await.unwrap();
+    assert_eq!(stays.metadata.deletion_timestamp, None);
+}

@@ -76,6 +76,7 @@ fn register(kind: &Kind, generator: &mut SchemaGenerator) -> Option<schemars::Sc
         ("", "PersistentVolume") => generator.subschema_for::<core::PersistentVolume>(),
         ("", "PersistentVolumeClaim") => generator.subschema_for::<core::PersistentVolumeClaim>(),
         ("", "Pod") => generator.subschema_for::<core::Pod>(),
+        ("", "PodTemplate") => generator.subschema_for::<core::PodTemplate>(),
         ("", "ResourceQuota") => generator.subschema_for::<core::ResourceQuota>(),
         ("", "Secret") => generator.subschema_for::<core::Secret>(),
         ("", "Service") => generator.subschema_for::<core::Service>(),

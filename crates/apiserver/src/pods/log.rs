@@ -1,14 +1,16 @@
-//! GET of `pods/NAME/log`: the pod's node is asked, what it sends is passed on as it comes.
+//! GET of `pods/NAME/log`: the pod's node is asked, what it sends is passed on as it comes; over WebSocket if the client wants that.
+
+use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use remora_http::{Body, body};
 use remora_model::{ObjectKey, Status};
 use remora_rules::pod::containers;
 use remora_rules::pod::log::LogOptions;
-use remora_streaming::{LogOptions as NodeOptions, LogStream};
+use remora_streaming::{LogChunks, LogOptions as NodeOptions, LogStream, messages, negotiate_messages};
 use serde_json::Value;
 
-use super::{container, stream_status, streams_of};
+use super::{container, refused, stream_status, streams_of, upgraded};
 use crate::response;
 use crate::server::Call;
 
@@ -16,14 +18,37 @@ use crate::server::Call;
 pub async fn answer(call: &Call, key: &ObjectKey, options: &LogOptions) -> Result<Response<Body>, Status> {
     let pod = call.state.objects().require(key).await?.decoded();
     let name = containers::choose(&pod, &options.container)?;
+    let upgrade = match negotiate_messages(&call.parts.headers) {
+        Ok(upgrade) => upgrade,
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
-    if node.is_empty() {
-        return Ok(response::text(StatusCode::OK, ""));
+    let chunks: LogChunks = match node {
+        "" => Box::pin(futures::stream::empty()),
+        node => {
+            let streams = streams_of(&call.state, node).await?;
+            streams.logs(&container(&pod, name), node_options(call, options)).await.map_err(stream_status)?
+        }
+    };
+    if let Some(upgrade) = upgrade {
+        send_messages(call, chunks);
+        return Ok(upgrade.response(body::empty()));
     }
-    let streams = streams_of(&call.state, node).await?;
-    let chunks = streams.logs(&container(&pod, name), node_options(call, options)).await.map_err(stream_status)?;
     let body = body::until_shutdown(body::stream(chunks), call.connection.shutdown().clone());
     Ok(response::with_type(StatusCode::OK, "text/plain", body))
+}
+
+/// Goes on once the 101 is sent, on a task that outlives the request.
+fn send_messages(call: &Call, chunks: LogChunks) {
+    let (upgraded, trail) = (upgraded(call), Arc::clone(&call.trail));
+    call.connection.spawn(async move {
+        // For the audit log, the request ends with the connection.
+        let _open = trail;
+        let Some(io) = upgraded.await else { return };
+        if messages::send(io, chunks).await.is_err() {
+            tracing::debug!("the reader of a log went away");
+        }
+    });
 }
 
 fn node_options(call: &Call, options: &LogOptions) -> NodeOptions {

@@ -22,7 +22,7 @@ pub struct UpArgs {
     /// Add the node's context to ~/.kube/config (of the user behind sudo) and make it the current one.
     #[arg(long)]
     pub merge: bool,
-    /// Where the API server listens.
+    /// Where the API server listens. On more than loopback (0.0.0.0:6443), pods reach it too, by the address of the service `kubernetes`.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6443")]
     pub listen: SocketAddr,
     /// Where the node's own HTTP API listens, the kubelet's, such as 127.0.0.1:10250 [default: nowhere; the API server reaches it all the same].

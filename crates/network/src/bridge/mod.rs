@@ -3,6 +3,7 @@
 //! ```text
 //!   sandbox eth0 ── veth… ┐
 //!   sandbox eth0 ── veth… ┴ rmr… (bridge, gateway address) ── routing ── masquerade ── the node's own interfaces
+//!                              └── the API service's address ── the API server, if it listens for more than this machine
 //! ```
 //!
 //! What exists is written in the state folder before the kernel is asked for it, and forgotten after the kernel has
@@ -28,7 +29,7 @@ use self::names::Names;
 use self::prepare::Prepared;
 use self::records::{Records, SandboxRecord};
 use crate::allocation::{Allocations, sandbox_id};
-use crate::{AttachRequest, Attachment, Error, Network, NetworkStatus, Subnet};
+use crate::{ApiRoute, AttachRequest, Attachment, Error, Network, NetworkStatus, Subnet};
 
 /// How the built-in network is set up.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct BridgeConfig {
     /// Where pods' addresses come from. None: the first of a few private ones that overlaps no route of this machine. Once
     /// chosen it is kept until [`Network::teardown`].
     pub subnet: Option<Subnet>,
+    /// How pods reach the API server; none: by its own address only, if at all.
+    pub api: Option<ApiRoute>,
     /// The `nft` program: a name to look up in `PATH`, or a path.
     pub nft: PathBuf,
 }

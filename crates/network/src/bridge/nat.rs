@@ -1,4 +1,4 @@
-//! Outbound NAT: one nftables table of our own, made and removed as a whole by `nft`.
+//! NAT for what leaves, and for what goes to the API server's service: one nftables table of our own, made and removed as a whole by `nft`.
 //!
 //! `nft` is called once when the network is prepared and once at teardown, never per sandbox. The `ip_forward` sysctl of
 //! the node's namespace is switched on, and switched back at teardown if it was off. A firewall of others that drops
@@ -18,11 +18,16 @@ use crate::{Error, Subnet};
 const IP_FORWARD: &str = "net.ipv4.ip_forward";
 
 /// Text for `nft -f -` that replaces the table: `add` first, because deleting what is not there fails.
-pub(crate) fn ruleset(table: &str, subnet: Subnet) -> String {
+pub(crate) fn ruleset(table: &str, subnet: Subnet, api: Option<&str>) -> String {
+    let prerouting = api.map(|rule| {
+        format!("\tchain prerouting {{\n\t\ttype nat hook prerouting priority -100; policy accept;\n\t\t{rule}\n\t}}\n")
+    });
+    let prerouting = prerouting.unwrap_or_default();
     format!(
         "add table ip {table}\n\
          delete table ip {table}\n\
          table ip {table} {{\n\
+         {prerouting}\
          \tchain postrouting {{\n\
          \t\ttype nat hook postrouting priority 100; policy accept;\n\
          \t\tip saddr {subnet} ip daddr != {subnet} ip daddr != 224.0.0.0/4 counter masquerade\n\
@@ -39,7 +44,8 @@ impl Bridge {
     /// Switches forwarding and NAT on.
     pub(super) async fn make_nat(&self, subnet: Subnet) -> Result<(), Error> {
         namespace::set_sysctl(IP_FORWARD, "1").map_err(|source| Error::Sysctl { name: IP_FORWARD, source })?;
-        nft(&self.config.nft, &ruleset(self.names.table(), subnet)).await
+        let api = self.config.api.map(|route| route.rule(self.names.bridge()));
+        nft(&self.config.nft, &ruleset(self.names.table(), subnet, api.as_deref())).await
     }
 
     /// Removes the table if it may be there, and switches forwarding off if it was off before.
@@ -88,9 +94,15 @@ mod tests {
 
     #[test]
     fn the_table_is_replaced_in_one_transaction_and_holds_one_rule() {
-        let text = ruleset("remora-x", "10.244.0.0/24".parse().unwrap());
+        let subnet = "10.244.0.0/24".parse().unwrap();
+        let text = ruleset("remora-x", subnet, None);
         assert!(text.starts_with("add table ip remora-x\ndelete table ip remora-x\ntable ip remora-x {"), "{text}");
         assert!(text.contains("ip saddr 10.244.0.0/24 ip daddr != 10.244.0.0/24 ip daddr != 224.0.0.0/4"), "{text}");
-        assert_eq!(text.matches("masquerade").count(), 1);
+        assert_eq!((text.matches("masquerade").count(), text.contains("prerouting")), (1, false));
+        let text = ruleset("remora-x", subnet, Some("RULE"));
+        assert!(
+            text.contains("hook prerouting priority -100; policy accept;\n\t\tRULE\n\t}\n\tchain postrouting"),
+            "{text}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A container's environment: config maps, secrets, fields, `$(VAR)`, and the address of the API.
+//! A container's environment: config maps, secrets, fields, `$(VAR)`, services, and the address of the API.
 //!
 //! Source: kubernetes `pkg/kubelet/kubelet_pods.go`, `makeEnvironmentVariables`. Later entries win; the first place stays.
 
@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Pod, Secret};
 
 use super::expand::expand;
 use super::fields::{self, FieldError};
+use super::services;
 use crate::context::{Context, id_of};
 use crate::volumes::lookup::{self, LookupError};
 
@@ -20,6 +21,17 @@ pub(crate) enum EnvError {
     NoKey { kind: &'static str, namespace: String, name: String, key: String },
     #[error(transparent)]
     Field(#[from] FieldError),
+    #[error("cannot list services: {source}")]
+    Services {
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+impl EnvError {
+    pub(super) fn services(source: kube::Error) -> Self {
+        Self::Services { source: Box::new(source) }
+    }
 }
 
 type Pairs = Vec<(String, String)>;
@@ -31,7 +43,7 @@ pub(crate) async fn variables(
     container: &Container,
     pod_ips: &[String],
 ) -> Result<Pairs, EnvError> {
-    let services = services(context, pod);
+    let services = known_services(context, pod).await?;
     let mut result = Pairs::new();
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
@@ -125,9 +137,22 @@ fn text_of(secret: Secret) -> Vec<(String, String)> {
     data.into_iter().map(|(key, bytes)| (key, String::from_utf8_lossy(&bytes.0).into_owned())).collect()
 }
 
-/// The `kubernetes` service, which every pod sees whatever `enableServiceLinks` says; other services come with their issue.
-fn services(context: &Context, _pod: &Pod) -> Pairs {
-    let Some(service) = &context.config.kubernetes_service else { return Pairs::new() };
+/// Those of the pod's namespace, and the API server's.
+async fn known_services(context: &Context, pod: &Pod) -> Result<Pairs, EnvError> {
+    let mut known = services::variables(context, pod).await?;
+    for (key, value) in api_service(context, pod) {
+        if known.iter().all(|(other, _)| *other != key) {
+            known.push((key, value));
+        }
+    }
+    Ok(known)
+}
+
+/// The `kubernetes` service, which every pod sees whatever `enableServiceLinks` says; but for those in the node's network, whose ways are the
+/// node's own: its address leads nowhere there.
+fn api_service(context: &Context, pod: &Pod) -> Pairs {
+    let is_outside = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
+    let Some(service) = context.config.kubernetes_service.as_ref().filter(|_| !is_outside) else { return Pairs::new() };
     let (host, port) = (&service.host, service.port);
     let url = format!("tcp://{host}:{port}");
     let prefix = format!("KUBERNETES_PORT_{port}_TCP");

@@ -85,6 +85,8 @@ mod tests {
         std::fs::write(&path, "t stdout F one\nt stderr P tw\nt stderr F o\n").unwrap();
         assert_eq!(last_lines(&path, 80, 2048).unwrap(), "one\ntwo\n");
         assert_eq!(last_lines(&path, 80, 4).unwrap(), "two\n");
+        std::fs::write(&path, "t stdout P no line feed\n").unwrap();
+        assert_eq!(last_lines(&path, 80, 2048).unwrap(), "no line feed");
     }
 
     #[test]

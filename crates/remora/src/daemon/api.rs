@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use futures::future::BoxFuture;
 use remora_apiserver::audit::Auditor;
-use remora_apiserver::{ApiServer, Config, Meter, Nodes, TokenKey, compaction};
+use remora_apiserver::{ApiServer, Config, Meter, Nodes, TokenKey, compaction, service_address};
 use remora_cli::control::SOCKET;
 use remora_cli::kubeconfig::NodeAccess;
 use remora_controllers::{Account, Clients};
@@ -67,7 +67,8 @@ impl Api {
     pub(crate) async fn prepare(place: &Place, node: &str, listen: Listen, store: Arc<dyn Store>) -> Result<Prepared> {
         let Listen { api, kubelet } = listen;
         let listen_ip = api.ip().to_string();
-        let names = ServerNames::api_server(node, [listen_ip.as_str()]);
+        let service_ip = service_address().ip().to_string();
+        let names = ServerNames::api_server(node, [listen_ip.as_str(), service_ip.as_str()]);
         let pki = Pki::open_or_create(&place.pki(), &names, SystemTime::now())?;
         let admin = pki.client("admin", "kubernetes-admin", "system:masters", SystemTime::now())?;
         let listener = TlsListener::bind(api, pki.tls()?).await?;
@@ -166,6 +167,11 @@ impl Prepared {
         self.kubelet.take()
     }
 
+    /// Where it will serve.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
     /// Serves the API on TLS and in memory, and the control socket.
     pub(crate) async fn serve(
         self,
@@ -179,10 +185,14 @@ impl Prepared {
         let nodes: Arc<dyn Nodes> = node.clone();
         let (key, store) = (Arc::new(AccountKey(self.key)), Arc::clone(&self.store));
         let api = ApiServer::new(Config { store: self.store, nodes, key, audit: audit.clone(), max_in_flight });
-        api.prepare()
-            .await
-            .map_err(|status| anyhow::anyhow!("making the system's namespaces and roles: {}", status.message))?;
         let address = self.listener.address();
+        let prepared = async {
+            api.prepare().await?;
+            api.announce(address.port()).await
+        };
+        prepared.await.map_err(|status| {
+            anyhow::anyhow!("making the system's namespaces, roles and service: {}", status.message)
+        })?;
         let asked = Arc::new(Notify::new());
         let observer = Arc::new(quiet::Listener::before(api.observer(), Arc::clone(&asked)));
         let server = Server::new(api.clone()).observer(observer).tls(self.listener).memory(memory_listener);

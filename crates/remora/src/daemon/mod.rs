@@ -22,11 +22,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use remora_cli::kubeconfig::NodeAccess;
+use remora_apiserver::service_address;
 use remora_cli::{CommandError, UpArgs};
+use remora_cli::kubeconfig::NodeAccess;
 use remora_controllers::{Settings, election};
 use remora_http::TlsListener;
-use remora_node::{DebugLimits, Dns, LogLimits, Node, StaticPods};
+use remora_network::ApiRoute;
+use remora_node::{DebugLimits, Dns, KubernetesService, LogLimits, Node, StaticPods};
 use remora_rules::pod::static_pod::{self, StaticPod};
 use remora_sys::file::{FolderLock, lock_folder};
 use tokio::task::JoinHandle;
@@ -66,10 +68,11 @@ impl Daemon {
         let store = store::open(&place, &args.store).await?;
         let listen = Listen { api: args.listen, kubelet: args.kubelet_listen };
         let api = Api::prepare(&place, &name, listen, Arc::clone(&store));
-        let mut api = api.await.map_err(bind_hint)?;
+        let mut api = api.await.map_err(|error| bind_hint(error, args.listen))?;
         let port = api.take_kubelet();
-        let machine = Machine::open(args, &place, libexec).await.map_err(plain)?;
-        let joined = Joined { args, place: &place, name: &name };
+        let route = ApiRoute::to(service_address(), api.address());
+        let machine = Machine::open(args, &place, libexec, route).await.map_err(plain)?;
+        let joined = Joined { args, place: &place, name: &name, route };
         let vitals = joined.vitals(&machine, args.listen);
         let control = Control { images: machine.images(), stop, vitals, store };
         let api = api.serve(&place, control, audit, args.max_requests_inflight as usize).await.map_err(plain)?;
@@ -109,6 +112,7 @@ struct Joined<'a> {
     args: &'a UpArgs,
     place: &'a Place,
     name: &'a str,
+    route: Option<ApiRoute>,
 }
 
 impl Joined<'_> {
@@ -175,7 +179,9 @@ impl Joined<'_> {
             debug_limits: DebugLimits { memory: self.args.debug_memory_limit.0, pids: self.args.debug_pids_limit.0 },
             dns: Dns { resolv_conf: Some("/etc/resolv.conf".into()), ..Dns::default() },
             // The API server listens on loopback unless asked otherwise: pods cannot reach it there.
-            kubernetes_service: None,
+            kubernetes_service: self
+                .route
+                .map(|route| KubernetesService { host: route.service.ip().to_string(), port: route.service.port() }),
             kubelet_port: None,
             client: api.node_client(self.name),
             runtime: machine.runtime(),

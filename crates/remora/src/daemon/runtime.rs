@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use remora_cli::{CgroupDriverArg, MirrorArg, UpArgs};
 use remora_cri::{CgroupDriver, ImageService, RuntimeService};
 use remora_images::{ImageStore, Mirror, Registries, RegistryHost, StoreConfig};
-use remora_network::{Bridge, BridgeConfig, Network, Subnet};
+use remora_network::{ApiRoute, Bridge, BridgeConfig, Network, Subnet};
 use remora_runtime::{Handler, Runtime, RuntimeConfig};
 use remora_streaming::ContainerStreams;
 
@@ -30,6 +30,7 @@ pub(crate) struct Machine {
 pub(crate) struct MachineOptions<'a> {
     pub(crate) mirrors: &'a [MirrorArg],
     pub(crate) pod_cidr: Option<&'a str>,
+    pub(crate) api: Option<ApiRoute>,
     pub(crate) oci_runtime: Option<&'a Path>,
     /// For what is made from now on.
     pub(crate) cgroup_driver: CgroupDriver,
@@ -37,10 +38,11 @@ pub(crate) struct MachineOptions<'a> {
 
 impl Machine {
     /// As `remora up` was told.
-    pub(crate) async fn open(args: &UpArgs, place: &Place, libexec: &Path) -> Result<Machine> {
+    pub(crate) async fn open(args: &UpArgs, place: &Place, libexec: &Path, api: Option<ApiRoute>) -> Result<Machine> {
         let options = MachineOptions {
             mirrors: &args.mirrors,
             pod_cidr: args.pod_cidr.as_deref(),
+            api,
             oci_runtime: args.oci_runtime.as_deref(),
             cgroup_driver: cgroup_driver(args.cgroup_driver).await?,
         };
@@ -57,7 +59,8 @@ impl Machine {
             StoreConfig { root: place.images(), registries: registries(options.mirrors), limits: Default::default() };
         let images = Arc::new(ImageStore::open(config, leases).await.context("opening the image store")?);
         let subnet = options.pod_cidr.map(|cidr| cidr.parse::<Subnet>()).transpose().context("--pod-cidr")?;
-        let bridge = BridgeConfig { node: id.clone(), state: place.network(), subnet, nft: "nft".into() };
+        let bridge =
+            BridgeConfig { node: id.clone(), state: place.network(), subnet, api: options.api, nft: "nft".into() };
         let network: Arc<dyn Network> = Arc::new(Bridge::open(bridge).await.context("opening the pod network")?);
         let cgroup_root = format!("remora-{id}");
         let handlers = handlers(options.oci_runtime, libexec);

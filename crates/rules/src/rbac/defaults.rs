@@ -294,6 +294,17 @@ const CLUSTER_ROLES: &[Role] = &[
         "generic-garbage-collector",
         &[on(&["delete", "get", "list", "patch", "update", "watch"], ALL, ALL), EVENTS],
     ),
+    // What of it evicting by taints needs; upstream's also looks after nodes.
+    controller(
+        "system:controller:node-controller",
+        "node-controller",
+        &[
+            on(&["get"], CORE, &["nodes"]),
+            on(&["list", "delete"], CORE, &["pods"]),
+            on(&["patch"], CORE, &["pods/status"]),
+            COUNTED_EVENTS,
+        ],
+    ),
     // These two look with their own eyes; upstream's look with those of `system:kube-controller-manager`, which may list and watch everything.
     controller(
         "system:controller:service-account-controller",

@@ -179,6 +179,17 @@ static TABLES: &[(&str, &str, &[Column], Cells)] = &[
     ),
     ("", "serviceaccounts", &[NAME, column("Secrets", "Number of secrets."), AGE], cells::service_account),
     (
+        "",
+        "podtemplates",
+        &[
+            NAME,
+            column("Containers", "Names of the template's containers."),
+            column("Images", "Images of the template's containers."),
+            column("Pod Labels", "Labels of pods that are made of it."),
+        ],
+        workloads::pod_template,
+    ),
+    (
         "apps",
         "deployments",
         &[

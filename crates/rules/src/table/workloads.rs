@@ -1,6 +1,7 @@
 //! The cells of what runs pods, and of what scales it.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
 use super::cells::{age, name, or};
@@ -38,6 +39,18 @@ pub(super) fn replica_set(object: &Value, now: Timestamp) -> Vec<Value> {
     cells
 }
 
+pub(super) fn pod_template(object: &Value, _: Timestamp) -> Vec<Value> {
+    let mut cells = vec![name(object)];
+    cells.extend(containers_of(at(object, &["template"])));
+    // As a selector of such pods is written.
+    let chosen = LabelSelector {
+        match_labels: typed(at(object, &["template", "metadata", "labels"])),
+        ..LabelSelector::default()
+    };
+    cells.push(or(&labels::text(&chosen), "<none>").into());
+    cells
+}
+
 pub(super) fn scale(object: &Value, now: Timestamp) -> Vec<Value> {
     let [desired, available] = ["spec", "status"].map(|part| number(object, &[part, "replicas"]).into());
     vec![name(object), desired, available, age(object, now)]
@@ -60,6 +73,10 @@ pub(super) fn disruption_budget(object: &Value, now: Timestamp) -> Vec<Value> {
 
 /// Names and images of the template's containers.
 fn containers(object: &Value) -> [Value; 2] {
-    let all = list(object, &["spec", "template", "spec", "containers"]);
+    containers_of(at(object, &["spec", "template"]))
+}
+
+fn containers_of(template: &Value) -> [Value; 2] {
+    let all = list(template, &["spec", "containers"]);
     ["name", "image"].map(|field| all.iter().map(|one| text(one, &[field])).collect::<Vec<_>>().join(",").into())
 }

@@ -23,6 +23,19 @@ const IS_TAKEN: &str = "provided IP is already allocated";
 /// Ports of nodes.
 const PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 
+/// The service that stands for the API server; nobody else's may have its address.
+pub const API_SERVICE: (&str, &str) = ("default", "kubernetes");
+
+/// The API server's address.
+pub fn api_server_address() -> Ipv4Addr {
+    Ipv4Addr::from_bits(NETWORK + API_SERVER)
+}
+
+fn is_api_service(service: &Value) -> bool {
+    let word = |field: &str| text(service, &["metadata", field]);
+    (word("namespace"), word("name")) == API_SERVICE
+}
+
 /// Whether it has, or is to get, anything that no other may have.
 pub fn concerns(service: &Value) -> bool {
     (needs_address(service) && !is_headless(service)) || needs_node_ports(service) || needs_health_check(service)
@@ -219,7 +232,7 @@ fn take_address(service: &mut Value, others: &[Value], chance: u64) -> FieldErro
     let refuse = |shown: Value, why: String| vec![FieldError::invalid(&path, shown, why)];
     let wanted = list(service, &["spec", "clusterIPs"]).first().and_then(Value::as_str);
     if let Some(wanted) = wanted {
-        let refused = refused_address(wanted, &taken);
+        let refused = refused_address(wanted, &taken, is_api_service(service));
         let shown = || at(service, &["spec", "clusterIPs"]).clone();
         return refused
             .map(|why| refuse(shown(), format!("failed to allocate IP {wanted}: {why}")))
@@ -241,7 +254,7 @@ fn take_address(service: &mut Value, others: &[Value], chance: u64) -> FieldErro
 }
 
 /// Why a service cannot have the address that it asks for. The network itself and its broadcast are nobody's.
-fn refused_address(wanted: &str, taken: &BTreeSet<&str>) -> Option<String> {
+fn refused_address(wanted: &str, taken: &BTreeSet<&str>, is_api_service: bool) -> Option<String> {
     let address = wanted.parse().ok().filter(|address: &Ipv4Addr| address.to_bits() >> 16 == NETWORK >> 16);
     let Some(address) = address else {
         return Some("the provided network does not match the current range".to_owned());
@@ -251,7 +264,7 @@ fn refused_address(wanted: &str, taken: &BTreeSet<&str>) -> Option<String> {
             let range = "The range of valid IPs is 10.96.0.0/16";
             Some(format!("the provided IP ({wanted}) is not in the valid range. {range}"))
         }
-        API_SERVER => Some(IS_TAKEN.to_owned()),
+        API_SERVER => (!is_api_service).then(|| IS_TAKEN.to_owned()),
         _ => taken.contains(wanted).then(|| IS_TAKEN.to_owned()),
     }
 }
@@ -417,6 +430,9 @@ mod tests {
         ] {
             refuses(spec(addresses), &[], expected);
         }
+        let mut api = json!({"metadata": {"namespace": "default", "name": "kubernetes"}, "spec": spec(&["10.96.0.1"])});
+        allocate(&mut api, &[], 3).unwrap();
+        assert_eq!(api["spec"]["clusterIP"], api_server_address().to_string());
         check(spec(&["10.96.255.254"]), &[], "/spec/clusterIP", json!("10.96.255.254"));
     }
 

@@ -1,9 +1,12 @@
-//! Builds the images of the demo and the tests, writes them as docker-archives, and pushes them to a registry.
+//! Builds the images of the demo and the tests, or those of upstream's suite, writes them as docker-archives, and pushes them to a registry.
 //! Called by xtask; not part of what users get.
 //!
 //! ```text
 //! demo_images --pause FILE --httpd FILE --busybox FILE --dir DIR [--push URL]
+//! demo_images --upstream DIR --busybox FILE --sh FILE --dir DIR [--push URL]
 //! ```
+
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,7 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = |name: &str| arguments.get(name).map(PathBuf::from).ok_or(format!("--{name} is missing"));
     let dir = path("dir")?;
     std::fs::create_dir_all(&dir)?;
-    let recipes = [busybox(&path("busybox")?)?, pause(&path("pause")?)?, httpd(&path("httpd")?)?];
+    let recipes = match arguments.get("upstream") {
+        Some(programs) => upstream::recipes(Path::new(programs), &path("busybox")?, &path("sh")?)?,
+        None => vec![busybox(&path("busybox")?)?, pause(&path("pause")?)?, httpd(&path("httpd")?)?],
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     for recipe in recipes {
         let built = build_image(&recipe.files, &configuration(recipe.config)?)?;
@@ -97,18 +103,7 @@ fn httpd(program: &Path) -> Result<Recipe, Box<dyn Error>> {
     })
 }
 
-/// As the well-known image: every applet a hard link in /bin.
 fn busybox(program: &Path) -> Result<Recipe, Box<dyn Error>> {
-    let folders = ["bin", "dev", "etc", "home", "proc", "root", "sys", "usr/bin", "usr/sbin", "var/spool"];
-    let mut files: Vec<FileEntry> = folders.into_iter().map(|path| folder(path, 0o755)).collect();
-    files.extend([folder("tmp", 0o1777), folder("var/tmp", 0o1777)]);
-    files.push(file("bin/busybox", 0o755, std::fs::read(program)?));
-    files.extend(applets(program)?.into_iter().map(|applet| entry(&format!("bin/{applet}"), 0o755, link())));
-    let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n";
-    let group = "root:x:0:\nusers:x:100:\nnogroup:x:65534:\n";
-    files.push(file("etc/passwd", 0o644, passwd.into()));
-    files.push(file("etc/group", 0o644, group.into()));
-    files.push(file("etc/shadow", 0o600, "root:*:::::::\n".into()));
     Ok(Recipe {
         file: "busybox",
         names: &[
@@ -116,9 +111,25 @@ fn busybox(program: &Path) -> Result<Recipe, Box<dyn Error>> {
             "docker.io/library/busybox:1.35",
             "docker.io/library/busybox:1.37-musl",
         ],
-        files,
+        files: tools(program, &[])?,
         config: ConfigBuilder::default().env([PATH.to_owned()]).cmd(["sh".to_owned()]).build()?,
     })
+}
+
+/// As the well-known image: every applet a hard link in /bin, but for these.
+fn tools(program: &Path, without: &[&str]) -> Result<Vec<FileEntry>, Box<dyn Error>> {
+    let folders = ["bin", "dev", "etc", "home", "proc", "root", "sys", "usr/bin", "usr/sbin", "var/spool"];
+    let mut files: Vec<FileEntry> = folders.into_iter().map(|path| folder(path, 0o755)).collect();
+    files.extend([folder("tmp", 0o1777), folder("var/tmp", 0o1777)]);
+    files.push(file("bin/busybox", 0o755, std::fs::read(program)?));
+    let applets = applets(program)?.into_iter().filter(|applet| !without.contains(&applet.as_str()));
+    files.extend(applets.map(|applet| entry(&format!("bin/{applet}"), 0o755, link())));
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n";
+    let group = "root:x:0:\nusers:x:100:\nnogroup:x:65534:\n";
+    files.push(file("etc/passwd", 0o644, passwd.into()));
+    files.push(file("etc/group", 0o644, group.into()));
+    files.push(file("etc/shadow", 0o600, "root:*:::::::\n".into()));
+    Ok(files)
 }
 
 fn applets(program: &Path) -> Result<Vec<String>, Box<dyn Error>> {
