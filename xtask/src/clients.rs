@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use crate::{host, setup};
 
 /// Says that this machine cannot have it, as test harnesses do.
-const CANNOT_BE_HAD: u8 = 77;
+pub(crate) const CANNOT_BE_HAD: u8 = 77;
 /// The first major version of Node.js that the client runs on.
 const NODE: u32 = 20;
 
