@@ -85,7 +85,7 @@ fn wishes_that_make_no_sense_are_told_in_the_status() {
             ensure!(state["waiting"]["message"] == message, "{state}");
             Ok(())
         };
-        let unknown = "unknown variable REMORA_TLL: this node knows REMORA_ROOT, REMORA_TTL and REMORA_IDLE_TIMEOUT";
+        let unknown = "unknown variable REMORA_TLL: this node knows REMORA_ROOT, REMORA_IMAGE, REMORA_TTL and REMORA_IDLE_TIMEOUT";
         check("a", "REMORA_TLL=30m", unknown)?;
         let no_target = "REMORA_ROOT needs a target: give targetContainerName (kubectl debug --target=NAME)";
         check("b", "REMORA_ROOT=target", no_target)?;

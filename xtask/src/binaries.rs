@@ -68,6 +68,14 @@ pub(crate) fn build_image_pusher(profile: Profile) -> Result<PathBuf> {
     build_tool(profile, "remora-images", "--example", DEMO_IMAGES)
 }
 
+/// Builds the program that makes the toolbox image, and returns its path.
+pub(crate) fn build_toolbox_maker() -> Result<PathBuf> {
+    if let Some(folder) = built_folder() {
+        return Ok(folder.join("toolbox_image"));
+    }
+    build_tool(Profile::Dev, "remora-images", "--example", "toolbox_image")
+}
+
 /// Builds one of the programs that measure or torment a node, and returns its path.
 pub(crate) fn build_test_program(profile: Profile, name: &str) -> Result<PathBuf> {
     if let Some(folder) = built_folder() {

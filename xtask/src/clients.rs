@@ -11,7 +11,7 @@ use crate::host;
 use crate::made::{Failure, Made, cached, copy, fetch, go_command, program};
 
 /// Says that this machine cannot have it, as test harnesses do.
-const CANNOT_BE_HAD: u8 = 77;
+pub(crate) const CANNOT_BE_HAD: u8 = 77;
 /// The first major version of Node.js that the client runs on.
 const NODE: u32 = 20;
 

@@ -1,4 +1,4 @@
-//! The one door for people and machines: `cargo xtask demo | test | bench | chaos | conform | node | client | vm | setup | tidy`.
+//! The one door for people and machines: `cargo xtask demo | test | bench | chaos | conform | node | client | image | vm | setup | tidy`.
 //!
 //! It installs what is missing, builds, makes images and network namespaces, and starts the programs that the work is
 //! about. It is no part of what users get, and depends on none of our crates, so that it builds in seconds.
@@ -20,6 +20,7 @@ mod session;
 mod setup;
 mod test;
 mod tidy;
+mod toolbox;
 mod upstream;
 mod vm;
 
@@ -58,6 +59,8 @@ enum Task {
         /// Which one.
         language: clients::Language,
     },
+    /// The toolbox image for `remora debug`, of Debian's packages: an OCI layout, ready to be pushed, and an archive for `remora image import`.
+    Image(toolbox::ImageArgs),
     /// A virtual machine with cgroup v2 and Debian's kernel.
     #[command(subcommand)]
     Vm(vm::VmTask),
@@ -116,6 +119,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Conform(args) => return conform::run(&args),
         Task::Tidy => tidy::run()?,
         Task::Client { language } => return clients::run(language),
+        Task::Image(args) => return toolbox::run(&args),
         Task::Vm(task) => return vm::run(task),
         Task::Node(NodeTask::Start { dir, release, up }) => {
             let profile = if release { binaries::Profile::Release } else { binaries::Profile::Dev };

@@ -6,16 +6,19 @@
 
 #![forbid(unsafe_code)]
 
+mod beside;
 mod cluster;
 mod commands;
 pub mod control;
 mod error;
 pub mod kubeconfig;
 mod output;
+mod program;
 mod record;
 mod resource;
 mod table;
 mod terminal;
+mod witness;
 mod yaml;
 
 use std::path::PathBuf;
@@ -95,6 +98,14 @@ pub enum Command {
     Exec(commands::exec::ExecArgs),
     /// Copy files into and out of containers, also of those without tar and shell.
     Cp(commands::cp::CpArgs),
+    /// Print what a container has changed among its image's files.
+    Diff(commands::diff::DiffArgs),
+    /// Write a container's whole root as a tar archive.
+    Export(commands::export::ExportArgs),
+    /// Capture the packets of a pod's network, for Wireshark and its like.
+    Capture(commands::capture::CaptureArgs),
+    /// Take a process' memory, Java heap, or threads.
+    Dump(commands::dump::DumpArgs),
     /// Add a tool container to a running pod and attach to it.
     Debug(Box<commands::debug::DebugArgs>),
     /// Play what `debug --record` has written.
@@ -128,6 +139,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Get(args) => commands::get::run(cluster, args).await,
         Command::Exec(args) => commands::exec::run(cluster, args).await,
         Command::Cp(args) => commands::cp::run(cluster, args).await,
+        Command::Diff(args) => commands::diff::run(cluster, args).await,
+        Command::Export(args) => commands::export::run(cluster, args).await,
+        Command::Capture(args) => commands::capture::run(cluster, args).await,
+        Command::Dump(args) => commands::dump::run(cluster, args).await,
         Command::Debug(args) => commands::debug::run(cluster, *args).await,
         Command::Play(args) => commands::play::run(args).await,
         Command::PortForward(args) => commands::port_forward::run(cluster, args).await,
@@ -146,6 +161,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_each_tool_tells_all_of_it() {
+        let mut remora = Cli::command().term_width(110);
+        remora.build();
+        for name in ["capture", "cp", "diff", "dump", "export"] {
+            let command = remora.find_subcommand_mut(name).unwrap();
+            insta::assert_snapshot!(name, command.render_help());
+        }
     }
 
     #[test]

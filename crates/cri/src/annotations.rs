@@ -7,6 +7,9 @@
 pub const ROOT: &str = "remora.dev/root";
 /// The runtime's id of the container whose root that is. It must be in the same sandbox.
 pub const ROOT_OF: &str = "remora.dev/root-of";
+/// The container is shown the files of another one's image, as they were, at [`IMAGE`]. The runtime's id of that one, which must be in the same
+/// sandbox.
+pub const IMAGE_OF: &str = "remora.dev/image-of";
 /// The container is ended after so many milliseconds.
 pub const TTL: &str = "remora.dev/ttl-milliseconds";
 /// The container is ended when for so many milliseconds no byte has gone to or come from anybody who is attached.
@@ -14,6 +17,8 @@ pub const IDLE_TIMEOUT: &str = "remora.dev/idle-timeout-milliseconds";
 /// The log is set aside when it has so many bytes, and so many files of it are kept: `BYTES FILES`.
 pub const LOG_LIMIT: &str = "remora.dev/log-limit";
 
+/// [`IMAGE_OF`]: where they are.
+pub const IMAGE: &str = "/dev/remora/image";
 /// [`ROOT`]: of a running container.
 pub const ROOT_TARGET: &str = "target";
 /// [`ROOT`]: of a container that has ended.

@@ -1,6 +1,9 @@
 //! What is meant when nothing is named: the target, and an image. Pure.
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Node, Pod};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::Facts;
 
 /// The annotation by which a pod names the container that tools mean when none is given (kubectl's convention).
 const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
@@ -17,6 +20,48 @@ const TOOLBOXES: [&str; 6] = [
     "docker.io/library/debian",
     "docker.io/library/ubuntu",
 ];
+
+/// Public and with a tcpdump.
+const CAPTURE_IMAGE: &str = "docker.io/nicolaka/netshoot:v0.13";
+
+/// Repositories whose images have a tcpdump.
+const WITH_TCPDUMP: [&str; 1] = ["docker.io/nicolaka/netshoot"];
+
+/// What a command needs of the image of its debug container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tools {
+    /// `sh`, `cat`, `tar`, `find`: any image will do.
+    Files,
+    /// `tcpdump` as well.
+    Capture,
+    /// `gdb` or `jattach` as well.
+    Dump,
+}
+
+/// No public image is known that has the tools.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("name an image that has gdb (and for Java jattach or jcmd): --image, or REMORA_DEBUG_IMAGE")]
+pub struct NoImage;
+
+/// The same, with only such images to choose from as have these tools. One that the user has set as the default is taken to have them.
+///
+/// # Errors
+/// [`NoImage`] if there is none.
+pub fn with_tools(facts: Facts, named: Option<&str>, tools: Tools) -> Result<Facts, NoImage> {
+    let is_own = facts.default_image != DEFAULT_IMAGE;
+    let default_image = match tools {
+        Tools::Files => return Ok(facts),
+        Tools::Dump if named.is_none() && !is_own => return Err(NoImage),
+        Tools::Capture if !is_own => CAPTURE_IMAGE.to_owned(),
+        Tools::Capture | Tools::Dump => facts.default_image,
+    };
+    let suits = |image: &String| {
+        full(image) == full(&default_image)
+            || (tools == Tools::Capture && !is_own && WITH_TCPDUMP.contains(&repository(&full(image))))
+    };
+    let images = facts.images.into_iter().filter(suits).collect();
+    Ok(Facts { images, default_image, ..facts })
+}
 
 /// An image that was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +145,11 @@ pub(crate) fn status<'p>(pod: &'p Pod, name: &str) -> Option<&'p ContainerStatus
     all.into_iter().flatten().flatten().find(|status| status.name == name)
 }
 
+/// Since when a container runs, if it does.
+pub fn started(pod: &Pod, name: &str) -> Option<Timestamp> {
+    Some(status(pod, name)?.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0)
+}
+
 fn is_there(pod: &Pod, name: &str) -> bool {
     let mut ephemeral = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
     container(pod, name).is_some() || ephemeral.any(|c| c.name == name)
@@ -141,6 +191,29 @@ mod tests {
             &["evil.example/library/busybox:1", "docker.io/library/busybox@sha256:ab"],
             "busybox:1",
             ImageChoice::Default,
+        );
+    }
+
+    #[test]
+    fn only_images_with_the_tools_are_chosen() {
+        let check = |tools: Tools, on_node: &[&str], default: &str, expected: Result<&str, NoImage>| {
+            let images = on_node.iter().map(|name| (*name).to_owned()).collect();
+            let facts = Facts { images, default_image: default.to_owned(), ..Facts::default() };
+            let chosen =
+                with_tools(facts, None, tools).map(|facts| image(None, &facts.images, &facts.default_image).name);
+            assert_eq!(chosen, expected.map(str::to_owned), "{tools:?} {on_node:?} {default}");
+        };
+        let (busybox, netshoot) = ("docker.io/library/busybox:9", "docker.io/nicolaka/netshoot:v0.1");
+        check(Tools::Files, &[busybox], DEFAULT_IMAGE, Ok(busybox));
+        check(Tools::Capture, &[busybox], DEFAULT_IMAGE, Ok(CAPTURE_IMAGE));
+        check(Tools::Capture, &[busybox, netshoot], DEFAULT_IMAGE, Ok(netshoot));
+        check(Tools::Capture, &[netshoot, "me/tools:1"], "me/tools:1", Ok("me/tools:1"));
+        check(Tools::Capture, &[netshoot], "me/tools:1", Ok("me/tools:1"));
+        check(Tools::Dump, &[busybox], DEFAULT_IMAGE, Err(NoImage));
+        check(Tools::Dump, &[busybox], "me/tools:1", Ok("me/tools:1"));
+        assert!(
+            with_tools(Facts { default_image: DEFAULT_IMAGE.to_owned(), ..Facts::default() }, Some("x"), Tools::Dump)
+                .is_ok()
         );
     }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::{DebugRequest, Mirror, Root, TargetChoice, choose};
+use crate::{DebugRequest, Mirror, Root, TargetChoice, choose, plan};
 
 /// One of the two ends of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,15 +114,20 @@ impl Place {
     }
 }
 
-/// Finds the target's root, and the way to `$2` in it: `$root` and `$at`.
-const FIND: &str = r#"
+/// Finds the target's first process, `$process`, and its root, `$root`. Only within itself it has none but `/`.
+const TARGET: &str = r#"
 case $1 in
-1) root=/proc/1/root ;;
-*) for at in /proc/[0-9]*; do
-     if grep -q -- "$1" "$at/cgroup" 2>/dev/null; then root=$at/root; break; fi
+self) process=/proc/self root= ;;
+1) process=/proc/1 root=/proc/1/root ;;
+*) root=/nowhere
+   for at in /proc/[0-9]*; do
+     if grep -q -- "$1" "$at/cgroup" 2>/dev/null; then process=$at root=$at/root; break; fi
    done ;;
 esac
-if ! ls "${root:-/nowhere}/" >/dev/null 2>&1; then echo "the files of the container cannot be reached: it may run as another user" >&2; exit 77; fi
+if ! ls "$root/" >/dev/null 2>&1; then echo "the files of the container cannot be reached: it may run as another user" >&2; exit 77; fi
+"#;
+/// The way to `$2` in the target's root: `$at`.
+const WALK: &str = r#"
 rest=$2 at= links=0
 while [ -n "$rest" ]; do
   part=${rest%%/*}
@@ -138,6 +143,20 @@ while [ -n "$rest" ]; do
   esac
 done
 "#;
+/// What is mounted in the target.
+const MOUNTS: &str = r#"exec cat "$process/mountinfo""#;
+/// The whole root, but nothing of what is mounted in it: of a folder its place stays, empty, a file goes, since what is below it cannot be had.
+/// Not every tar can be told what to leave out, nor take names from a file: so `find` names the files, and there may be several archives, one
+/// after the other.
+const PACK_ROOT: &str = r#"
+shift; n=$#
+while [ $n -gt 0 ]; do at=$1; shift; n=$((n - 1)); set -- "$@" -path "$at" -o; done
+cd "$root/" && exec find . \( "$@" -path .// \) -prune ! -type d -o -exec tar --no-recursion -cf - {} +"#;
+/// One line for each file below `$top`, but for what is mounted there.
+const LIST: &str = r#"
+n=$#
+while [ $n -gt 0 ]; do at=$1; shift; n=$((n - 1)); set -- "$@" -path "$at" -prune -o; done
+cd "$top/" && exec find . "$@" -exec stat -c '%f %u %g %s %Y %Z %n' {} +"#;
 const IS_FOLDER: &str = r#"test -d "$root$at/" "#;
 const PACK: &str = r#"cd "$root$at/" && exec tar -cf - -- "$3""#;
 const UNPACK: &str = r#"cd "$root$at/" && exec tar -xopf -"#;
@@ -159,6 +178,30 @@ impl Reach {
         }
     }
 
+    /// Tells what is mounted in the target, as proc(5) has it.
+    pub fn mounts(&self) -> Vec<String> {
+        self.shell(MOUNTS, &[])
+    }
+
+    /// Writes the whole root to standard output, without what these mounts have in it, as one tar or several, one after the other.
+    pub fn pack_root(&self, mounts: &[MountPoint]) -> Vec<String> {
+        self.shell(PACK_ROOT, &patterns(mounts))
+    }
+
+    /// Tells of each file in the root, a line each: [`crate::changes::entry`] reads it.
+    pub fn list(&self, mounts: &[MountPoint]) -> Vec<String> {
+        self.shell(&format!("top=$root; shift{LIST}"), &patterns(mounts))
+    }
+
+    fn shell(&self, last: &str, arguments: &[&str]) -> Vec<String> {
+        let script = format!("{TARGET}{last}");
+        let whose = match self {
+            Reach::Within => "self",
+            Reach::Beside(processes) => processes.whose(),
+        };
+        words(&[&["sh", "-c", &script, "sh", whose], arguments].concat())
+    }
+
     /// Ends with 0 if this is a folder.
     pub fn is_folder(&self, path: &str) -> Vec<String> {
         match self {
@@ -168,16 +211,95 @@ impl Reach {
     }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn script(last: &str, processes: &Processes, folder: &str, name: &str) -> Vec<String> {
-    let whose = match processes {
-        Processes::Joined => "1",
-        Processes::Shared(id) => id,
-    };
-    words(&["sh", "-c", &format!("{FIND}{last}"), "sh", whose, folder, name])
+    words(&["sh", "-c", &format!("{TARGET}{WALK}{last}"), "sh", processes.whose(), folder, name])
+}
+
+impl Processes {
+    /// What [`TARGET`] is to look for.
+    fn whose(&self) -> &str {
+        match self {
+            Processes::Joined => "1",
+            Processes::Shared(id) => id,
+        }
+    }
+}
+
+/// A program in the debug container that is given the target's first process: `$process`, and what is in `arguments` as `$1` and so on.
+pub(crate) fn with_process(processes: &Processes, script: &str, arguments: &[&str]) -> Vec<String> {
+    Reach::Beside(processes.clone()).shell(&format!("shift\n{script}"), arguments)
+}
+
+/// Where a Remora node shows the files of the target's image, as they were, to who asks for them.
+const PRISTINE: &str = "/dev/remora/image";
+/// The variable of an entry by which a Remora node is asked for them.
+const IMAGE_VARIABLE: &str = "REMORA_IMAGE";
+
+/// A request with the wish to see the files of the target's image, which only a Remora node can fulfil.
+#[must_use]
+pub fn with_image(mut request: DebugRequest) -> DebugRequest {
+    request.env.push(plan::variable(IMAGE_VARIABLE, "target"));
+    request
+}
+
+/// Tells of each file of the target's image, as [`Reach::list`] does of those that are there now.
+pub fn list_image() -> Vec<String> {
+    words(&["sh", "-c", &format!("top={PRISTINE}{LIST}"), "sh"])
+}
+
+/// A place where something is mounted in a container's root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPoint {
+    /// Where.
+    pub path: String,
+    /// As `find` is told of it: from `.`, with whatever it takes for a wildcard made plain.
+    pub pattern: String,
+}
+
+fn patterns(mounts: &[MountPoint]) -> Vec<&str> {
+    mounts.iter().map(|mount| mount.pattern.as_str()).collect()
+}
+
+/// So many mounts are taken for true.
+const MAX_MOUNTS: usize = 10_000;
+
+/// What is mounted in a root, but for the root itself and what is below another mount. None if the text is no mountinfo of proc(5), or a name
+/// in it no text.
+pub fn mount_points(mountinfo: &str) -> Option<Vec<MountPoint>> {
+    let places = mountinfo.lines().take(MAX_MOUNTS).map(|line| unescaped(line.split(' ').nth(4)?));
+    let mut places = places.collect::<Option<Vec<String>>>()?;
+    places.retain(|place| place != "/");
+    places.sort_unstable();
+    let mut points: Vec<MountPoint> = Vec::new();
+    for path in places {
+        if !points.iter().any(|point| is_below(&path, &point.path)) {
+            let plain = |c: char| [Some('\\').filter(|_| "*?[\\".contains(c)), Some(c)];
+            let pattern = path.chars().flat_map(plain).flatten().collect::<String>();
+            points.push(MountPoint { path, pattern: format!(".{pattern}") });
+        }
+    }
+    Some(points)
+}
+
+/// Whether a path is this one, or below it.
+pub(crate) fn is_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Blanks and the like are written there as a backslash and three octal digits.
+fn unescaped(text: &str) -> Option<String> {
+    let mut pieces = text.split('\\');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (octal, rest) = (piece.get(..3)?, piece.get(3..)?);
+        bytes.push(u8::from_str_radix(octal, 8).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok().filter(|path| path.starts_with('/'))
 }
 
 /// The debug container that stands beside a target: it does nothing until its input ends, and so it ends with whoever made it.
@@ -255,6 +377,46 @@ mod tests {
         assert_eq!(processes(&pod(true, None), "app"), None);
     }
 
+    #[test]
+    fn mounts_are_told_by_their_places() {
+        let line = |place: &str| format!("36 35 98:0 /mnt1 {place} rw,noatime master:1 - ext3 /dev/root rw\n");
+        let text: String = ["/", "/proc/sys", "/proc", "/data", "/data2", "/a\\040b\\134", "/x[1]"].map(line).concat();
+        let points = mount_points(&text).unwrap();
+        let shown: Vec<String> = points.into_iter().map(|point| format!("{} {}", point.path, point.pattern)).collect();
+        let expected = ["/a b\\ ./a b\\\\", "/data ./data", "/data2 ./data2", "/proc ./proc", "/x[1] ./x\\[1]"];
+        assert_eq!(shown, expected);
+        for wrong in ["no mountinfo", "36 35 98:0 / relative rw", "36 35 98:0 / /x\\9 rw", "36 35 98:0 / /x\\377 rw"] {
+            assert_eq!(mount_points(wrong), None, "{wrong}");
+        }
+    }
+
+    /// Played by this machine's programs, on a folder of its own as the root.
+    #[test]
+    fn what_is_mounted_is_neither_packed_nor_listed() {
+        let root = std::env::temp_dir().join(format!("remora-pack-{}", std::process::id()));
+        for file in ["a/b", "data/hidden", "etc/hosts", "etc/own", "x[1]/in"] {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let points = ["/data", "/etc/hosts", "/x[1]"].map(|place| format!("1 2 0:3 / {place} rw"));
+        let points = mount_points(&points.join("\n")).unwrap();
+        let play = |script: &str| {
+            let script = format!("root=$1 top=$1; {script} | sort");
+            let shell = std::process::Command::new("sh")
+                .args(["-c", &script, "sh"])
+                .arg(&root)
+                .args(patterns(&points))
+                .output();
+            String::from_utf8(shell.unwrap().stdout).unwrap()
+        };
+        let packed = play(&PACK_ROOT.replace(" +", " + | tar -tf -"));
+        assert_eq!(packed, "./\n./a/\n./a/b\n./data/\n./etc/\n./etc/own\n./x[1]/\n");
+        let listed = play(&format!("shift{LIST}").replace("'%f %u %g %s %Y %Z %n'", "%n"));
+        assert_eq!(listed, ".\n./a\n./a/b\n./etc\n./etc/own\n");
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
     /// The walk is played by this machine's shell, in a tree whose links point at places that are not here.
     #[test]
     fn the_walk_stays_in_the_targets_root() {
@@ -266,7 +428,7 @@ mod tests {
         for (to, at) in links {
             std::os::unix::fs::symlink(to, root.join(at)).unwrap();
         }
-        let walk = FIND.split_once("rest=$2").map(|(_, walk)| format!("root=$1 rest=$2{walk} echo \"$at\"")).unwrap();
+        let walk = format!("root=$1{WALK} echo \"$at\"");
         let check = |path: &str, expected: &str| {
             let shell = std::process::Command::new("sh").args(["-c", &walk, "sh"]).arg(&root).arg(path).output();
             assert_eq!(String::from_utf8(shell.unwrap().stdout).unwrap().trim(), expected, "{path}");

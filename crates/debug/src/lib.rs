@@ -10,13 +10,20 @@
 //! | what a refusal means | [`refusal`](refusal()) |
 //! | why a session cannot be had | [`stuck`], [`Failure`] |
 //! | how files are copied | [`files`] |
+//! | what a container has changed | [`changes`] |
+//! | packets, memory, threads | [`capture`], [`dump`] |
+//! | what others see of a session | [`event`] |
 //! | what is told before anything is done | [`Report`] |
 
 #![forbid(unsafe_code)]
 
+pub mod capture;
+pub mod changes;
 mod choose;
 mod copy;
 mod custom;
+pub mod dump;
+pub mod event;
 mod failure;
 pub mod files;
 mod limits;
@@ -32,7 +39,9 @@ mod sessions;
 pub mod transcript;
 mod wait;
 
-pub use choose::{DEFAULT_IMAGE, Image, ImageChoice, default_container, image, images_of};
+pub use choose::{
+    DEFAULT_IMAGE, Image, ImageChoice, NoImage, Tools, default_container, image, images_of, started, with_tools,
+};
 pub use copy::{CopyRequest, Keep, PodPlan, copy, node_pod};
 pub use failure::{Cause, Failure, duration, stuck};
 pub use limits::Limits;

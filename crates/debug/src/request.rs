@@ -56,6 +56,16 @@ pub enum TargetChoice {
     None,
 }
 
+impl TargetChoice {
+    /// If one was named.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            TargetChoice::Named(name) => Some(name),
+            TargetChoice::Default | TargetChoice::None => None,
+        }
+    }
+}
+
 /// What a tool container takes over from its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mirror {

@@ -10,6 +10,7 @@ use crate::spec::ContainerSpec;
 
 const PREFIX: &str = "REMORA_";
 const ROOT: &str = "REMORA_ROOT";
+const IMAGE: &str = "REMORA_IMAGE";
 const TTL: &str = "REMORA_TTL";
 const IDLE_TIMEOUT: &str = "REMORA_IDLE_TIMEOUT";
 
@@ -18,6 +19,8 @@ const IDLE_TIMEOUT: &str = "REMORA_IDLE_TIMEOUT";
 pub struct Features {
     /// Another container's root in place of the image's.
     pub root: Option<Root>,
+    /// The files of its target's image, as they were, beside whatever its root is.
+    pub image: bool,
     /// The container is ended after this time, counted from its start.
     pub ttl: Option<SignedDuration>,
     /// The container is ended when nobody has said or been told anything for this time.
@@ -37,7 +40,7 @@ pub enum Root {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FeatureError {
     /// A name with our prefix that means nothing.
-    #[error("unknown variable {0}: this node knows REMORA_ROOT, REMORA_TTL and REMORA_IDLE_TIMEOUT")]
+    #[error("unknown variable {0}: this node knows REMORA_ROOT, REMORA_IMAGE, REMORA_TTL and REMORA_IDLE_TIMEOUT")]
     Unknown(String),
     /// A value that is not in the entry itself.
     #[error("{0} must have a literal value: valueFrom is not looked at")]
@@ -45,6 +48,9 @@ pub enum FeatureError {
     /// [`Features::root`].
     #[error("REMORA_ROOT cannot be {0:?}: give target, or crashed for the target's last ended instance")]
     Root(String),
+    /// [`Features::image`].
+    #[error("REMORA_IMAGE cannot be {0:?}: give target")]
+    Image(String),
     /// A duration that is none.
     #[error("{variable} cannot be {value:?}: give a duration above 0, such as 90s, 30m or 1h30m")]
     Duration {
@@ -53,9 +59,9 @@ pub enum FeatureError {
         /// What it says.
         value: String,
     },
-    /// A root is asked for, but not whose.
-    #[error("REMORA_ROOT needs a target: give targetContainerName (kubectl debug --target=NAME)")]
-    NoTarget,
+    /// A root or an image is asked for, but not whose.
+    #[error("{0} needs a target: give targetContainerName (kubectl debug --target=NAME)")]
+    NoTarget(&'static str),
 }
 
 /// What a container asks for.
@@ -71,13 +77,15 @@ pub fn features(spec: &ContainerSpec<'_>) -> Result<Features, FeatureError> {
     for variable in spec.env.iter().filter(|variable| variable.name.starts_with(PREFIX)) {
         match variable.name.as_str() {
             ROOT => features.root = Some(root(literal(variable)?)?),
+            IMAGE => features.image = image(literal(variable)?)?,
             TTL => features.ttl = Some(duration(TTL, literal(variable)?)?),
             IDLE_TIMEOUT => features.idle_timeout = Some(duration(IDLE_TIMEOUT, literal(variable)?)?),
             other => return Err(FeatureError::Unknown(other.to_owned())),
         }
     }
-    match (features.root, spec.target) {
-        (Some(_), None) => Err(FeatureError::NoTarget),
+    match spec.target {
+        None if features.root.is_some() => Err(FeatureError::NoTarget(ROOT)),
+        None if features.image => Err(FeatureError::NoTarget(IMAGE)),
         _ => Ok(features),
     }
 }
@@ -95,6 +103,10 @@ fn root(value: &str) -> Result<Root, FeatureError> {
         "crashed" => Ok(Root::Crashed),
         other => Err(FeatureError::Root(other.to_owned())),
     }
+}
+
+fn image(value: &str) -> Result<bool, FeatureError> {
+    if value == "target" { Ok(true) } else { Err(FeatureError::Image(value.to_owned())) }
 }
 
 /// As Go writes durations, and kubectl's options with it.
@@ -146,14 +158,19 @@ mod tests {
         check(Value::Null, &[("REMORA_TTL", "1.5h")], ttl(minutes(90)));
         check(Value::Null, &[("REMORA_TTL", "60s")], ttl(minutes(1)));
         check(Value::Null, &[("REMORA_TTL", "500ms")], ttl(Some(SignedDuration::from_millis(500))));
-        let idle = Features { idle_timeout: minutes(10), ttl: minutes(30), root: None };
+        let image = Ok(Features { image: true, ..Features::default() });
+        check(json!("app"), &[("REMORA_IMAGE", "target")], image);
+        check(json!("app"), &[("REMORA_IMAGE", "own")], Err("REMORA_IMAGE cannot be \"own\": give target"));
+        let needs_target = "REMORA_IMAGE needs a target: give targetContainerName (kubectl debug --target=NAME)";
+        check(Value::Null, &[("REMORA_IMAGE", "target")], Err(needs_target));
+        let idle = Features { idle_timeout: minutes(10), ttl: minutes(30), ..Features::default() };
         check(Value::Null, &[("REMORA_IDLE_TIMEOUT", "10m"), ("REMORA_TTL", "30m")], Ok(idle));
         for value in ["", "30", "0s", "-5m", "soon", "1x", "$(OTHER)"] {
             let sentence =
                 format!("REMORA_TTL cannot be {value:?}: give a duration above 0, such as 90s, 30m or 1h30m");
             check(Value::Null, &[("REMORA_TTL", value)], Err(&sentence));
         }
-        let unknown = "unknown variable REMORA_TLL: this node knows REMORA_ROOT, REMORA_TTL and REMORA_IDLE_TIMEOUT";
+        let unknown = "unknown variable REMORA_TLL: this node knows REMORA_ROOT, REMORA_IMAGE, REMORA_TTL and REMORA_IDLE_TIMEOUT";
         check(Value::Null, &[("REMORA_TLL", "30m")], Err(unknown));
     }
 

@@ -119,7 +119,7 @@ pub struct Attempt {
     pub image_ref: String,
     /// [`crate::container_hash`] of the spec that it was made from.
     pub spec_hash: String,
-    /// The id of the container whose root it stands on, if not on its image's.
+    /// The id of the container whose root it stands on, if not on its image's, or whose image's files it is shown.
     pub root_of: Option<String>,
     /// A stop is under way that ends by then, at the latest with a kill.
     pub stopping: Option<Timestamp>,

@@ -89,6 +89,11 @@ pub fn build_image(files: &[FileEntry], config: &ImageConfiguration) -> io::Resu
 }
 
 impl BuiltImage {
+    /// Of its manifest: what a registry will name it by.
+    pub fn digest(&self) -> &Digest {
+        &self.manifest
+    }
+
     /// Writes it into an OCI layout folder, which is made or added to. `name` becomes its `io.containerd.image.name` and
     /// `org.opencontainers.image.ref.name`; an entry of the same name is replaced.
     ///

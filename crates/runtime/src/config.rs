@@ -192,6 +192,16 @@ impl ContainerPaths {
         self.volatile.join("tools")
     }
 
+    /// Of a container that is shown the files of another one's image: those.
+    pub(crate) fn shown_image(&self) -> PathBuf {
+        self.volatile.join("image")
+    }
+
+    /// Of a container that is shown the files of another one's image: changes, of which there are none.
+    pub(crate) fn shown_image_layer(&self) -> OwnLayer {
+        OwnLayer { upper: self.durable.join("image-upper"), work: self.durable.join("image-work") }
+    }
+
     /// With a user namespace: where the image's layers are mounted with mapped owners, while the root is being mounted.
     pub(crate) fn mapped_layers(&self) -> PathBuf {
         self.volatile.join("layers")

@@ -156,6 +156,54 @@ fn a_writable_targets_files_are_edited_in_place_and_nothing_else_is_made_in_it()
 }
 
 #[test]
+fn the_files_of_the_targets_image_are_shown_as_they_were() {
+    on_each("the target's image", |mut world| async move {
+        let sandbox = world.sandbox("web").await;
+        let id = world.start(&sandbox, target(&world, false)).await;
+        let script = "echo 'mode = slow' > /app/config; cat /dev/remora/image/app/config";
+        let mut both = debugger(&world, &id, 0, &["/bin/sh", "-c", script]);
+        both.annotations.insert(annotations::IMAGE_OF.to_owned(), id.clone());
+        let both = world.start(&sandbox, both).await;
+        assert_eq!(world.ended(&both).await.exit_code, 0, "{:?}", world.log("web", "debugger"));
+        assert!(world.log("web", "debugger").contains(&"stdout F mode = fast".to_owned()));
+        remove(&world, &both).await;
+
+        let script = "cat /dev/remora/image/app/config; echo x > /dev/remora/image/app/config || echo refused; ls /app";
+        let mut beside = debugger(&world, &id, 0, &["/bin/sh", "-c", script]);
+        beside.annotations = [(annotations::IMAGE_OF.to_owned(), id.clone())].into();
+        let beside = world.start(&sandbox, beside).await;
+        world.ended(&beside).await;
+        let log = world.log("web", "debugger");
+        for line in ["stdout F mode = fast", "stdout F refused"] {
+            assert!(log.contains(&line.to_owned()), "{line}: {log:?}");
+        }
+        assert!(log.iter().any(|line| line.contains("ls: /app: No such file or directory")), "{log:?}");
+        let left = remora_sys::mount::mounts().unwrap().into_iter().map(|mount| mount.target);
+        let left: Vec<PathBuf> = left.filter(|at| at.ends_with(format!("{beside}/image"))).collect();
+        assert!(left.is_empty(), "the image stays mounted: {left:?}");
+        world
+    });
+}
+
+#[test]
+fn a_container_stays_while_its_image_is_shown() {
+    on_each("a shown image", |world| async move {
+        let sandbox = world.sandbox("web").await;
+        let id = world.start(&sandbox, target(&world, false)).await;
+        let shown = ContainerConfig {
+            annotations: [(annotations::IMAGE_OF.to_owned(), id.clone())].into(),
+            ..world.container("debugger", &["sleep", "1000"])
+        };
+        let debugger = world.start(&sandbox, shown).await;
+        let used = world.runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await;
+        assert!(used.unwrap_err().message.contains(&debugger));
+        world.runtime.stop_container(StopContainerRequest { container_id: debugger, timeout: 0 }).await.unwrap();
+        remove(&world, &id).await;
+        world
+    });
+}
+
+#[test]
 fn a_read_only_root_of_the_debuggers_own_is_read_only_for_it_alone() {
     on_each("a read-only debugger", |mut world| async move {
         let sandbox = world.sandbox("web").await;

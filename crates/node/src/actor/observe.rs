@@ -146,7 +146,7 @@ pub(crate) fn attempt_of(context: &Context, pod: &Pod, status: &ContainerStatus,
         image: image_name(status),
         image_ref: status.image_ref.clone(),
         spec_hash: annotation(labels::CONTAINER_HASH).unwrap_or_default().to_owned(),
-        root_of: annotation(annotations::ROOT_OF).map(str::to_owned),
+        root_of: annotation(annotations::ROOT_OF).or_else(|| annotation(annotations::IMAGE_OF)).map(str::to_owned),
         stopping: None,
         stop_reason: None,
     }

@@ -20,7 +20,7 @@ pub(super) struct Wishes {
 
 /// A crashed instance has no processes that could be joined.
 pub(super) fn wishes(spec: &ContainerSpec<'_>, target: Option<&Target>) -> Result<Wishes, ConfigError> {
-    let Features { root, ttl, idle_timeout } = features(spec)?;
+    let Features { root, image, ttl, idle_timeout } = features(spec)?;
     let running = target.and_then(|target| target.id.clone());
     let mut wishes = Wishes { joins: running.clone(), annotations: BTreeMap::new() };
     let mut note = |key: &str, value: String| _ = wishes.annotations.insert(key.to_owned(), value);
@@ -31,6 +31,10 @@ pub(super) fn wishes(spec: &ContainerSpec<'_>, target: Option<&Target>) -> Resul
         };
         note(annotations::ROOT, kind.to_owned());
         note(annotations::ROOT_OF, of.ok_or_else(|| ConfigError::NothingEnded(target.container.clone()))?);
+    }
+    if image && let Some(target) = target {
+        let of = target.id.clone().ok_or_else(|| ConfigError::NothingEnded(target.container.clone()))?;
+        note(annotations::IMAGE_OF, of);
     }
     let milliseconds = |duration: SignedDuration| duration.as_millis().to_string();
     ttl.into_iter().for_each(|ttl| note(annotations::TTL, milliseconds(ttl)));
@@ -74,6 +78,7 @@ mod tests {
         check(&[("REMORA_ROOT", "crashed")], Some("then"), Ok((None, &[("root", "crashed"), ("root-of", "then")])));
         let nothing = "container app has not ended yet: there is no crashed instance to look at";
         check(&[("REMORA_ROOT", "crashed")], None, Err(nothing));
+        check(&[("REMORA_IMAGE", "target")], None, Ok((joined, &[("image-of", "now")])));
         check(&[("REMORA_TTL", "1m30s")], None, Ok((joined, &[("ttl-milliseconds", "90000")])));
         check(&[("REMORA_IDLE_TIMEOUT", "10m")], None, Ok((joined, &[("idle-timeout-milliseconds", "600000")])));
     }

@@ -68,7 +68,7 @@ impl Daemon {
         let store = store::open(&place, &args.store).await?;
         let listen = Listen { api: args.listen, kubelet: args.kubelet_listen };
         let api = Api::prepare(&place, &name, listen, Arc::clone(&store));
-        let mut api = api.await.map_err(|error| bind_hint(error, args.listen))?;
+        let mut api = api.await.map_err(bind_hint)?;
         let port = api.take_kubelet();
         let route = ApiRoute::to(service_address(), api.address());
         let machine = Machine::open(args, &place, libexec, route).await.map_err(plain)?;

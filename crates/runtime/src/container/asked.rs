@@ -72,6 +72,16 @@ pub(super) fn root_of(config: &ContainerConfig) -> Option<&str> {
     config.annotations.get(annotations::ROOT_OF).map(String::as_str)
 }
 
+/// The id of the container whose image's files are to be seen.
+pub(super) fn image_of(config: &ContainerConfig) -> Option<&str> {
+    config.annotations.get(annotations::IMAGE_OF).map(String::as_str)
+}
+
+/// The ids of the containers whose files these are: they must not go before this one.
+pub(super) fn stands_on(config: &ContainerConfig) -> impl Iterator<Item = &str> {
+    [root_of(config), image_of(config)].into_iter().flatten()
+}
+
 fn wrong(annotation: &'static str, value: &str) -> Error {
     Error::Annotation { annotation, value: value.to_owned() }
 }

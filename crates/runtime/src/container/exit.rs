@@ -7,7 +7,7 @@ use remora_cri::ContainerEventType;
 use remora_shim_protocol::{ExitRecord, ProcessState, Reply, Request, StartRecord};
 use tokio::sync::watch;
 
-use super::asked::root_of;
+use super::asked::{image_of, root_of};
 use super::{Container, Exit, State};
 use crate::config::ContainerPaths;
 use crate::identity;
@@ -119,14 +119,18 @@ async fn wait(runtime: Weak<Inner>, mut closing: watch::Receiver<()>, container:
     }
 }
 
-/// Takes down the mounts of another container's root: for as long as they stand, so do that one's volumes. What cannot be done is logged; the
-/// pod's end takes them down too.
+/// Takes down the mounts of another container's root and image: for as long as they stand, so do that one's volumes and layers. What cannot be
+/// done is logged; the pod's end takes them down too.
 async fn give_root_back(container: &Container) {
-    if root_of(&container.record().config).is_none() {
+    let config = &container.record().config;
+    let root = root_of(config).map(|_| container.paths.rootfs());
+    let image = image_of(config).map(|_| container.paths.shown_image());
+    let mounts: Vec<_> = root.into_iter().chain(image).collect();
+    if mounts.is_empty() {
         return;
     }
-    let rootfs = container.paths.rootfs();
-    if let Err(error) = blocking(move || Ok(remora_sys::mount::unmount_below(&rootfs)?)).await {
+    let unmount = move || Ok(mounts.iter().try_for_each(|mount| remora_sys::mount::unmount_below(mount))?);
+    if let Err(error) = blocking(unmount).await {
         tracing::warn!(
             container = container.id(),
             error = crate::error::chain(&error),

@@ -9,6 +9,8 @@
 //! In a pod with a user namespace of its own the image's layers are mounted with mapped owners first; an ended container's writable layer has
 //! the right ones already.
 //!
+//! Whatever it stands on, a container may be shown the files of another one's image as they were, read-only at `/dev/remora/image`.
+//!
 //! **Invariant:** a container whose root another one stands on is not removed before that one has ended ([`Inner::require_unused`]), so
 //! neither its writable layer nor its image's layers go.
 
@@ -16,14 +18,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use remora_cri::ContainerConfig;
+use remora_cri::{ContainerConfig, Mount, annotations};
 use remora_oci_config::{BorrowedRoot, ImageConfig, OWN_FILE_SYSTEMS, command};
 use remora_sys::mount::{Overlay, Propagation, UpperLayer};
 use remora_sys::process::PidFd;
 use remora_sys::rootfs::look_inside;
 use remora_sys::tree::Tree;
 
-use super::asked::{RootOf, root_of};
+use super::asked::{RootOf, image_of, stands_on};
 use super::crash::CrashReport;
 use super::create::{Draft, first_process, remove_folder, write_json};
 use super::{Container, State, crash, tools};
@@ -45,8 +47,30 @@ pub(super) struct Root {
 }
 
 impl Inner {
-    /// Mounts what the container is to stand on.
+    /// Mounts what the container is to stand on, and what it is to be shown beside.
     pub(super) fn mount_root(&self, draft: &Draft, image: &LeasedImage, users: Option<&Users>) -> Result<Root, Error> {
+        let mut root = self.mount_own_root(draft, image, users)?;
+        if let Some(id) = image_of(&draft.config) {
+            root.config.mounts.push(self.show_image(draft, id, users)?);
+        }
+        Ok(root)
+    }
+
+    /// The layer on top is for overlayfs, which wants one above a single layer. It is never written to: the container's mount is read-only.
+    fn show_image(&self, draft: &Draft, id: &str, users: Option<&Users>) -> Result<Mount, Error> {
+        let (other, paths) = (self.sibling(draft, id)?, self.paths.container(&draft.id));
+        let image = &other.record().lease.lowerdirs;
+        let layers = Layers { changed: None, image, users, mapped: &paths.mapped_layers() };
+        layers.mount(&paths.shown_image_layer(), &paths.shown_image())?;
+        Ok(Mount {
+            container_path: annotations::IMAGE.to_owned(),
+            host_path: paths.shown_image().to_string_lossy().into_owned(),
+            readonly: true,
+            ..Mount::default()
+        })
+    }
+
+    fn mount_own_root(&self, draft: &Draft, image: &LeasedImage, users: Option<&Users>) -> Result<Root, Error> {
         let paths = self.paths.container(&draft.id);
         let layers = Layers { changed: None, image: &image.lease.lowerdirs, users, mapped: &paths.mapped_layers() };
         let borrowed = match RootOf::asked(&draft.config)? {
@@ -151,8 +175,9 @@ impl Inner {
 
     /// Refuses if a container that may still run stands on this one's root.
     pub(super) fn require_unused(&self, container: &Container) -> Result<(), Error> {
-        let is_user =
-            |other: &&Arc<Container>| root_of(&other.record().config) == Some(container.id()) && self.may_run(other);
+        let is_user = |other: &&Arc<Container>| {
+            stands_on(&other.record().config).any(|id| id == container.id()) && self.may_run(other)
+        };
         match self.table.containers_of(&container.record().sandbox_id).iter().find(is_user) {
             Some(user) => Err(Error::InUse { id: container.id().to_owned(), user: user.id().to_owned() }),
             None => Ok(()),
@@ -162,9 +187,13 @@ impl Inner {
     /// Refuses a container whose root is being removed. Asked after it is in the table: of a removal and a creation at the same time, one
     /// sees the other.
     pub(super) fn require_root(&self, container: &Container) -> Result<(), Error> {
-        let Some(id) = root_of(&container.record().config) else { return Ok(()) };
-        let root = self.table.container(id).map_err(|error| Error::Target(error.to_string()))?;
-        if root.is_going() { Err(Error::Root(format!("container {id:?} is being removed"))) } else { Ok(()) }
+        for id in stands_on(&container.record().config) {
+            let root = self.table.container(id).map_err(|error| Error::Target(error.to_string()))?;
+            if root.is_going() {
+                return Err(Error::Root(format!("container {id:?} is being removed")));
+            }
+        }
+        Ok(())
     }
 
     /// One that was only created can still be started, as long as its sandbox stands.

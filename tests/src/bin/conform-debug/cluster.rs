@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
@@ -139,6 +140,24 @@ impl Cluster {
     pub(crate) async fn pod(&self, purpose: &str, name: &str) -> Result<Value> {
         let found = self.pods(purpose).get_opt(name).await?;
         Ok(found.map(serde_json::to_value).transpose()?.unwrap_or(Value::Null))
+    }
+
+    /// The events of a pod as JSON.
+    pub(crate) async fn events(&self, purpose: &str, pod: &str) -> Result<Vec<Value>> {
+        let of_pod = ListParams::default().fields(&format!("involvedObject.kind=Pod,involvedObject.name={pod}"));
+        let events = self.api::<Event>(purpose).list(&of_pod).await?;
+        Ok(events.items.iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
+    }
+
+    /// A user who may debug pods, and nothing else.
+    pub(crate) async fn allow_sessions(&self, purpose: &str, user: &str) -> Result<()> {
+        let resources = ["pods", "pods/ephemeralcontainers", "pods/log", "pods/attach"];
+        let rule = json!({"apiGroups": [""], "resources": resources, "verbs": ["get", "list", "watch", "patch"]});
+        self.create::<Role>(purpose, json!({"metadata": {"name": user}, "rules": [rule]})).await?;
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user});
+        let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
+        self.create::<RoleBinding>(purpose, json!({"metadata": {"name": user}, "roleRef": role, "subjects": [subject]}))
+            .await
     }
 
     /// Waits until the first debug container of a pod runs.

@@ -467,6 +467,41 @@ fn beside() -> Vec<Row> {
         row("cp between files here", "cp a b").code(2).err("one of the two must be POD:PATH"),
         row("cp between pods", "cp plain:/a user:/b").code(2).err("one of the two must be a file here"),
         row("cp into a folder that is not there", "cp -q /etc/hostname plain:/no/such/place").code(1).err("/no/such"),
+        row("diff of a relative path", "diff rich etc").code(2).err("is not a path from /"),
+        row("diff of a pod that is not there", "diff ghost").code(1).err("pods \"ghost\" not found"),
+        row("diff says what it cannot know", "diff two /nowhere")
+            .only(Where::Elsewhere)
+            .out("")
+            .err("C is what has changed or was added since the container's start; what was deleted cannot be seen"),
+        row("export without a debug container", "export plain --no-fallback -o /dev/null")
+            .code(1)
+            .err("container app has no sh or no tar"),
+        row("export asks the container itself first", "export rich -o /dev/null")
+            .err("Exported ")
+            .err("Left out, since it is mounted: ")
+            .err("/data"),
+        row("export is bounded", "export rich -q -o /dev/null --max-size=10Ki").code(1).err("--max-size"),
+        row("export without a shell in the container", "export plain -o /dev/null")
+            .err("Container app has no sh or no tar: a debug container exports it.")
+            .err("Exported "),
+        row("capture by an image without tcpdump", "capture plain -q --image=busybox:1.35 -w /dev/null")
+            .code(243)
+            .err("image busybox:1.35 has no tcpdump"),
+        row("capture where nobody may", "capture plain -q --image=busybox:1.35 -w /dev/null")
+            .at("restricted")
+            .code(240)
+            .err("a capture needs the capability NET_RAW (profile netadmin), which is refused"),
+        row("dump without an image", "dump plain").code(2).err("name an image that has gdb"),
+        row("dump by an image without gdb", "dump plain -q --image=busybox:1.35")
+            .code(243)
+            .err("image busybox:1.35 has no gdb"),
+        row("a heap of what is no Java", "dump plain -q --image=busybox:1.35 --kind=heap")
+            .code(1)
+            .err("is no Java virtual machine"),
+        row("a dump of no process", "dump plain -q --image=busybox:1.35 --pid=99999")
+            .code(1)
+            .err("there is no process 99999"),
+        row("threads go to standard output", "dump plain --kind=threads -o x").code(2).err("threads are printed"),
         row("exec in a named container", "exec two -c first -- hostname").out("two\n"),
         row("debug logs shows what a session has said", "debug logs plain -c mine").out(""),
         row("debug ls names sessions", "debug ls plain -o name").code(0),

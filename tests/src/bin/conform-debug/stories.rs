@@ -43,6 +43,11 @@ pub(crate) async fn check(player: &mut Player) -> Result<()> {
         "cp into a container without tar, and back", Anywhere, copy_in;
         "cp where the container has tar adds no debug container", Anywhere, copy_by_tar;
         "cp by a debug container finds its target in a shared process namespace", Anywhere, copy_shared;
+        "diff tells what was added, changed and deleted", OnRemora, diff;
+        "diff elsewhere tells what has changed since the start", Elsewhere, diff_elsewhere;
+        "export is a whole archive, without what is mounted", Anywhere, export;
+        "a session is told in events of its pod", Anywhere, events;
+        "a session goes on without the right to write events", Anywhere, no_events;
         "cp by a debug container follows links in the target's root", Anywhere, copy_links;
     }
     Ok(())
@@ -323,6 +328,85 @@ async fn copy_in(player: &Player) -> Result<()> {
 async fn entries(player: &Player, pod: &str) -> Result<usize> {
     let pod = player.cluster.pod(AT, pod).await?;
     Ok(pod["spec"]["ephemeralContainers"].as_array().map_or(0, Vec::len))
+}
+
+/// Changes `rich`, which has been cp's and is not looked at by others.
+async fn change(player: &Player) -> Result<()> {
+    let script = "PATH=/bin; mkdir -p /added && echo x > /added/f && echo x >> /etc/group && rm -f /etc/shadow && rm -rf /var/spool";
+    player.run(AT, &["exec", "rich", "--", "/bin/busybox", "sh", "-c", script]).await?.ended(0).map(drop)
+}
+
+async fn diff(player: &Player) -> Result<()> {
+    change(player).await?;
+    let all = player.run(AT, &["diff", "rich", "-q"]).await?.ended(0)?;
+    for line in ["C /etc", "C /etc/group", "D /etc/shadow", "A /added", "A /added/f", "D /var/spool"] {
+        ensure!(all.out.lines().any(|found| found == line), "no {line:?} in {}", all.out);
+    }
+    ensure!(!all.out.contains("/proc/") && !all.out.contains("/data/") && !all.out.contains("/bin/"), "{}", all.out);
+    player.run(AT, &["diff", "rich", "/added", "-q"]).await?.ended(0)?.printed("A /added\nA /added/f\n")
+}
+
+async fn diff_elsewhere(player: &Player) -> Result<()> {
+    change(player).await?;
+    let all = player.run(AT, &["diff", "rich"]).await?.ended(0)?;
+    all.says(&["This node is not Remora's"])?;
+    for line in ["C /etc/group", "C /added/f"] {
+        ensure!(all.out.lines().any(|found| found == line), "no {line:?} in {}", all.out);
+    }
+    ensure!(!all.out.contains(" /bin/") && !all.out.contains("D "), "{}", all.out);
+    Ok(())
+}
+
+async fn export(player: &Player) -> Result<()> {
+    let folder = Folder::new("export")?;
+    player.run(AT, &["exec", "rich", "--", "/bin/busybox", "touch", "/data/in-a-volume", "/own"]).await?.ended(0)?;
+    for (pod, words, expected) in
+        [("rich", &["--beside"][..], "./own"), ("rich", &[], "./own"), ("plain", &[], "./pause")]
+    {
+        let to = folder.at("x.tar");
+        player.run(AT, &[&["export", pod, "-q", "-o", &to], words].concat()).await?.ended(0)?;
+        let listed = std::process::Command::new("tar").args(["-tf", &to]).output()?;
+        let (names, said) = (String::from_utf8(listed.stdout)?, String::from_utf8(listed.stderr)?);
+        ensure!(listed.status.success() && said.is_empty(), "{said}");
+        ensure!(names.lines().any(|name| name == expected), "{names}");
+        ensure!(
+            !names.contains("in-a-volume") && !names.contains("./proc/s") && !names.contains("./etc/hosts\n"),
+            "{names}"
+        );
+        std::fs::remove_file(to)?;
+    }
+    Ok(())
+}
+
+async fn events(player: &Player) -> Result<()> {
+    let words = ["debug", "two", "-q", "-c", "told", "--", "sh", "-c", "exit 3"];
+    player.run(AT, &words).await?.ended(3)?;
+    let told = player.cluster.events(AT, "two").await?;
+    let of = |reason: &str| {
+        told.iter().find(|event| {
+            event["reason"] == reason && event["involvedObject"]["fieldPath"] == "spec.ephemeralContainers{told}"
+        })
+    };
+    for (reason, begin) in [
+        ("DebugSessionStarted", "Debug session told started: by "),
+        ("DebugSessionEnded", "Debug session told ended with exit code 3: by "),
+    ] {
+        let message =
+            of(reason).with_context(|| format!("no {reason}: {told:?}"))?["message"].as_str().unwrap_or_default();
+        ensure!(message.starts_with(begin) && message.contains("(sha256:"), "{message}");
+        ensure!(message.ends_with(", profile general, target second"), "{message}");
+    }
+    Ok(())
+}
+
+/// Nobody but the group of all who are authenticated may do anything here: a user of our own gets just what a session needs.
+async fn no_events(player: &Player) -> Result<()> {
+    player.cluster.allow_sessions(AT, "nobody-but-sessions").await?;
+    let words = ["debug", "plain", "--as=nobody-but-sessions", "-c", "untold", "--", "true"];
+    let quiet = player.run(AT, &words).await?.ended(0)?;
+    ensure!(!quiet.err.contains("event"), "{quiet:?}");
+    let words = ["debug", "plain", "-v", "--as=nobody-but-sessions", "-c", "untold-2", "--", "true"];
+    player.run(AT, &words).await?.ended(0)?.says(&["No event of this session is written: ", "events is forbidden"])
 }
 
 async fn copy_by_tar(player: &Player) -> Result<()> {

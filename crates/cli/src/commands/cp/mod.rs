@@ -3,10 +3,8 @@
 //! A container that has `tar` is asked itself, which leaves no trace. Else a debug container stands beside it for as long as it takes.
 //! What comes out of a container is a stranger's archive: [`receive`] lets nothing of it leave the destination.
 
-mod beside;
-mod receive;
+pub(crate) mod receive;
 mod send;
-mod talk;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,14 +12,16 @@ use std::process::ExitCode;
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use remora_debug::Tools;
 use remora_debug::files::{self, End, Place, Reach};
 
-use self::beside::Beside;
 use self::receive::{Limits, Received};
-use self::talk::Answer;
+use crate::beside::{Beside, BesideArgs};
 use crate::cluster::Cluster;
 use crate::commands::exec::default_container;
+use crate::commands::parse_size;
 use crate::output::print_note;
+use crate::program::{self, Answer};
 use crate::{ClusterArgs, CommandError};
 
 /// How many links the named file may be away.
@@ -48,20 +48,16 @@ pub struct CpArgs {
     #[arg(long, short)]
     container: Option<String>,
     /// Copy through a debug container, also if the container has tar.
-    #[arg(long, conflicts_with = "no_fallback")]
-    beside: bool,
+    #[arg(long = "beside", conflicts_with = "no_fallback")]
+    only_beside: bool,
     /// Fail if the container has no tar, instead of adding a debug container.
     #[arg(long)]
     no_fallback: bool,
-    /// The debug container's image, with sh and tar [default: as for `remora debug`].
-    #[arg(long)]
-    image: Option<String>,
     /// The most that may come out of a container, names and all, in bytes or with Ki, Mi, Gi, Ti.
     #[arg(long, value_name = "SIZE", default_value = "64Gi", value_parser = parse_size)]
     max_size: u64,
-    /// Say only what goes wrong.
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    beside: BesideArgs,
 }
 
 pub(crate) async fn run(cluster: &ClusterArgs, args: CpArgs) -> Result<ExitCode, CommandError> {
@@ -83,7 +79,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: CpArgs) -> Result<ExitCode,
         None => default_container(&pod, &place.pod)?,
     };
     let within = Copy { pods: &pods, container, reach: Reach::Within, place, args: &args };
-    if !args.beside {
+    if !args.only_beside {
         match within.carry(&way).await? {
             Carried::Done => return Ok(ExitCode::SUCCESS),
             Carried::NoTar if args.no_fallback => {
@@ -92,7 +88,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, args: CpArgs) -> Result<ExitCode,
                     CommandError::failed(without).hint("leave --no-fallback away: a debug container brings one")
                 );
             }
-            Carried::NoTar if !args.quiet => {
+            Carried::NoTar if !args.beside.quiet => {
                 print_note(format_args!("Container {} has no tar: a debug container copies.", within.container));
             }
             Carried::NoTar => {}
@@ -108,11 +104,14 @@ async fn through_a_debug_container(
     way: &Way,
 ) -> Result<ExitCode, CommandError> {
     let args = within.args;
-    let beside = Beside::stand(cluster, pod, &within.container, args.image.clone(), args.quiet).await?;
-    let copy = Copy { container: beside.container.clone(), reach: Reach::Beside(beside.processes.clone()), ..within };
-    let carried = copy.carry(way).await;
-    beside.leave().await;
-    match carried? {
+    let (known, request) =
+        (args.beside.known(cluster, pod, Tools::Files).await?, args.beside.request(&within.container));
+    let beside = Beside::stand(cluster, pod, &request, &known, &args.beside).await?;
+    let carried = beside.attend(async |beside| {
+        let reach = Reach::Beside(beside.processes.clone());
+        Copy { container: beside.container.clone(), reach, ..within }.carry(way).await
+    });
+    match carried.await? {
         Carried::Done => Ok(ExitCode::SUCCESS),
         Carried::NoTar => Err(CommandError::failed("the debug container's image has no sh or no tar")
             .hint("choose another with --image, such as busybox")),
@@ -159,12 +158,13 @@ impl Copy<'_> {
             let typed = self.place.split().1.to_owned();
             let (archive_name, to) = (name.to_owned(), to.to_owned());
             let unpack = move |stream| receive::receive(stream, &archive_name, &typed, &to, &limits);
-            match talk::read(self.pods, &place.pod, &self.container, &self.reach.pack(&folder, name), unpack).await? {
+            match program::read(self.pods, &place.pod, &self.container, &self.reach.pack(&folder, name), unpack).await?
+            {
                 Answer::NoProgram => return Ok(Carried::NoTar),
                 Answer::Ended { value: Received::Link(link), .. } => place = place.follow(&link),
                 Answer::Ended { value: Received::Files(copied), complaint } => {
                     complaint.map_or(Ok(()), Err)?;
-                    copied.tell(self.args.quiet);
+                    copied.tell(self.args.beside.quiet);
                     return Ok(Carried::Done);
                 }
             }
@@ -175,7 +175,7 @@ impl Copy<'_> {
     async fn send(&self, from: &Path) -> Result<Carried, CommandError> {
         let name = from.file_name().and_then(|name| name.to_str());
         let path = self.place.full();
-        let asked = talk::ask(self.pods, &self.place.pod, &self.container, &self.reach.is_folder(&path)).await?;
+        let asked = program::ask(self.pods, &self.place.pod, &self.container, &self.reach.is_folder(&path)).await?;
         // Whoever has no `test` has no tar.
         let Some(is_folder) = asked else { return Ok(Carried::NoTar) };
         let place = match name {
@@ -187,30 +187,21 @@ impl Copy<'_> {
             return Err(CommandError::usage(format_args!("{} has no name: give the file's", from.display())));
         }
         let (name, from) = (name.to_owned(), from.to_owned());
-        let pack = move |stream: &mut talk::Outgoing| send::send(stream, &from, &name);
-        match talk::write(self.pods, &place.pod, &self.container, &self.reach.unpack(&folder), pack).await? {
+        let pack = move |stream: &mut program::Outgoing| send::send(stream, &from, &name);
+        match program::write(self.pods, &place.pod, &self.container, &self.reach.unpack(&folder), pack).await? {
             Answer::NoProgram => Ok(Carried::NoTar),
             Answer::Ended { value, complaint } => {
                 complaint.map_or(Ok(()), Err)?;
-                value.tell(self.args.quiet);
+                value.tell(self.args.beside.quiet);
                 Ok(Carried::Done)
             }
         }
     }
 }
 
-/// Bytes, or with a power of 1024 as Kubernetes writes it.
-fn parse_size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u32); 4] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40)];
-    let unit = UNITS.into_iter().find_map(|(unit, power)| Some((text.strip_suffix(unit)?, power)));
-    let (number, power) = unit.unwrap_or((text, 0));
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << power));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "give bytes, or a number with Ki, Mi, Gi or Ti".to_owned())
-}
-
 /// What was copied, and what was not.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Copied {
+pub(crate) struct Copied {
     files: u64,
     bytes: u64,
     /// Paths with the reason; not more than can be read.
@@ -230,7 +221,7 @@ impl Copied {
         }
     }
 
-    fn tell(&self, quiet: bool) {
+    pub(crate) fn tell(&self, quiet: bool) {
         self.left_out.iter().for_each(print_note);
         if self.more_left_out > 0 {
             print_note(format_args!("Left out: {} more.", self.more_left_out));
@@ -245,17 +236,6 @@ impl Copied {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_written_as_kubernetes_writes_them() {
-        let check = |text: &str, expected: Option<u64>| assert_eq!(parse_size(text).ok(), expected, "{text}");
-        check("1024", Some(1024));
-        check("2Ki", Some(2048));
-        check("1Ti", Some(1 << 40));
-        for wrong in ["", "0", "Gi", "1G", "-1", "99999999999Ti"] {
-            check(wrong, None);
-        }
-    }
 
     #[test]
     fn names_of_strangers_are_shown_without_what_terminals_obey() {

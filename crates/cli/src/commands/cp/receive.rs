@@ -30,12 +30,12 @@ const ENVELOPE: u64 = 64 << 10;
 
 /// What an archive may cost.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) bytes: u64,
-    pub(super) entries: u64,
+pub(crate) struct Limits {
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
     /// Of a path, in bytes; and in folders, since each folder costs time in every path below it.
-    pub(super) path: usize,
-    pub(super) depth: usize,
+    pub(crate) path: usize,
+    pub(crate) depth: usize,
 }
 
 impl Default for Limits {
@@ -46,14 +46,14 @@ impl Default for Limits {
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received {
+pub(crate) enum Received {
     Files(Copied),
     /// What was asked for is a link to this; nothing was written.
     Link(String),
 }
 
 /// Unpacks the archive of `name`. A file becomes `to`, or `to/typed` if `to` is a folder; what is in a folder goes below `to`.
-pub(super) fn receive(
+pub(crate) fn receive(
     stream: impl Read,
     name: &str,
     typed: &str,
@@ -487,7 +487,7 @@ fn symlink(_: &Dir, _: &str, _: &Path) -> std::io::Result<()> {
 }
 
 /// Shown on terminals only.
-pub(super) fn bar() -> ProgressBar {
+pub(crate) fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {binary_bytes} at {binary_bytes_per_sec}");
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::plan::Output;
 use super::sessions::Action;
 use crate::CommandError;
-use crate::commands::{parse_duration, parse_variable};
+use crate::commands::{parse_duration, parse_user, parse_variable};
 use crate::terminal::Input;
 
 const EXIT_CODES: &str = "\
@@ -110,6 +110,9 @@ pub struct DebugArgs {
     /// Say only what goes wrong.
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// Say also what does not matter to the session, such as why it is not in the pod's events.
+    #[arg(long, short, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
     /// End it so long after its start, such as 30m or 1h30m. Elsewhere than on Remora's nodes a shell in the image keeps the time.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     ttl: Option<Duration>,
@@ -372,14 +375,6 @@ fn mirror(parts: &[Part]) -> Mirror {
         return Mirror::NONE;
     }
     Mirror { user: has(Part::User), env: has(Part::Env), working_dir: has(Part::Workdir), volumes: has(Part::Volumes) }
-}
-
-fn parse_user(text: &str) -> Result<User, String> {
-    let number = |text: &str| text.parse::<u32>().map(i64::from).map_err(|_| "give numbers: UID or UID:GID".to_owned());
-    match text.split_once(':') {
-        Some((uid, gid)) => Ok(User { uid: number(uid)?, gid: Some(number(gid)?) }),
-        None => Ok(User { uid: number(text)?, gid: None }),
-    }
 }
 
 fn read_custom(path: &std::path::Path) -> Result<Value, CommandError> {

@@ -16,11 +16,11 @@ const POD_SECURITY: &str = "pod-security.kubernetes.io/";
 pub(crate) struct Known {
     pub(crate) facts: Facts,
     /// The node's name, with its runtime.
-    pub(super) node: Option<String>,
+    pub(crate) node: Option<String>,
     /// Why nothing starts there now.
-    pub(super) obstacle: Option<String>,
+    pub(crate) obstacle: Option<String>,
     /// Whether the user may attach; none if the server does not say.
-    pub(super) may_attach: Option<bool>,
+    pub(crate) may_attach: Option<bool>,
 }
 
 /// All at once: the slowest answer is all that it costs.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::args::DebugArgs;
 use crate::cluster::Cluster;
+use crate::commands::exec::default_container;
 use crate::output::{print_note, print_part};
 use crate::{CommandError, resource};
 
@@ -30,11 +31,37 @@ pub(super) async fn subject(cluster: &Cluster, args: &DebugArgs) -> Result<Subje
         (None, None) => return Err(CommandError::usage("NAME or filename is required for debug")),
     };
     match word.split_once('/') {
-        None => named(cluster, &word).await.map(Subject::Pod),
-        Some(("pod" | "pods" | "po", name)) => named(cluster, name).await.map(Subject::Pod),
         Some(("node" | "nodes" | "no", name)) => Ok(Subject::Node(name.to_owned())),
-        Some((kind, name)) => of_owner(cluster, kind, name).await.map(Subject::Pod),
+        _ => pod(cluster, &word).await.map(Subject::Pod),
     }
+}
+
+/// The pod that a word means: by its name, or by whatever selects it.
+pub(crate) async fn pod(cluster: &Cluster, word: &str) -> Result<Box<Pod>, CommandError> {
+    match word.split_once('/') {
+        None => named(cluster, word).await,
+        Some(("pod" | "pods" | "po", name)) => named(cluster, name).await,
+        Some((kind, name)) => of_owner(cluster, kind, name).await,
+    }
+}
+
+/// A container that is meant.
+pub(crate) struct Chosen {
+    pub(crate) pod: Box<Pod>,
+    /// The pod's.
+    pub(crate) name: String,
+    pub(crate) container: String,
+}
+
+/// The container that a word for a pod and perhaps a name mean.
+pub(crate) async fn container(cluster: &Cluster, word: &str, named: Option<&String>) -> Result<Chosen, CommandError> {
+    let pod = pod(cluster, word).await?;
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let container = match named {
+        Some(container) => container.clone(),
+        None => default_container(&pod, &name)?,
+    };
+    Ok(Chosen { pod, name, container })
 }
 
 async fn named(cluster: &Cluster, name: &str) -> Result<Box<Pod>, CommandError> {

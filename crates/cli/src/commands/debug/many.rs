@@ -4,13 +4,16 @@ use std::process::ExitCode;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use remora_debug::event::Told;
 use remora_debug::{DebugRequest, Session, Trial};
 
 use super::args::DebugArgs;
+use super::talk::Talk;
 use super::{facts, suffix};
 use crate::CommandError;
 use crate::cluster::Cluster;
 use crate::output::{print_line, print_note};
+use crate::witness::Witness;
 
 /// So many at a time: each is a container on some node.
 const AT_A_TIME: usize = 16;
@@ -53,8 +56,10 @@ async fn one(
     let plan = remora_debug::plan(request, pod, &known.facts, &suffix()).map_err(CommandError::usage)?;
     let pods = cluster.api::<Pod>();
     let admitted = remora_debug::admit(&pods, name, &plan, Trial::Real).await?;
-    let session = Session::existing(pods, name, &plan.container, &plan.image.name);
+    let session = Session::existing(pods.clone(), name, &plan.container, &plan.image.name);
     session.ready(&admitted.pod, args.timeout, |_| ()).await?;
+    let mut witness = Witness::of(pods, name, Told::of(&plan, &admitted.rung, request, &known.facts));
+    witness.begin();
     let mut line = Vec::new();
     let told = session.told(|bytes| lines(name, &mut line, bytes)).await?;
     if !line.is_empty() {
@@ -63,6 +68,7 @@ async fn one(
     if let Some(why) = told.unread {
         print_note(format_args!("[{name}] The tool's last lines may be missing: {why}."));
     }
+    Talk { quiet: args.quiet, verbose: args.verbose }.untold(witness.end(Some(told.code)).await);
     Ok(told.code)
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use rand::Rng;
+use remora_debug::event::Told;
 use remora_debug::{Admitted, DebugPlan, DebugRequest, Progress, Session, SessionError, Trial};
 
 pub(crate) use args::DebugArgs;
@@ -29,6 +30,7 @@ use crate::cluster::Cluster;
 use crate::output::{print_note, print_raw};
 use crate::record::Recorder;
 use crate::terminal::{self, Input};
+use crate::witness::Witness;
 use crate::{ClusterArgs, CommandError, Kind};
 
 /// Between tries to reach a tool again; doubled each time.
@@ -41,7 +43,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, mut args: DebugArgs) -> Result<Ex
         return sessions::run(&Cluster::connect(cluster).await?, action).await;
     }
     let terminals = Terminals { stdin: terminal::stdin_is_terminal(), stdout: terminal::stdout_is_terminal() };
-    let talk = Talk { quiet: args.quiet };
+    let talk = Talk { quiet: args.quiet, verbose: args.verbose };
     let copy = args.copy()?;
     let request = args.request(terminals)?;
     // An entry stays for good: a transcript that cannot be is told before there is one.
@@ -85,7 +87,7 @@ async fn beside(
         if args.reuse {
             talk.note(&format!("Joining session {running}, which runs already."));
             let session = Session::existing(pods, &name, &running, &plan.image.name);
-            return follow(&session, pod, args, request, talk).await;
+            return follow(&session, pod, args, request, talk, None).await.map(exit_code);
         }
         talk.note(&format!("Session {running} of the same shape runs already: --reuse joins it."));
     }
@@ -99,17 +101,20 @@ async fn beside(
     };
     talk.refusals(&refused, &rung.name);
     rung.notices.iter().for_each(|line| talk.note(line));
-    let session = Session::existing(pods, &name, &plan.container, &plan.image.name);
+    let session = Session::existing(pods.clone(), &name, &plan.container, &plan.image.name);
+    let mut witness = Witness::of(pods, &name, Told::of(&plan, &rung, request, &known.facts));
     if !request.attach {
+        talk.untold(witness.begun().await);
         return Ok(ExitCode::SUCCESS);
     }
     let ended = tokio::select! {
         // Cancel-safe as far as it matters: the terminal is restored when the session is dropped, and the tool goes on.
-        ended = follow(&session, &pod, args, request, talk) => ended?,
+        ended = follow(&session, &pod, args, request, talk, Some(&mut witness)) => ended?,
         () = terminal::told_to_end() => return Err(CommandError::failed("told to end by a signal; the tool goes on")),
     };
+    talk.untold(witness.end(Some(ended)).await);
     talk.note(&format!("Container {} has ended. The API keeps its entry until the pod is gone.", session.container()));
-    Ok(ended)
+    Ok(exit_code(ended))
 }
 
 /// A session of the same maker that could be joined instead: the shape holds the maker's name.
@@ -135,18 +140,23 @@ pub(crate) fn stop_early(request: &DebugRequest, known: &Known) -> Result<(), Co
     Ok(())
 }
 
-/// Waits for the container, joins its streams to the user's, and gives its exit status.
+/// Waits for the container, joins its streams to the user's, and gives its exit status. That it runs is witnessed meanwhile.
 async fn follow(
     session: &Session,
     pod: &Pod,
     args: &DebugArgs,
     request: &DebugRequest,
     talk: Talk,
-) -> Result<ExitCode, CommandError> {
+    witness: Option<&mut Witness>,
+) -> Result<i32, CommandError> {
     if request.tty {
         talk.note("If you don't see a command prompt, try pressing enter.");
     }
-    match session.ready(pod, args.timeout, |line| talk.note(line)).await? {
+    let progress = session.ready(pod, args.timeout, |line| talk.note(line)).await?;
+    if let Some(witness) = witness {
+        witness.begin();
+    }
+    match progress {
         Progress::Running if request.stdin => {
             let title = format!("remora debug, container {}", session.container());
             let mut recorder = args.record.as_deref().map(|path| Recorder::begin(path, &title)).transpose()?;
@@ -163,7 +173,7 @@ async fn follow(
             if let Some(why) = told.unread {
                 print_note(format_args!("The tool's last lines may be missing: {why}."));
             }
-            Ok(exit_code(told.code))
+            Ok(told.code)
         }
         // `ready` returns when there is nothing more to wait for.
         Progress::Waiting(_) | Progress::Never(_) => {
@@ -185,7 +195,7 @@ async fn converse(
     talk: Talk,
     input: Typed,
     recorder: Option<&mut Recorder>,
-) -> Result<ExitCode, CommandError> {
+) -> Result<i32, CommandError> {
     let (stdin, mut input) = match input {
         Typed::Passed(input) => (true, input),
         Typed::Not => (false, Input::new()),
@@ -201,7 +211,7 @@ async fn converse(
         match session.attach(stdin, tty).await {
             Ok(process) => {
                 if terminal::relay_once(process, tty, &mut input, &heard).await?.is_some() {
-                    return Ok(exit_code(session.exit_code().await?));
+                    return Ok(session.exit_code().await?);
                 }
                 pause = FIRST_PAUSE;
             }
@@ -213,7 +223,7 @@ async fn converse(
             Err(_) => {}
         }
         if let Ok(Progress::Terminated(state)) = session.now().await {
-            return Ok(exit_code(state.exit_code));
+            return Ok(state.exit_code);
         }
         // Such an input closes with the connection (`stdinOnce`): what would be sent now would follow a hole.
         if stdin && !tty {

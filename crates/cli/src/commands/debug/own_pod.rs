@@ -9,7 +9,7 @@ use remora_debug::{DebugRequest, PodPlan, Session, SessionError};
 
 use super::args::{Copy, DebugArgs};
 use super::talk::Talk;
-use super::{facts, follow, plan, suffix};
+use super::{exit_code, facts, follow, plan, suffix};
 use crate::cluster::Cluster;
 use crate::{CommandError, Kind, terminal};
 
@@ -82,7 +82,8 @@ async fn attend(
     let name = created.metadata.name.as_deref().unwrap_or_default();
     let containers = created.spec.iter().flat_map(|spec| &spec.containers);
     let image = containers.filter(|c| c.name == container).find_map(|c| c.image.as_deref()).unwrap_or_default();
-    follow(&Session::existing(pods.clone(), name, container, image), created, args, request, talk).await
+    let session = Session::existing(pods.clone(), name, container, image);
+    follow(&session, created, args, request, talk, None).await.map(exit_code)
 }
 
 /// The pod is removed when the session ends, fails, or is told to end by a signal.

@@ -131,14 +131,14 @@ fn objects(rows: &[SessionRow]) -> Value {
 
 async fn attach(cluster: &Cluster, args: &SessionArgs) -> Result<ExitCode, CommandError> {
     let (pods, row) = running(cluster, args).await?;
-    let talk = Talk { quiet: args.quiet };
+    let talk = Talk { quiet: args.quiet, verbose: false };
     let session = Session::existing(pods, &row.pod, &row.container, &row.image);
     let tty = row.tty && std::io::stdin().is_terminal();
     if tty {
         talk.note("If you don't see a command prompt, try pressing enter.");
     }
     let input = if row.stdin { super::Typed::Passed(terminal::Input::new()) } else { super::Typed::Not };
-    super::converse(&session, tty, talk, input, None).await
+    super::converse(&session, tty, talk, input, None).await.map(super::exit_code)
 }
 
 async fn stop(cluster: &Cluster, args: &SessionArgs) -> Result<ExitCode, CommandError> {
@@ -152,7 +152,7 @@ async fn stop(cluster: &Cluster, args: &SessionArgs) -> Result<ExitCode, Command
             return Err(CommandError::failed(still).hint("it may belong to another user than the one that exec gets"));
         }
     }
-    Talk { quiet: args.quiet }
+    Talk { quiet: args.quiet, verbose: false }
         .note(&format!("Container {} has ended. The API keeps its entry until the pod is gone.", row.container));
     Ok(ExitCode::SUCCESS)
 }

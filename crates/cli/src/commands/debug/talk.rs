@@ -8,12 +8,20 @@ use crate::output::print_note;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Talk {
     pub(super) quiet: bool,
+    pub(super) verbose: bool,
 }
 
 impl Talk {
     pub(super) fn note(self, line: &str) {
         if !self.quiet {
             print_note(line);
+        }
+    }
+
+    /// Why a session is not in the pod's events, if it is not. Nobody misses them who does not look for them.
+    pub(super) fn untold(self, why: Option<String>) {
+        if let Some(why) = why.filter(|_| self.verbose) {
+            print_note(format_args!("No event of this session is written: {why}"));
         }
     }
 

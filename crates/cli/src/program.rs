@@ -1,4 +1,4 @@
-//! Runs a program in a container and speaks with it: an archive on one stream, complaints on another, its exit status at the end.
+//! Runs a program in a container and speaks with it: an archive or a text on one stream, complaints on another, its exit status at the end.
 //!
 //! Archives are read and written by blocking code on a thread of its own, over a bridge: what hostile bytes may do is easier to see so.
 //!
@@ -6,6 +6,7 @@
 //! the program ends early, and a thread that waits for one can be neither cancelled nor left behind. Dropped, our end of the pipe ends it.
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -27,11 +28,11 @@ const COMPLAINTS: u64 = 4 << 10;
 /// So much may come behind an archive's end, where tar fills its last record with zeros.
 const TRAILER: u64 = 1 << 20;
 
-pub(super) type Incoming = SyncIoBridge<DuplexStream>;
-pub(super) type Outgoing = SyncIoBridge<DuplexStream>;
+pub(crate) type Incoming = SyncIoBridge<DuplexStream>;
+pub(crate) type Outgoing = SyncIoBridge<DuplexStream>;
 
 /// What became of a program.
-pub(super) enum Answer<T> {
+pub(crate) enum Answer<T> {
     NoProgram,
     /// It has ended; `complaint` if not with 0.
     Ended {
@@ -41,7 +42,7 @@ pub(super) enum Answer<T> {
 }
 
 /// Runs a program whose output `unpack` reads.
-pub(super) async fn read<T: Send + 'static>(
+pub(crate) async fn read<T: Send + 'static>(
     pods: &Api<Pod>,
     pod: &str,
     container: &str,
@@ -62,8 +63,28 @@ pub(super) async fn read<T: Send + 'static>(
     }
 }
 
+/// Runs a program and gives what it says, as text. More than the limit fails.
+pub(crate) async fn text(
+    pods: &Api<Pod>,
+    pod: &str,
+    container: &str,
+    words: &[String],
+    limit: u64,
+) -> Result<Answer<String>, CommandError> {
+    let all = move |stream: Incoming| {
+        let mut bytes = Vec::new();
+        let read = stream.take(limit + 1).read_to_end(&mut bytes);
+        read.map_err(|error| CommandError::caused("reading what the container says", &error))?;
+        match bytes.len() as u64 > limit {
+            true => Err(CommandError::failed(format_args!("the container says more than {limit} bytes"))),
+            false => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    };
+    read(pods, pod, container, words, all).await
+}
+
 /// Runs a program whose input `pack` writes.
-pub(super) async fn write<T: Send + 'static>(
+pub(crate) async fn write<T: Send + 'static>(
     pods: &Api<Pod>,
     pod: &str,
     container: &str,
@@ -90,7 +111,7 @@ pub(super) async fn write<T: Send + 'static>(
 }
 
 /// Whether a program ends with 0; none if it is not there.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     pods: &Api<Pod>,
     pod: &str,
     container: &str,
@@ -116,7 +137,7 @@ async fn start(
     }
 }
 
-fn is_missing(message: &str) -> bool {
+pub(crate) fn is_missing(message: &str) -> bool {
     message.contains("executable file not found") || message.contains("no such file or directory")
 }
 
