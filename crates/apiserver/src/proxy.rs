@@ -91,9 +91,7 @@ impl Server {
     /// The head of its answer.
     async fn ask(&self, request: Request<Body>, connection: &Arc<Connection>) -> Result<Response<Body>, Status> {
         let answered = match self {
-            Self::Address(address, security) => {
-                exchange(reach(*address, *security).await?, request, connection).await
-            }
+            Self::Address(address, security) => exchange(reach(*address, *security).await?, request, connection).await,
             Self::Agent(connector) => {
                 let io = connector.connect().await.map_err(failed)?;
                 exchange(io.into_tokio(), request, connection).await

@@ -59,7 +59,7 @@ async fn selected(call: &Call, what: &Collection, options: &ListOptions) -> Resu
     let shown =
         objects.iter().filter_map(|object| if is_pods { pod(object, &used, now) } else { node(object, &used, now) });
     let items = shown.map(|shown| item(what.kind, shown, page.revision)).collect();
-    Ok(Page { items, revision: page.revision, continues: None, remaining: None })
+    Ok(Page { items, ..page })
 }
 
 fn item(kind: &'static Kind, shown: Value, revision: Revision) -> KeyValue {

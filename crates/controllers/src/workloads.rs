@@ -79,8 +79,7 @@ pub(crate) async fn run(clients: Clients, place: Place) {
     let (claims, claim_wakes) = mpsc::unbounded_channel();
     let binder = Binder::new(clients.storage, place);
     let eviction = TaintEviction::new(clients.taint_eviction);
-    let wakes =
-        Wakes { garbage, replica_set, deployment, budget, service, claims, node, eviction: eviction.clone() };
+    let wakes = Wakes { garbage, replica_set, deployment, budget, service, claims, node, eviction: eviction.clone() };
     tokio::join!(
         watch(&objects, &world, &wakes),
         turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),

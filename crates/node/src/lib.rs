@@ -18,8 +18,8 @@
 #![forbid(unsafe_code)]
 
 mod actor;
-mod claims;
 mod changes;
+mod claims;
 mod config;
 mod container;
 mod context;
@@ -31,8 +31,8 @@ mod node;
 mod pods;
 mod probes;
 mod sandbox;
-mod stats;
 mod statics;
+mod stats;
 mod streams;
 mod users;
 mod volumes;

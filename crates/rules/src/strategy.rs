@@ -12,7 +12,9 @@ use remora_model::{Kind, Status};
 use serde_json::Value;
 
 use crate::kinds::{
-    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, persistent_volume, persistent_volume_claim, pod_template, priority_class, rbac, replica_set, resource_quota, runtime_class, service, storage_class,
+    config, deployment, disruption_budget, endpoints, event, lease, limit_range, namespace, node, persistent_volume,
+    persistent_volume_claim, pod_template, priority_class, rbac, replica_set, resource_quota, runtime_class, service,
+    storage_class,
 };
 use crate::managed::Resets;
 use crate::metadata::names::{self, Check};

@@ -5,6 +5,6 @@ mod claims;
 mod cluster;
 mod election;
 mod node;
-mod usage;
 mod resize;
 mod static_pods;
+mod usage;

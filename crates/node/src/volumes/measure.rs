@@ -1,7 +1,7 @@
 //! How large the volumes are that may only get so large.
 //!
 //! The kernel tells nobody when a folder grows: quotas of projects, which would, need a file system that was made or mounted for them. So the folders are
-//! looked through, while a pod with such a limit runs and as often as `remora-decide` says (decision 0036).
+//! looked through, while a pod with such a limit runs and as often as `remora-decide` says (decision 0037).
 
 use std::path::PathBuf;
 
