@@ -12,7 +12,10 @@ impl Cluster {
     /// Asks for other resources, as `kubectl patch --subresource resize` does.
     async fn resize(&self, pod: &str, container: &str, resources: Value) {
         let patch = json!({"spec": {"containers": [{"name": container, "resources": resources}]}});
-        self.pods().patch_resize(pod, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+        self.pods()
+            .patch_resize(pod, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+            .expect("the resize is taken");
     }
 
     /// What the runtime was told since so many calls.

@@ -23,7 +23,7 @@ fn manifest(image: &str) -> String {
 
 async fn with_pod() -> (Cluster, Value) {
     let cluster = Cluster::start().await;
-    fs::write(cluster.manifests().join("web.yaml"), manifest("busybox")).unwrap();
+    fs::write(cluster.manifests().join("web.yaml"), manifest("busybox")).expect("a manifest can be written");
     let mirror = cluster.until_ready(NAME).await;
     (cluster, mirror)
 }
