@@ -236,18 +236,21 @@ fn is_in(collection: &str, at: &str) -> bool {
 }
 
 fn selects(selector: &str, object: &Value) -> bool {
-    match selector.split_once('=') {
+    selector.split(',').all(|term| match term.split_once('=') {
         Some(("spec.nodeName", "")) => object["spec"]["nodeName"].is_null(),
+        Some(("spec.schedulerName", name)) => {
+            object["spec"]["schedulerName"].as_str().unwrap_or("default-scheduler") == name
+        }
         Some(("metadata.name", name)) => object["metadata"]["name"] == name,
         Some(_) => panic!("{selector}"),
         None => true,
-    }
+    })
 }
 
 fn pairs(query: &str) -> HashMap<String, String> {
     let pair = |pair: &str| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key.to_owned(), value.replace("%3D", "="))
+        (key.to_owned(), value.replace("%3D", "=").replace("%2C", ","))
     };
     query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect()
 }
