@@ -50,6 +50,11 @@ impl Claims {
         verdict
     }
 
+    /// A pod of this node that has not looked yet: until its actor says what it has, it counts for this much, so that others are not given its part.
+    pub(crate) fn expect(&self, uid: &str, holds: Need) {
+        self.lock().claims.entry(uid.to_owned()).or_insert(Claim { holds, asks: None });
+    }
+
     /// A pod that has ended has nothing.
     pub(crate) fn leave(&self, uid: &str) {
         let mut all = self.lock();
@@ -90,6 +95,21 @@ mod tests {
         let need = |cpu| Need { cpu, memory: 0 };
         let ask = |cpu| Ask { need: need(cpu), priority: 0, guaranteed: false, since: Timestamp::UNIX_EPOCH };
         Claim { holds: need(holds), asks: asks.map(ask) }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_given_the_part_of_one_that_has_not_looked_yet() {
+        let claims = Claims::new(Need { cpu: 10, memory: 10 });
+        let (sender, mut inbox) = mpsc::channel(4);
+        let wakes = sender.downgrade();
+        claims.expect("z", Need { cpu: 8, memory: 0 });
+        assert!(matches!(claims.settle("a", claim(1, Some(5)), &wakes), Verdict::Deferred(_)));
+        // It has less than is written.
+        assert_eq!(claims.settle("z", claim(4, None), &wakes), Verdict::Fits);
+        assert!(matches!(inbox.try_recv(), Ok(Wake::Time)));
+        // What has been said counts.
+        claims.expect("z", Need { cpu: 8, memory: 0 });
+        assert_eq!(claims.settle("a", claim(1, Some(5)), &wakes), Verdict::Fits);
     }
 
     #[tokio::test]

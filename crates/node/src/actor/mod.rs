@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use observe::{Adopted, attempt_of, sandbox_of};
+pub(crate) use resize::need;
 pub(crate) use wake::{ImageFailure, ProbeNews, Probed, Wake};
 
 use crate::context::{Context, id_of};

@@ -244,7 +244,8 @@ impl Actor {
     }
 }
 
-fn need(pod: &Pod) -> Need {
+/// What a pod asks for as it is written.
+pub(crate) fn need(pod: &Pod) -> Need {
     let amounts = pod_amounts(pod);
     Need { cpu: amounts.cpu_request.unwrap_or(0), memory: amounts.memory_request.unwrap_or(0) }
 }

@@ -33,7 +33,9 @@ pub(super) fn wishes(spec: &ContainerSpec<'_>, target: Option<&Target>) -> Resul
         note(annotations::ROOT_OF, of.ok_or_else(|| ConfigError::NothingEnded(target.container.clone()))?);
     }
     if image && let Some(target) = target {
-        let of = target.id.clone().ok_or_else(|| ConfigError::NothingEnded(target.container.clone()))?;
+        // With a crashed instance's root also its image: it stands on one instance only, which stays for as long.
+        let of = if root == Some(Root::Crashed) { &target.ended } else { &target.id };
+        let of = of.clone().ok_or_else(|| ConfigError::NothingEnded(target.container.clone()))?;
         note(annotations::IMAGE_OF, of);
     }
     let milliseconds = |duration: SignedDuration| duration.as_millis().to_string();
@@ -79,6 +81,8 @@ mod tests {
         let nothing = "container app has not ended yet: there is no crashed instance to look at";
         check(&[("REMORA_ROOT", "crashed")], None, Err(nothing));
         check(&[("REMORA_IMAGE", "target")], None, Ok((joined, &[("image-of", "now")])));
+        let both = [("REMORA_ROOT", "crashed"), ("REMORA_IMAGE", "target")];
+        check(&both, Some("then"), Ok((None, &[("root", "crashed"), ("root-of", "then"), ("image-of", "then")])));
         check(&[("REMORA_TTL", "1m30s")], None, Ok((joined, &[("ttl-milliseconds", "90000")])));
         check(&[("REMORA_IDLE_TIMEOUT", "10m")], None, Ok((joined, &[("idle-timeout-milliseconds", "600000")])));
     }

@@ -13,7 +13,7 @@ use remora_decide::is_mirror;
 use tokio::sync::mpsc;
 
 use super::Pods;
-use crate::actor::{Adopted, Origin};
+use crate::actor::{Adopted, Origin, need};
 use crate::context::{Context, id_of};
 use crate::statics::MirrorNews;
 
@@ -124,6 +124,8 @@ impl Watch {
         let (mirrors, list): (Vec<Pod>, Vec<Pod>) = list.into_iter().partition(is_mirror);
         self.tell(MirrorNews::All(mirrors.into_iter().map(Arc::new).collect())).await;
         let present: HashSet<String> = list.iter().map(|p| id_of(p).uid.to_owned()).collect();
+        // Actors look at once: what one of them may be given depends on what all have.
+        list.iter().for_each(|pod| self.context.claims.expect(id_of(pod).uid, need(pod)));
         for pod in list {
             self.put(pod).await;
         }
