@@ -167,7 +167,7 @@ fn the_pods_root_is_root_of_the_pod_and_nobody_on_the_host() {
              cat /proc/sys/net/ipv4/ping_group_range | tr '\\t' ' '; \
              mount -t tmpfs none /tmp && echo mounted; hostname other && hostname; \
              busybox mknod /tmp/null c 1 3 || echo no node; echo a > /dev/null && echo null; \
-             cat /proc/1/comm > /dev/null && ls /sys/class/net | tr '\\n' ' '";
+             cat /proc/1/comm > /dev/null && ls /sys/class/net | tr '\\n' ' '; echo";
         let mut config = capable(container(&world, "c", &["sh", "-c", script], 0), &["SYS_ADMIN", "NET_ADMIN"]);
         config.mounts.push(plain(&host, "/host"));
         let id = world.start(&sandbox, config).await;

@@ -19,7 +19,7 @@ fn output_is_logged_and_the_exit_code_recorded() {
         assert_eq!(running.exit_record(), record);
         let mut log = running.log();
         log.sort();
-        assert_eq!(log, ["stderr F two", "stdout F one", "stdout F three"]);
+        assert_eq!(log, ["stderr F two", "stdout F one", "stdout P three"]);
     });
 }
 
@@ -126,7 +126,7 @@ fn stdin_passes_and_its_end_too() {
         let (output, record) = client.until_exit();
         assert_eq!((output.as_str(), record.exit_code), ("and bye", 0));
         running.assert_over();
-        assert_eq!(running.log(), ["stdout F hello", "stdout F and bye"]);
+        assert_eq!(running.log(), ["stdout F hello", "stdout P and bye"]);
     });
 }
 

@@ -135,6 +135,10 @@ impl Etcd {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
         let stopped = Command::new("kill").args(["-STOP", &pid]).status();
         assert!(stopped.is_ok_and(|status| status.success()), "etcd does not freeze");
+        // A thread that is at work on another core still answers for a moment.
+        while !is_stopped(&pid) {
+            std::thread::yield_now();
+        }
     }
 
     /// Starts it again after [`Etcd::kill`], with its data and on its port, and returns when it serves.
@@ -219,4 +223,11 @@ pub fn free_port() -> u16 {
     let any = || 20_000 + (RandomState::new().build_hasher().finish() % 12_000) as u16;
     let mut ports = std::iter::repeat_with(any).take(1000);
     ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
+}
+
+/// Whether all threads of a process have been stopped.
+fn is_stopped(pid: &str) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let states = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    states.into_iter().all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
 }
