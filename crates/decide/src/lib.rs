@@ -54,7 +54,7 @@ pub use resize::{
 pub use service_links::{LinkedPort, LinkedService, service_links};
 pub use spec::{ContainerSpec, Desired, PullPolicy, RestartPolicy, container_hash, containers, restart_policy};
 pub use status::status;
-pub use storage::{Measured, limited_volumes};
+pub use storage::{Measured, Size, limited_volumes};
 
 /// The time of a decision; read once per look, so that all of it agrees.
 pub type Now = jiff::Timestamp;

@@ -26,7 +26,16 @@ pub struct Measured {
     /// How long it took.
     pub took: SignedDuration,
     /// Bytes on the disk, by volume.
-    pub volumes: BTreeMap<String, u64>,
+    pub volumes: BTreeMap<String, Size>,
+}
+
+/// How much a volume takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// So many bytes.
+    Exactly(u64),
+    /// At least so many: it has too many files or folders too deep to be looked through.
+    AtLeast(u64),
 }
 
 /// The volumes of a pod that must be measured, and what each may take at most.
@@ -56,10 +65,19 @@ pub(crate) fn excess(pod: &Pod, observed: &Observed) -> Option<String> {
     let measured = observed.storage.as_ref().filter(|_| !is_critical(pod, observed))?;
     limited_volumes(pod).find_map(|(name, limit)| {
         let most = Quantity::parse(limit).ok().filter(|limit| limit.sign() > 0)?.value();
-        let used = *measured.volumes.get(name)?;
-        let exceeds = used > u64::try_from(most).unwrap_or(u64::MAX);
-        // Its last space is upstream's.
-        exceeds.then(|| format!("Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}. "))
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        match *measured.volumes.get(name)? {
+            // Its last space is upstream's.
+            Size::Exactly(used) | Size::AtLeast(used) if used > most => {
+                Some(format!("Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}. "))
+            }
+            Size::Exactly(_) => None,
+            // Else whoever makes enough empty files, or folders deep enough, would have no limit.
+            Size::AtLeast(_) => Some(format!(
+                "Usage of EmptyDir volume {name:?} with the limit {limit:?} cannot be measured: it has too many files, \
+                 or folders that are too deep. "
+            )),
+        }
     })
 }
 
@@ -84,6 +102,10 @@ mod tests {
     }
 
     fn measured(used: u64) -> Option<Measured> {
+        found(Size::Exactly(used))
+    }
+
+    fn found(used: Size) -> Option<Measured> {
         Some(Measured { volumes: [("v".to_owned(), used)].into(), ..Measured::default() })
     }
 
@@ -106,6 +128,18 @@ mod tests {
         let mut of_a_file = running(measured(1 << 30));
         of_a_file.is_static = true;
         assert_eq!(excess(&pod(limited, 0), &of_a_file), None);
+    }
+
+    #[test]
+    fn what_cannot_be_measured_to_its_end_is_never_small() {
+        let pod = |priority| pod(json!([{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]), priority);
+        let said = |priority, bytes| excess(&pod(priority), &running(found(Size::AtLeast(bytes))));
+        let over = "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ";
+        let unknown = "Usage of EmptyDir volume \"v\" with the limit \"1Mi\" cannot be measured: it has too many files, \
+                       or folders that are too deep. ";
+        assert_eq!(said(0, 2 << 20).as_deref(), Some(over));
+        assert_eq!(said(0, 0).as_deref(), Some(unknown));
+        assert_eq!(said(CRITICAL, 0), None);
     }
 
     #[test]

@@ -4,14 +4,19 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use remora_cli::{CommandError, UpArgs, print_line};
 use remora_sys::spawn::{self, REPORT_FD};
+use tokio::runtime::Runtime;
 
 use crate::daemon::{Daemon, Stop};
 use crate::place::Place;
 use crate::preflight;
 use crate::report::Report;
+
+/// What is still done when all parts have ended, such as a look through a large folder, is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs the node here until it is asked to end.
 pub(crate) fn in_foreground(args: UpArgs) -> Result<ExitCode, CommandError> {
@@ -80,7 +85,7 @@ pub(crate) fn libexec(args: &UpArgs) -> Result<PathBuf, CommandError> {
 fn run(args: UpArgs, place: &Place) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| CommandError::caused("starting", &error))?;
-    runtime.block_on(async {
+    until_over(runtime, PATIENCE, async {
         let stop = Stop::on_signals().map_err(|error| CommandError::caused("listening for signals", &error))?;
         let libexec = libexec(&args)?;
         let daemon = Daemon::start(&args, place.clone(), &libexec, stop.clone()).await?;
@@ -89,6 +94,13 @@ fn run(args: UpArgs, place: &Place) -> Result<(), CommandError> {
         daemon.close().await;
         Ok(())
     })
+}
+
+/// Runs work to its end. Calls that block, on threads of their own, may then take no longer than that: dropping the runtime would wait for them for ever.
+fn until_over<T>(runtime: Runtime, patience: Duration, work: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(patience);
+    result
 }
 
 /// Says what to type next: here, or through whoever started this in the background.
@@ -122,6 +134,24 @@ pub(crate) fn plain(error: anyhow::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_blocks_for_ever_does_not_keep_the_daemon() {
+        let (blocks, never) = std::sync::mpsc::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (tell, begun) = tokio::sync::oneshot::channel();
+        let result = until_over(runtime, Duration::ZERO, async {
+            tokio::task::spawn_blocking(move || {
+                tell.send(()).unwrap();
+                never.recv()
+            });
+            begun.await.unwrap();
+            5
+        });
+        assert_eq!(result, 5);
+        // It is still there.
+        blocks.send(()).unwrap();
+    }
 
     /// In a process of its own, whose standard error is a full disk.
     #[test]

@@ -1,11 +1,12 @@
 //! What a folder takes of its file system: blocks and inodes of all that is in it.
 //!
-//! Whoever writes there may be a stranger who changes it while it is looked at: no link is followed, and depth and number of what is looked at are
-//! bounded.
+//! Whoever writes there may be a stranger who changes it while it is looked at: no link is followed; how deep is looked, how many names are looked at
+//! and for how long are bounded. A walk that has met a bound says so: what it has counted is not all.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
@@ -13,18 +14,26 @@ use rustix::io::Errno;
 use crate::Result;
 use crate::error::failed;
 
-/// Entries that are looked at, at most: a second or two.
-const MOST_ENTRIES: u64 = 500_000;
-/// Folders within folders that are looked at, each of which is held open meanwhile.
-const DEEPEST: usize = 200;
+/// Far more than what is looked at in earnest: a walk over as much takes seconds.
+const BOUNDS: Bounds = Bounds { entries: 1_000_000, depth: 200, time: Duration::from_secs(120) };
 
-/// What a folder takes. Where there is more than is looked at, at least that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bounds {
+    /// Names in folders, whatever they name: a link to what has been counted takes as long to look at as a file.
+    entries: u64,
+    /// Folders within folders, each of which is held open meanwhile.
+    depth: usize,
+    time: Duration,
+}
+
+/// What a folder takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskUsage {
     /// Bytes of blocks.
     pub bytes: u64,
     /// Files, folders, links.
     pub inodes: u64,
+    /// All was looked at. Otherwise there is more than is counted, nobody knows how much.
+    pub is_whole: bool,
 }
 
 /// Looks through a folder, itself included, without what is mounted in it.
@@ -32,12 +41,17 @@ pub struct DiskUsage {
 /// # Errors
 /// The folder cannot be opened. What vanishes meanwhile is not counted.
 pub fn disk_usage(folder: &Path) -> Result<DiskUsage> {
+    bounded(folder, &BOUNDS)
+}
+
+fn bounded(folder: &Path, bounds: &Bounds) -> Result<DiskUsage> {
     let wrong = || failed("look through", folder.display());
     let root = open(CWD, folder).map_err(wrong())?;
     let stat = rustix::fs::fstat(&root).map_err(wrong())?;
-    let mut walk = Walk { device: stat.st_dev, usage: DiskUsage::default(), linked: HashSet::new() };
+    let usage = DiskUsage { bytes: 0, inodes: 0, is_whole: true };
+    let mut walk = Walk { device: stat.st_dev, usage, linked: HashSet::new() };
     walk.count(&stat);
-    walk.through(root).map_err(wrong())?;
+    walk.through(root, bounds).map_err(wrong())?;
     Ok(walk.usage)
 }
 
@@ -54,28 +68,36 @@ struct Walk {
 }
 
 impl Walk {
-    fn through(&mut self, root: OwnedFd) -> rustix::io::Result<()> {
+    fn through(&mut self, root: OwnedFd, bounds: &Bounds) -> rustix::io::Result<()> {
+        let (begun, mut entries) = (Instant::now(), 0);
         let mut way = vec![Dir::new(root)?];
         while let Some(folder) = way.last_mut() {
-            let Some(entry) = folder.next() else {
+            // A folder that has been removed has no entries.
+            let Some(entry) = folder.next().map_or(Ok(None), there)? else {
                 way.pop();
                 continue;
             };
-            let entry = entry?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            if self.usage.inodes >= MOST_ENTRIES {
+            if entries >= bounds.entries || begun.elapsed() >= bounds.time {
+                self.usage.is_whole = false;
                 return Ok(());
             }
+            entries += 1;
             let within = folder.fd()?;
             let Some(stat) = there(statat(within, name, AtFlags::SYMLINK_NOFOLLOW))? else { continue };
             let is_new = self.count(&stat);
-            if is_new && FileType::from_raw_mode(stat.st_mode).is_dir() && way.len() < DEEPEST {
-                let below = way.last().map_or(Ok(None), |folder| there(open(folder.fd()?, name)))?;
-                way.extend(below.map(Dir::new).transpose()?);
+            if !is_new || !FileType::from_raw_mode(stat.st_mode).is_dir() {
+                continue;
             }
+            if way.len() >= bounds.depth {
+                self.usage.is_whole = false;
+                continue;
+            }
+            let below = way.last().map_or(Ok(None), |folder| there(open(folder.fd()?, name)))?;
+            way.extend(below.map(Dir::new).transpose()?);
         }
         Ok(())
     }
@@ -120,16 +142,46 @@ mod tests {
         symlink(&outside, inside.join("way out")).unwrap();
         let usage = disk_usage(&inside).unwrap();
         // Itself, two folders, a file and a link.
-        assert_eq!(usage.inodes, 5);
+        assert_eq!((usage.inodes, usage.is_whole), (5, true));
         assert!((64 << 10..512 << 10).contains(&usage.bytes), "{usage:?}");
         assert!(disk_usage(&inside.join("way out")).is_err());
     }
 
     #[test]
-    fn a_deep_folder_holds_no_more_files_open_than_is_bounded() {
+    fn a_deep_folder_holds_no_more_files_open_than_is_bounded_and_is_no_whole_measure() {
         let root = tempfile::tempdir().unwrap();
-        let deep = (0..DEEPEST + 50).fold(root.path().to_owned(), |path, _| path.join("d"));
-        fs::create_dir_all(&deep).unwrap();
-        assert_eq!(disk_usage(root.path()).unwrap().inodes, DEEPEST as u64 + 1);
+        let (deepest, depth) = (root.path().join("d/".repeat(BOUNDS.depth - 1)), BOUNDS.depth as u64);
+        fs::create_dir_all(&deepest).unwrap();
+        let usage = disk_usage(root.path()).unwrap();
+        assert_eq!((usage.inodes, usage.is_whole), (depth, true));
+        fs::create_dir_all(deepest.join("d/hidden")).unwrap();
+        let usage = disk_usage(root.path()).unwrap();
+        assert_eq!((usage.inodes, usage.is_whole), (depth + 1, false));
+    }
+
+    #[test]
+    fn each_name_counts_for_the_bound_also_one_of_what_is_known() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        (0..9).for_each(|number| fs::hard_link(&file, root.path().join(number.to_string())).unwrap());
+        let looked = |entries| bounded(root.path(), &Bounds { entries, ..BOUNDS }).unwrap();
+        assert_eq!((looked(10).inodes, looked(10).is_whole), (2, true));
+        assert_eq!((looked(9).inodes, looked(9).is_whole), (2, false));
+        let none = bounded(root.path(), &Bounds { time: Duration::ZERO, ..BOUNDS }).unwrap();
+        assert_eq!((none.inodes, none.is_whole), (1, false));
+    }
+
+    #[test]
+    fn a_folder_that_is_removed_meanwhile_ends_no_walk() {
+        let root = tempfile::tempdir().unwrap();
+        let gone = root.path().join("gone");
+        fs::create_dir(&gone).unwrap();
+        let open = open(CWD, &gone).unwrap();
+        fs::remove_dir(&gone).unwrap();
+        let usage = DiskUsage { bytes: 0, inodes: 0, is_whole: true };
+        let mut walk = Walk { device: 0, usage, linked: HashSet::new() };
+        walk.through(open, &BOUNDS).unwrap();
+        assert_eq!(walk.usage, usage);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     Action, Attempt, AttemptState, BackOff, Desired, Exit, ImageProblem, ImageState, Measured, Observed, Plan, PodLife,
-    ResizeStep, Root, Sandbox, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features,
+    ResizeStep, Root, Sandbox, Size, StartFailure, StartProblem, Track, Volumes, container_hash, containers, features,
     life_events, next, plan, resources_of, status,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -166,7 +166,7 @@ impl World {
             Action::SetUpVolumes => self.seen.volumes = Volumes::Ready,
             Action::TearDownVolumes => self.seen.volumes = Volumes::Absent,
             Action::MeasureStorage => {
-                let volumes = self.usage.clone();
+                let volumes = self.usage.iter().map(|(name, bytes)| (name.clone(), Size::Exactly(*bytes))).collect();
                 self.seen.storage = Some(Measured { at: self.now, volumes, ..Measured::default() });
             }
             Action::CreateSandbox { attempt } => {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
-use remora_decide::{Measured, limited_volumes};
+use remora_decide::{Measured, Size, limited_volumes};
 
 use super::folder;
 use crate::context::Context;
@@ -19,7 +19,8 @@ pub(crate) async fn measure(context: &Context, pod: &Pod) -> Measured {
     let folders: Vec<(String, PathBuf)> = limited_volumes(pod).filter_map(name_and_place).collect();
     let looked = tokio::task::spawn_blocking(move || {
         let used = |(name, path): (String, PathBuf)| match remora_sys::disk_usage(&path) {
-            Ok(usage) => Some((name, usage.bytes)),
+            Ok(usage) if usage.is_whole => Some((name, Size::Exactly(usage.bytes))),
+            Ok(usage) => Some((name, Size::AtLeast(usage.bytes))),
             Err(error) => {
                 tracing::warn!(%error, "a volume cannot be measured");
                 None
