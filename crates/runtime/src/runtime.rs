@@ -13,6 +13,7 @@ use crate::config::{Handler, Paths};
 use crate::container::{Container, event};
 use crate::events::Events;
 use crate::host::Host;
+use crate::stats::LayerGauge;
 use crate::table::Table;
 use crate::{Error, Images, RuntimeConfig, recovery};
 
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) replay_bytes: usize,
     pub(crate) host: Host,
     pub(crate) table: Table,
+    pub(crate) layers: LayerGauge,
     pub(crate) events: Events,
     /// Used once, or dropped with the runtime: tasks that wait for shims end then.
     pub(crate) closing: watch::Sender<()>,
@@ -94,6 +96,7 @@ impl Inner {
             replay_bytes: config.replay_bytes,
             host: Host::detect()?,
             table: Table::default(),
+            layers: LayerGauge::default(),
             events: Events::new(),
             closing: watch::Sender::new(()),
             lock: Mutex::new(Some(lock)),

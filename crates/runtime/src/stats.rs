@@ -1,5 +1,6 @@
 //! What containers and sandboxes use, read when somebody asks: processor time and memory from their cgroups, the network from the sandbox's
-//! namespace, the writable layer by a walk through it. Nothing is kept: usage of a processor is a counter, rates are the caller's business.
+//! namespace, the writable layer by a walk through it. Of these only what walks have found is kept, for a minute: usage of a processor is a counter, rates
+//! are the caller's business.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +10,11 @@ use remora_cri::{
     LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxAttributes, PodSandboxStats,
     PodSandboxStatsFilter, ProcessUsage, SwapUsage, UInt64Value,
 };
+use remora_sys::KeptByFolder;
 use remora_sys::cgroup::Usage;
 use remora_sys::interfaces::{InterfaceCounters, interfaces};
 use remora_sys::namespace::{Kind, run_in};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::container::{Container, selected};
 use crate::identity::now;
@@ -19,11 +22,35 @@ use crate::sandbox::{Sandbox, SandboxState};
 use crate::task::blocking;
 use crate::{Error, Inner};
 
+/// What containers' layers take, as it was less than a minute ago, and the right to walk through one.
+pub(crate) struct LayerGauge {
+    /// One walks at a time: whoever waited finds what that one has found.
+    walker: Arc<Semaphore>,
+    kept: KeptByFolder<Option<FilesystemUsage>>,
+}
+
+impl Default for LayerGauge {
+    fn default() -> Self {
+        Self { walker: Arc::new(Semaphore::new(1)), kept: KeptByFolder::default() }
+    }
+}
+
+impl LayerGauge {
+    /// To be held by the thread that walks: the walk goes on when whoever asked has gone.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.walker).acquire_owned().await.map_err(|_closed| Error::Closed)
+    }
+}
+
 impl Inner {
     /// What a container uses. One that does not run uses its layer alone.
     pub(crate) async fn container_stats(self: &Arc<Self>, container: Arc<Container>) -> Result<ContainerStats, Error> {
-        let runtime = Arc::clone(self);
-        blocking(move || Ok(runtime.with_layer(&container))).await
+        let (runtime, turn) = (Arc::clone(self), self.layers.turn().await?);
+        blocking(move || {
+            let _turn = turn;
+            Ok(runtime.with_layer(&container))
+        })
+        .await
     }
 
     /// What each running container that the filter lets through uses.
@@ -31,8 +58,9 @@ impl Inner {
         self: &Arc<Self>,
         filter: ContainerStatsFilter,
     ) -> Result<Vec<ContainerStats>, Error> {
-        let runtime = Arc::clone(self);
+        let (runtime, turn) = (Arc::clone(self), self.layers.turn().await?);
         blocking(move || {
+            let _turn = turn;
             let mut containers = runtime.table.containers();
             containers.retain(|container| container.running().is_some() && lets_through(&filter, container));
             Ok(containers.iter().map(|container| runtime.with_layer(container)).collect())
@@ -84,7 +112,7 @@ impl Inner {
     }
 
     fn with_layer(&self, container: &Container) -> ContainerStats {
-        let writable_layer = layer(container);
+        let writable_layer = layer(container, &self.layers.kept);
         ContainerStats { writable_layer, ..self.of_container(container) }
     }
 
@@ -149,14 +177,17 @@ fn swap(usage: &Usage) -> Option<SwapUsage> {
     Some(SwapUsage { timestamp: now(), swap_available_bytes: None, swap_usage_bytes: number(used) })
 }
 
-/// None if it cannot be told: it has no layer of its own, or is being removed.
-fn layer(container: &Container) -> Option<FilesystemUsage> {
+/// None if it cannot be told: it has no layer of its own, or too large a one, or is being removed.
+fn layer(container: &Container, kept: &KeptByFolder<Option<FilesystemUsage>>) -> Option<FilesystemUsage> {
     let layers = [container.paths.own_layer().upper, container.paths.tools_layer().upper];
     let upper: PathBuf = layers.into_iter().find(|upper| upper.is_dir())?;
-    let usage = remora_sys::disk_usage(&upper).inspect_err(|error| {
-        tracing::debug!(id = container.id(), %error, "a container's layer cannot be looked through");
-    });
-    let usage = usage.ok()?;
+    kept.get_or(&upper, weigh)
+}
+
+fn weigh(upper: &Path) -> Option<FilesystemUsage> {
+    let usage = remora_sys::disk_usage(upper)
+        .inspect_err(|error| tracing::debug!(%error, "a container's layer cannot be looked through"));
+    let usage = usage.ok().filter(|usage| usage.is_whole)?;
     Some(FilesystemUsage {
         timestamp: now(),
         fs_id: Some(FilesystemIdentifier { mountpoint: upper.display().to_string() }),

@@ -3,6 +3,8 @@
 //! Whoever writes there may be a stranger who changes it while it is looked at: no link is followed; how deep is looked, how many names are looked at
 //! and for how long are bounded. A walk that has met a bound says so: what it has counted is not all.
 
+mod kept;
+
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,6 +15,8 @@ use rustix::io::Errno;
 
 use crate::Result;
 use crate::error::failed;
+
+pub use kept::KeptByFolder;
 
 /// Far more than what is looked at in earnest: a walk over as much takes seconds.
 const BOUNDS: Bounds = Bounds { entries: 1_000_000, depth: 200, time: Duration::from_secs(120) };

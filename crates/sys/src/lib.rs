@@ -26,5 +26,5 @@ pub mod user_namespace;
 pub mod users;
 pub mod vacate;
 
-pub use disk_usage::{DiskUsage, disk_usage};
+pub use disk_usage::{DiskUsage, KeptByFolder, disk_usage};
 pub use error::{Error, Result};

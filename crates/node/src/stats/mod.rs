@@ -1,6 +1,7 @@
 //! What the node, its pods and their containers use, and what else a node can be asked about itself. Nothing is read while nobody asks; how two
 //! readings become a rate is decided in [`remora_decide::usage`].
 
+mod logs;
 mod machine;
 mod meter;
 mod pods;
@@ -11,16 +12,14 @@ use remora_cri::{ContainerFilter, ContainerState, ContainerStateValue, Error as 
 use remora_decide::usage::{Counted, Counter, Reading, rate};
 use remora_model::usage::{Cpu, NodeUsage};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 pub(crate) use meter::Meter;
+
+use logs::LogGauge;
 
 use crate::context::{Context, id_of};
 use crate::pods::Pods;
 use crate::probes::ProbeTally;
-
-/// Readings at one time: each may walk through every container's files.
-const READERS: usize = 2;
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +47,13 @@ pub struct Inspector {
     context: Context,
     pods: Pods,
     meter: Meter,
-    readers: Arc<Semaphore>,
+    logs: LogGauge,
 }
 
 impl Inspector {
     pub(crate) fn new(context: Context, pods: Pods) -> Self {
         let meter = Meter::start(&context);
-        Self { context, pods, meter, readers: Arc::new(Semaphore::new(READERS)) }
+        Self { context, pods, meter, logs: LogGauge::default() }
     }
 
     /// The pods that are bound to this node, each with the status that was last decided.
@@ -134,11 +133,12 @@ impl Inspector {
     /// # Errors
     /// The runtime does not answer, or the agent ends.
     pub async fn usage(&self, extent: Extent) -> Result<NodeUsage, StatsError> {
-        // Never closed.
-        let _place = self.readers.acquire().await.map_err(|_| StatsError::Ending)?;
         let kept = self.meter.kept().await?;
         let mut usage = machine::usage(&self.context, extent).await?;
         usage.pods = pods::usage(&self.context, &self.pods, extent).await?;
+        if extent == Extent::All {
+            self.logs.weigh(&self.context, &self.pods, &mut usage.pods).await?;
+        }
         compare(&mut usage, &kept);
         Ok(usage)
     }

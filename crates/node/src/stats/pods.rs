@@ -1,9 +1,7 @@
 //! What pods and containers use, as the runtime measures it, and pods as others see them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use remora_cri::{
     Container, ContainerStats, CpuUsage, FilesystemUsage, ListContainerStatsRequest, ListPodSandboxStatsRequest,
@@ -59,7 +57,6 @@ pub(super) async fn usage(context: &Context, pods: &Pods, extent: Extent) -> Res
             for container in &mut usage.containers {
                 container.layer = layers.remove(&container.id).and_then(|layer| part(&layer));
             }
-            weigh_logs(context, &view.pod, &mut usage).await?;
         }
         all.push(usage);
     }
@@ -82,25 +79,6 @@ fn part(usage: &FilesystemUsage) -> Option<Filesystem> {
         inodes_used: number(usage.inodes_used.clone()),
         ..of_whole(&space, time(usage.timestamp))
     })
-}
-
-/// Each container's folder of logs.
-async fn weigh_logs(context: &Context, pod: &Pod, usage: &mut PodUsage) -> Result<(), StatsError> {
-    let (at, folder) = (context.now(), context.log_folder(pod));
-    let folders: Vec<PathBuf> = usage.containers.iter().map(|container| folder.join(&container.name)).collect();
-    let weighed = tokio::task::spawn_blocking(move || folders.iter().map(|of| weigh(of, at)).collect::<Vec<_>>());
-    // It is neither cancelled, but with the agent, nor does it panic.
-    let weighed = weighed.await.map_err(|_| StatsError::Ending)?;
-    for (container, logs) in usage.containers.iter_mut().zip(weighed) {
-        container.logs = logs;
-    }
-    Ok(())
-}
-
-fn weigh(folder: &Path, at: Timestamp) -> Option<Filesystem> {
-    let looked = remora_sys::disk_usage(folder).and_then(|usage| Ok((usage, remora_sys::file::space(folder)?)));
-    let (usage, space) = looked.inspect_err(|error| tracing::debug!(%error, "a log's size is not told")).ok()?;
-    Some(Filesystem { used: usage.bytes, inodes_used: usage.inodes, ..of_whole(&space, at) })
 }
 
 fn of_pod(view: &View, sandbox: PodSandboxStats) -> PodUsage {
