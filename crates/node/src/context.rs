@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::claims::Claims;
 use crate::config::Config;
+use crate::container::services::KeptServices;
 use crate::events::Recorder;
 use crate::machine::Machine;
 use crate::mounts::Mounts;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) cgroup_driver: CgroupDriver,
     /// Word of changes of what volumes are made of.
     pub(crate) sources: Sources,
+    /// What services there were when they were last listed.
+    pub(crate) services: KeptServices,
     /// How probes went.
     pub(crate) probe_counts: ProbeCounts,
     /// Every task; shutdown waits for them.

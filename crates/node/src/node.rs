@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::claims::Claims;
 use crate::config::Config;
+use crate::container::services::KeptServices;
 use crate::context::{Context, Shared};
 use crate::events::Recorder;
 use crate::machine::{self, Machine};
@@ -106,6 +107,7 @@ impl Node {
             runtime_name: version.runtime_name,
             cgroup_driver,
             sources: Sources::default(),
+            services: KeptServices::default(),
             probe_counts: ProbeCounts::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),

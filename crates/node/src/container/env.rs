@@ -21,17 +21,6 @@ pub(crate) enum EnvError {
     NoKey { kind: &'static str, namespace: String, name: String, key: String },
     #[error(transparent)]
     Field(#[from] FieldError),
-    #[error("cannot list services: {source}")]
-    Services {
-        #[source]
-        source: Box<kube::Error>,
-    },
-}
-
-impl EnvError {
-    pub(super) fn services(source: kube::Error) -> Self {
-        Self::Services { source: Box::new(source) }
-    }
 }
 
 type Pairs = Vec<(String, String)>;
@@ -43,7 +32,7 @@ pub(crate) async fn variables(
     container: &Container,
     pod_ips: &[String],
 ) -> Result<Pairs, EnvError> {
-    let services = known_services(context, pod).await?;
+    let services = known_services(context, pod).await;
     let mut result = Pairs::new();
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
@@ -138,14 +127,14 @@ fn text_of(secret: Secret) -> Vec<(String, String)> {
 }
 
 /// Those of the pod's namespace, and the API server's.
-async fn known_services(context: &Context, pod: &Pod) -> Result<Pairs, EnvError> {
-    let mut known = services::variables(context, pod).await?;
+async fn known_services(context: &Context, pod: &Pod) -> Pairs {
+    let mut known = services::variables(context, pod).await;
     for (key, value) in api_service(context, pod) {
         if known.iter().all(|(other, _)| *other != key) {
             known.push((key, value));
         }
     }
-    Ok(known)
+    known
 }
 
 /// The `kubernetes` service, which every pod sees whatever `enableServiceLinks` says; but for those in the node's network, whose ways are the

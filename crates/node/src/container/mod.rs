@@ -8,7 +8,7 @@ pub(crate) mod image;
 mod mounts;
 mod resources;
 mod security;
-mod services;
+pub(crate) mod services;
 pub(crate) mod termination_message;
 
 use std::collections::BTreeMap;
