@@ -7,25 +7,44 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use remora_http::{MemoryConnector, User};
 use remora_model::usage::NodeUsage;
-use remora_model::{Status, kinds};
-use remora_rules::rbac::{Attributes, node};
+use remora_model::{ObjectKey, Status, kinds};
+use remora_rules::rbac::Attributes;
+use remora_rules::rbac::node::{self, Named};
 use remora_streaming::PodStreams;
 
 use crate::auth::authz;
 use crate::objects::Objects;
 
-/// Whether `user` is a node that wants to read what a pod of its own names: a secret, a config map, a claim. Looks at the pods as they are now, so
+/// Whether `user` is a node that wants to read what a pod of its own names: a secret, a config map, a claim, or the volume of such a claim. Looks at the pods as they are now, so
 /// that a node that has just been given one may start it.
 ///
 /// # Errors
 /// If the store fails.
 pub async fn has_pod_that_names(objects: &Objects, user: &User, what: &Attributes<'_>) -> Result<bool, Status> {
     let Some(wanted) = node::wants_to_read(authz::who(user), what) else { return Ok(false) };
+    if wanted.resource == "persistentvolumes" {
+        is_volume_of_pod(objects, &wanted).await
+    } else {
+        is_named(objects, &wanted).await
+    }
+}
+
+/// Whether the volume is bound to a claim that a pod of the node's names.
+async fn is_volume_of_pod(objects: &Objects, wanted: &Named<'_>) -> Result<bool, Status> {
+    let key = ObjectKey::new(kinds::core(wanted.resource), None, wanted.name);
+    let Some(volume) = objects.get(&key).await?.map(|stored| stored.decoded()) else { return Ok(false) };
+    let Some(claim) = node::claim_of(wanted.node, &volume) else { return Ok(false) };
+    let key = ObjectKey::new(kinds::core(claim.resource), Some(claim.namespace), claim.name);
+    let found = objects.get(&key).await?;
+    Ok(found.is_some_and(|found| node::are_bound(&volume, &found.decoded())) && is_named(objects, &claim).await?)
+}
+
+async fn is_named(objects: &Objects, wanted: &Named<'_>) -> Result<bool, Status> {
     if wanted.namespace.is_empty() || wanted.name.is_empty() {
         return Ok(false);
     }
     let pods = objects.all_stored(kinds::core("pods"), Some(wanted.namespace)).await?;
-    Ok(pods.iter().any(|pod| node::names(&pod.decoded(), &wanted)))
+    Ok(pods.iter().any(|pod| node::names(&pod.decoded(), wanted)))
 }
 
 /// Finds a node's streams.

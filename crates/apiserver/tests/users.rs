@@ -140,6 +140,39 @@ async fn a_node_reads_what_its_pods_name_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_node_reads_the_claims_and_volumes_of_its_pods_and_changes_none() {
+    let (server, _) = with_pod().await;
+    const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
+    const VOLUMES: &str = "/api/v1/persistentvolumes";
+    let size = json!({"storage": "1Gi"});
+    for name in ["mine", "theirs"] {
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": size}, "volumeName": name, "storageClassName": ""});
+        let claim = server.post(CLAIMS, json!({"metadata": {"name": name}, "spec": spec})).await;
+        let of = json!({"namespace": "default", "name": name, "uid": claim["metadata"]["uid"]});
+        let spec =
+            json!({"accessModes": ["ReadWriteOnce"], "capacity": size, "hostPath": {"path": "/data"}, "claimRef": of});
+        server.post(VOLUMES, json!({"metadata": {"name": name}, "spec": spec})).await;
+    }
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "mine"}}]);
+    let spec = json!({"nodeName": NODE, "containers": [{"name": "c", "image": "i"}], "volumes": volumes});
+    let node = server.as_user(User::new(format!("system:node:{NODE}"), ["system:nodes"]));
+    let read = async |server: &Server, path: String| server.ask("GET", &path).send().await.code;
+    assert_eq!(read(&node, format!("{VOLUMES}/mine")).await, 403, "no pod names its claim yet");
+    server.post(PODS, json!({"metadata": {"name": "stores"}, "spec": spec})).await;
+    for path in [format!("{CLAIMS}/mine"), format!("{CLAIMS}/mine/status"), format!("{VOLUMES}/mine")] {
+        assert_eq!(read(&node, path.clone()).await, 200, "{path}");
+        let elsewhere = server.as_user(User::new("system:node:elsewhere", ["system:nodes"]));
+        assert_eq!(read(&elsewhere, path.clone()).await, 403, "{path}");
+        assert_eq!(node.ask("PATCH", &path).merge(&json!({})).send().await.refused().0, 403, "{path}");
+    }
+    for path in
+        [format!("{CLAIMS}/theirs/status"), format!("{VOLUMES}/theirs"), format!("{VOLUMES}/none"), VOLUMES.to_owned()]
+    {
+        assert_eq!(read(&node, path.clone()).await, 403, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_node_gets_nothing_by_way_of_a_mirror_pod() {
     let (server, _) = with_pod().await;
     let node = server.as_user(User::new(format!("system:node:{NODE}"), ["system:nodes"]));

@@ -47,7 +47,7 @@ impl TaintEviction {
         Self { objects, recorder, waiting: Arc::default() }
     }
 
-    /// The nodes whose pods may have to go: a change of a pod concerns these.
+    /// The nodes whose pods may have to go. A change of a pod concerns all of these: which one it is on, its metadata does not say.
     pub(crate) fn tainted(&self) -> Vec<Key> {
         self.waiting().keys().cloned().collect()
     }
@@ -138,12 +138,11 @@ fn fate(pod: &Value, taints: &[Value], since: Timestamp) -> Fate {
     let tolerations = list(pod, &["spec", "tolerations"]);
     let mut patience: Option<i64> = None;
     for taint in taints {
-        let mut tolerating = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).peekable();
-        if tolerating.peek().is_none() {
+        // Of several that match a taint the first counts, as upstream: one that comes later neither shortens nor prolongs it.
+        let Some(toleration) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else {
             return Fate::Goes(since);
-        }
-        let seconds = tolerating.filter_map(|toleration| integer(toleration, &["tolerationSeconds"]));
-        patience = patience.into_iter().chain(seconds).min();
+        };
+        patience = patience.into_iter().chain(integer(toleration, &["tolerationSeconds"])).min();
     }
     match patience {
         None => Fate::Stays,
@@ -219,8 +218,16 @@ mod tests {
         check(json!([{"operator": "Exists", "tolerationSeconds": i64::MAX}]), &one, None);
         let both = [taint("yes"), taint("no")];
         check(json!([{"key": "down", "value": "yes"}]), &both, Some(0));
-        let least = json!([{"operator": "Exists", "tolerationSeconds": 9}, {"value": "no", "key": "down", "tolerationSeconds": 3}]);
-        check(least, &both, Some(3));
+        let (any, no) = (
+            json!({"operator": "Exists", "tolerationSeconds": 9}),
+            json!({"key": "down", "value": "no", "tolerationSeconds": 3}),
+        );
+        check(json!([no, any]), &both, Some(3));
+        // The first that matches a taint counts, whatever a later one says.
+        check(json!([any, no]), &both, Some(9));
+        check(json!([any, {"operator": "Exists"}]), &one, Some(9));
+        check(json!([{"operator": "Exists"}, any]), &one, None);
+        check(json!([{"key": "down", "value": "no", "tolerationSeconds": 1}, {"operator": "Exists"}]), &one, None);
         let mut going = pod(Value::Null);
         going["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z".into();
         assert_eq!(fate(&going, &one, since()), Fate::Stays);

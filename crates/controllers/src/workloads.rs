@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::deployment::Deployments;
 use crate::disruption::Budgets;
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, Look};
 use crate::garbage::Garbage;
 use crate::objects::{Key, Objects};
 use crate::replica_set::ReplicaSets;
@@ -54,11 +54,9 @@ enum Wake {
     ReplicaSet(Key),
     Deployment(Key),
     Budget(Key),
-    Service(Key),
+    Endpoints(Look),
     Claims,
     Node(Key),
-    /// All nodes that pods may have to go from: which one a pod is on, its metadata does not say.
-    TaintedNodes,
 }
 
 /// Runs until dropped. Volumes are made at this place.
@@ -68,25 +66,25 @@ pub(crate) async fn run(clients: Clients, place: Place) {
     let (replica_set, replica_set_wakes) = mpsc::unbounded_channel();
     let (deployment, deployment_wakes) = mpsc::unbounded_channel();
     let (budget, budget_wakes) = mpsc::unbounded_channel();
-    let (service, service_wakes) = mpsc::unbounded_channel();
+    let (endpoints, endpoint_wakes) = mpsc::unbounded_channel();
     let (node, node_wakes) = mpsc::unbounded_channel();
     let objects = Objects::new(clients.garbage.clone());
     let collector = Garbage::new(clients.garbage, Arc::clone(&world), garbage.clone());
     let replica_sets = ReplicaSets::new(clients.replica_set);
     let deployments = Deployments::new(clients.deployment);
     let budgets = Budgets::new(clients.disruption);
-    let endpoints = Endpoints::new(clients.endpoint, clients.endpoint_slice);
+    let behind = Endpoints::new(clients.endpoint, clients.endpoint_slice);
     let (claims, claim_wakes) = mpsc::unbounded_channel();
     let binder = Binder::new(clients.storage, place);
     let eviction = TaintEviction::new(clients.taint_eviction);
-    let wakes = Wakes { garbage, replica_set, deployment, budget, service, claims, node, eviction: eviction.clone() };
+    let wakes = Wakes { garbage, replica_set, deployment, budget, endpoints, claims, node, eviction: eviction.clone() };
     tokio::join!(
         watch(&objects, &world, &wakes),
         turns::run("garbage-collector", garbage_wakes, move |of| collector.clone().look(of)),
         turns::run("replica-set", replica_set_wakes, move |key| replica_sets.clone().look(key)),
         turns::run("deployment", deployment_wakes, move |key| deployments.clone().look(key)),
         turns::run("disruption", budget_wakes, move |key| budgets.clone().look(key)),
-        turns::run("endpoint", service_wakes, move |key| endpoints.clone().look(key)),
+        turns::run("endpoint", endpoint_wakes, move |at| behind.clone().look(at)),
         turns::run("persistent-volume-binder", claim_wakes, move |all| binder.clone().look(all)),
         turns::run("taint-eviction", node_wakes, move |key| eviction.clone().look(key)),
     );
@@ -97,7 +95,7 @@ struct Wakes {
     replica_set: UnboundedSender<Key>,
     deployment: UnboundedSender<Key>,
     budget: UnboundedSender<Key>,
-    service: UnboundedSender<Key>,
+    endpoints: UnboundedSender<Look>,
     claims: UnboundedSender<Everything>,
     node: UnboundedSender<Key>,
     eviction: TaintEviction,
@@ -111,10 +109,9 @@ impl Wakes {
             Wake::ReplicaSet(key) => self.replica_set.send(key).is_ok(),
             Wake::Deployment(key) => self.deployment.send(key).is_ok(),
             Wake::Budget(key) => self.budget.send(key).is_ok(),
-            Wake::Service(key) => self.service.send(key).is_ok(),
+            Wake::Endpoints(look) => self.endpoints.send(look).is_ok(),
             Wake::Claims => self.claims.send(Everything).is_ok(),
             Wake::Node(key) => self.node.send(key).is_ok(),
-            Wake::TaintedNodes => self.eviction.tainted().into_iter().all(|key| self.node.send(key).is_ok()),
         };
     }
 }
@@ -135,9 +132,11 @@ async fn watch(objects: &Objects, world: &Mutex<World>, wakes: &Wakes) {
             }
         };
         let ends = matches!(seen, Seen::ListEnds);
+        let tainted = wakes.eviction.tainted();
         let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
         for change in world.step(kind, seen) {
-            concerns(&world, &change, unlisted.is_empty()).into_iter().for_each(|wake| wakes.send(wake));
+            let known = Known { world: &world, all_listed: unlisted.is_empty(), tainted: &tainted };
+            concerns(&known, &change).into_iter().for_each(|wake| wakes.send(wake));
         }
         if ends && !unlisted.is_empty() {
             unlisted.retain(|other| *other != kind);
@@ -179,11 +178,24 @@ fn lacks_owner(world: &World, of: &Reference, entry: &Entry) -> bool {
     owners.into_iter().any(|owner| !world.has(&owner))
 }
 
-/// Whom a change concerns. Until all kinds have been listed, nobody is known to lack an owner.
-fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
-    let mut wakes = garbage_concerns(world, change, all_listed);
+/// By what it is known whom a change concerns.
+struct Known<'a> {
+    world: &'a World,
+    /// Until all kinds have been listed, nobody is known to lack an owner.
+    all_listed: bool,
+    /// The nodes that pods may have to go from.
+    tainted: &'a [Key],
+}
+
+/// Whom a change concerns.
+fn concerns(known: &Known<'_>, change: &Change) -> Vec<Wake> {
+    let world = known.world;
+    let mut wakes = garbage_concerns(world, change, known.all_listed);
     match (change.kind.group, change.kind.plural) {
-        ("", "pods") => wakes.extend(pod_concerns(world, change)),
+        ("", "pods") => {
+            wakes.extend(pod_concerns(world, change));
+            wakes.extend(known.tainted.iter().filter(|_| change.now.is_some()).cloned().map(Wake::Node));
+        }
         ("", "nodes") => wakes.push(Wake::Node(change.key.clone())),
         ("apps", "replicasets") => {
             wakes.push(Wake::ReplicaSet(change.key.clone()));
@@ -196,7 +208,7 @@ fn concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
         }
         _ => {}
     }
-    wakes.extend(service_concerns(world, change).into_iter().map(Wake::Service));
+    wakes.extend(endpoint_concerns(world, change).map(Wake::Endpoints));
     // How many pods there are, and how many there should be.
     if change.kind.group == "apps" || change.kind == kinds::core("pods") {
         let all = world.of(kinds::v1("policy", "poddisruptionbudgets"), &change.key.namespace);
@@ -237,26 +249,25 @@ fn pod_concerns(world: &World, change: &Change) -> Vec<Wake> {
     if is_first && world.of(claims, &change.key.namespace).next().is_some() {
         wakes.push(Wake::Claims);
     }
-    if change.now.is_some() {
-        wakes.push(Wake::TaintedNodes);
-    }
     wakes
 }
 
-/// The services whose endpoints may have to be written anew. What a user writes about a service that is not there concerns nobody: it is no leftover.
-fn service_concerns(world: &World, change: &Change) -> Vec<Key> {
+/// What endpoints may have to be written anew, or go. What a user writes about a service that is not there concerns nobody, but for the first time that it is seen: it may be what
+/// is left of a service that went while no controllers ran.
+fn endpoint_concerns(world: &World, change: &Change) -> Option<Look> {
     let services = kinds::core("services");
-    match (change.kind.group, change.kind.plural) {
-        ("", "services") => vec![change.key.clone()],
-        ("", "pods") => world.of(services, &change.key.namespace).map(|(key, _)| key.clone()).collect(),
-        ("", "endpoints") => world.get(services, &change.key).map(|_| change.key.clone()).into_iter().collect(),
+    let is_concerned = match (change.kind.group, change.kind.plural) {
+        ("", "services") if change.now.is_none() => return Some(Look::Gone(change.key.clone())),
+        ("", "services") => true,
+        ("", "pods") => world.of(services, &change.key.namespace).next().is_some(),
+        ("", "endpoints") => change.before.is_none() || world.get(services, &change.key).is_some(),
         ("discovery.k8s.io", "endpointslices") => {
-            let owners = change.last().into_iter().filter_map(Entry::controller);
-            let named = owners.filter_map(|owner| owner.reference(&change.key));
-            named.filter(|of| of.kind == services && world.get(services, &of.key).is_some()).map(|of| of.key).collect()
+            let owner = change.last().and_then(Entry::controller).and_then(|owner| owner.reference(&change.key));
+            owner.is_some_and(|of| of.kind == services && world.get(services, &of.key).is_some())
         }
-        _ => Vec::new(),
-    }
+        _ => false,
+    };
+    is_concerned.then(|| Look::Namespace(change.key.namespace.clone()))
 }
 
 fn garbage_concerns(world: &World, change: &Change, all_listed: bool) -> Vec<Wake> {
@@ -324,18 +335,22 @@ mod tests {
     }
 
     fn told(world: &mut World, kind: &'static Kind, seen: Seen) -> Vec<String> {
+        told_beside(&[], world, kind, seen)
+    }
+
+    fn told_beside(tainted: &[Key], world: &mut World, kind: &'static Kind, seen: Seen) -> Vec<String> {
         let shown = |wake: &Wake| match wake {
             Wake::Garbage(of) => format!("garbage {of}"),
             Wake::ReplicaSet(key) => format!("replica set {key}"),
             Wake::Deployment(key) => format!("deployment {key}"),
             Wake::Budget(key) => format!("budget {key}"),
-            Wake::Service(key) => format!("service {key}"),
+            Wake::Endpoints(at) => at.to_string(),
             Wake::Claims => "all claims".to_owned(),
             Wake::Node(key) => format!("node {}", key.name),
-            Wake::TaintedNodes => "tainted nodes".to_owned(),
         };
         let changes = world.step(kind, seen);
-        changes.iter().flat_map(|change| concerns(world, change, true)).map(|wake| shown(&wake)).collect()
+        let known = Known { world, all_listed: true, tainted };
+        changes.iter().flat_map(|change| concerns(&known, change)).map(|wake| shown(&wake)).collect()
     }
 
     #[test]
@@ -343,8 +358,8 @@ mod tests {
         let (pods, sets) = (kinds::core("pods"), kinds::v1("apps", "replicasets"));
         let mut world = world();
         let own = entry("p", Some((sets, "web-1", "rs")));
-        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), own.clone())), ["replica set a/web-1", "tainted nodes"]);
-        let all = ["replica set a/web-1", "replica set a/free", "replica set a/web-1", "tainted nodes"];
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), own.clone())), ["replica set a/web-1"]);
+        let all = ["replica set a/web-1", "replica set a/free", "replica set a/web-1"];
         assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), all);
         told(&mut world, pods, Seen::Is(key("p"), own));
         assert_eq!(told(&mut world, pods, Seen::IsGone(key("p"))), ["deployment a/web", "replica set a/web-1"]);
@@ -355,15 +370,20 @@ mod tests {
         let (pods, sets) = (kinds::core("pods"), kinds::v1("apps", "replicasets"));
         let mut world = world();
         let other = entry("p", Some((sets, "kube-system/secrets?watch=true", "x")));
-        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), other)), ["tainted nodes"]);
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), other)), [""; 0]);
         assert_eq!(garbage_of(&world).count(), 0);
     }
 
     #[test]
-    fn a_node_that_changes_is_looked_at() {
+    fn a_node_that_changes_is_looked_at_and_a_tainted_one_when_a_pod_does() {
+        let (nodes, pods) = (kinds::core("nodes"), kinds::core("pods"));
         let mut world = World::default();
-        let key = Key { namespace: String::new(), name: "n".to_owned() };
-        assert_eq!(told(&mut world, kinds::core("nodes"), Seen::Is(key, entry("n", None))), ["node n"]);
+        let node = Key { namespace: String::new(), name: "n".to_owned() };
+        assert_eq!(told(&mut world, nodes, Seen::Is(node.clone(), entry("n", None))), ["node n"]);
+        let pod = || Seen::Is(key("p"), entry("p", None));
+        assert_eq!(told(&mut world, pods, pod()), [""; 0]);
+        assert_eq!(told_beside(std::slice::from_ref(&node), &mut world, pods, pod()), ["node n"]);
+        assert_eq!(told_beside(&[node], &mut world, pods, Seen::IsGone(key("p"))), [""; 0]);
     }
 
     #[test]
@@ -372,23 +392,40 @@ mod tests {
         let mut world = World::default();
         assert_eq!(told(&mut world, budgets, Seen::Is(key("b"), entry("b", None))), ["budget a/b"]);
         let seen = told(&mut world, kinds::core("pods"), Seen::Is(key("p"), entry("p", None)));
-        assert_eq!(seen, ["tainted nodes", "budget a/b"]);
+        assert_eq!(seen, ["budget a/b"]);
     }
 
     #[test]
-    fn pods_and_what_is_written_of_endpoints_concern_services_that_are_there() {
+    fn pods_and_what_is_written_of_endpoints_concern_the_services_of_their_namespace() {
         let [services, pods, endpoints] = ["services", "pods", "endpoints"].map(kinds::core);
         let slices = kinds::v1("discovery.k8s.io", "endpointslices");
         let mut world = World::default();
-        assert_eq!(told(&mut world, services, Seen::Is(key("web"), entry("s", None))), ["service a/web"]);
-        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), ["service a/web"]);
-        assert_eq!(told(&mut world, endpoints, Seen::Is(key("web"), entry("e", None))), ["service a/web"]);
-        assert_eq!(told(&mut world, endpoints, Seen::Is(key("own"), entry("o", None))), [""; 0]);
-        let of = |name: &str| entry("x", Some((services, name, "s")));
-        assert_eq!(told(&mut world, slices, Seen::Is(key("web-1"), of("web"))), ["service a/web"]);
-        let other = told(&mut world, slices, Seen::Is(key("web-2"), of("gone")));
-        assert!(!other.iter().any(|wake| wake.starts_with("service")), "{other:?}");
-        assert_eq!(told(&mut world, services, Seen::IsGone(key("web")))[..1], ["garbage endpointslice a/web-1"]);
+        let all = ["the services of a"];
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), [""; 0]);
+        for name in ["web", "other"] {
+            assert_eq!(told(&mut world, services, Seen::Is(key(name), entry(name, None))), all);
+        }
+        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), all);
+        let elsewhere = Key { namespace: "b".to_owned(), name: "p".to_owned() };
+        assert_eq!(told(&mut world, pods, Seen::Is(elsewhere, entry("q", None))), [""; 0]);
+        for _ in 0..2 {
+            assert_eq!(told(&mut world, endpoints, Seen::Is(key("web"), entry("e", None))), all);
+        }
+        let of = |name: &str| entry("x", Some((services, name, name)));
+        assert_eq!(told(&mut world, slices, Seen::Is(key("web-1"), of("web"))), all);
+        assert_eq!(told(&mut world, slices, Seen::Is(key("web-2"), of("gone"))), ["garbage endpointslice a/web-2"]);
+        let gone = ["garbage endpointslice a/web-1", "the service a/web, which is gone"];
+        assert_eq!(told(&mut world, services, Seen::IsGone(key("web"))), gone);
+    }
+
+    #[test]
+    fn endpoints_without_a_service_are_looked_at_when_they_are_first_seen() {
+        let endpoints = kinds::core("endpoints");
+        let mut world = World::default();
+        let seen = || Seen::Is(key("left"), entry("l", None));
+        assert_eq!(told(&mut world, endpoints, seen()), ["the services of a"]);
+        assert_eq!(told(&mut world, endpoints, seen()), [""; 0]);
+        assert_eq!(told(&mut world, endpoints, Seen::IsGone(key("left"))), [""; 0]);
     }
 
     #[test]

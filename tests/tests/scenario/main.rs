@@ -6,5 +6,6 @@ mod cluster;
 mod election;
 mod node;
 mod resize;
+mod services;
 mod static_pods;
 mod usage;

@@ -1,5 +1,6 @@
 //! What is to be written about what is behind a service. Pure.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use remora_model::{Kind, kinds};
@@ -23,6 +24,47 @@ pub(super) enum Write {
     Create(Value),
     Replace(Value),
     Delete(Value),
+}
+
+/// What a namespace has.
+pub(super) struct Seen {
+    pub(super) services: Vec<Value>,
+    pub(super) pods: Vec<Value>,
+    /// By the services that they say they are of: who has many services is not to look through all slices for each.
+    slices: HashMap<String, Vec<Value>>,
+    /// By name.
+    endpoints: HashMap<String, Value>,
+}
+
+impl Seen {
+    pub(super) fn new(services: Vec<Value>, pods: Vec<Value>, slices: Vec<Value>, endpoints: Vec<Value>) -> Self {
+        let mut by_service: HashMap<String, Vec<Value>> = HashMap::new();
+        for slice in slices {
+            by_service.entry(text(&slice, &["metadata", "labels", SERVICE_NAME]).to_owned()).or_default().push(slice);
+        }
+        let endpoints = endpoints.into_iter().map(|of| (name_of(&of).to_owned(), of)).collect();
+        Self { services, pods, slices: by_service, endpoints }
+    }
+
+    pub(super) fn slices_of(&self, service: &Value) -> &[Value] {
+        self.slices.get(name_of(service)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(super) fn endpoints_of(&self, service: &Value) -> Option<&Value> {
+        self.endpoints.get(name_of(service))
+    }
+
+    /// Endpoints that were written here for services that are there no more: those went while nobody looked. What users wrote is theirs.
+    pub(super) fn leftovers(&self) -> impl Iterator<Item = &Value> {
+        let names: HashSet<&str> = self.services.iter().map(name_of).collect();
+        let (key, manager) = MANAGED_BY;
+        let is_ours = move |of: &&Value| text(of, &["metadata", "labels", key]) == manager;
+        self.endpoints.values().filter(is_ours).filter(move |of| !names.contains(name_of(of)))
+    }
+}
+
+fn name_of(object: &Value) -> &str {
+    text(object, &["metadata", "name"])
 }
 
 /// Whether what is behind it is found by a selector: else its author writes that down.

@@ -501,7 +501,6 @@ const NODE_RULES: &[Rule] = &[
     on(&["get", "create", "update", "patch", "delete"], COORDINATION, &["leases"]),
     on(&["get"], STORAGE, &["volumeattachments"]),
     on(CREATE, CORE, &["serviceaccounts/token"]),
-    on(&["get", "update", "patch"], CORE, &["persistentvolumeclaims/status"]),
     on(READ, STORAGE, &["csidrivers"]),
     on(&["get", "create", "update", "patch", "delete"], STORAGE, &["csinodes"]),
     on(READ, NODE, &["runtimeclasses"]),

@@ -1,8 +1,8 @@
 //! What a node may do, by what it is, without any binding (upstream: `plugin/pkg/auth/authorizer/node`): the rules of `system:node`, and of nodes
 //! and node leases its own only. Upstream leaves it to the admission plugin NodeRestriction which nodes a node writes; here it is one place.
 //!
-//! What a node's pods name, their secrets and config maps, is its own too, but a decision knows no pods: it says no, and whoever can look
-//! ([`wants_to_read`], [`names`]) may say yes after all. Upstream keeps a graph of all pods for it.
+//! What a node's pods name, their secrets, config maps and claims, is its own too, and so are the volumes of those claims; but a decision knows no pods: it says no, and whoever
+//! can look ([`wants_to_read`], [`claim_of`], [`names`]) may say yes after all. Upstream keeps a graph of all pods for it.
 
 use std::sync::LazyLock;
 
@@ -40,14 +40,14 @@ pub fn decide(who: Who<'_>, what: &Attributes<'_>) -> Decision {
     if RULES.iter().any(|of| rule::allows(of, what)) { Decision::yes("") } else { Decision::default() }
 }
 
-/// An object that a node may read if a pod of its own names it.
+/// An object that a node may read if a pod of its own names it, or, of a volume, the claim that it is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named<'a> {
     /// The node.
     pub node: &'a str,
-    /// `secrets`, `configmaps` or `persistentvolumeclaims`.
+    /// `secrets`, `configmaps`, `persistentvolumeclaims` or `persistentvolumes`.
     pub resource: &'a str,
-    /// Where; the pod is there too.
+    /// Where; the pod is there too. Volumes are in none.
     pub namespace: &'a str,
     /// Which.
     pub name: &'a str,
@@ -56,15 +56,32 @@ pub struct Named<'a> {
 /// What a node wants to read that it may read only for its pods.
 pub fn wants_to_read<'a>(who: Who<'a>, what: &Attributes<'a>) -> Option<Named<'a>> {
     let node = node_of(who).filter(|node| !node.is_empty())?;
-    let Attributes::Resource { verb, group: "", resource, subresource: "", namespace, name } = *what else {
+    let Attributes::Resource { verb, group: "", resource, subresource, namespace, name } = *what else {
         return None;
     };
-    let is_theirs = match resource {
-        "secrets" | "configmaps" => matches!(verb, "get" | "list" | "watch"),
-        "persistentvolumeclaims" => verb == "get",
+    let is_theirs = match (resource, subresource) {
+        ("secrets" | "configmaps", "") => matches!(verb, "get" | "list" | "watch"),
+        ("persistentvolumeclaims", "" | "status") | ("persistentvolumes", "") => verb == "get",
         _ => false,
     };
     is_theirs.then_some(Named { node, resource, namespace, name })
+}
+
+/// The claim that this volume is for: who may read that may read the volume, if they [are bound](are_bound).
+pub fn claim_of<'a>(node: &'a str, volume: &'a Value) -> Option<Named<'a>> {
+    let field = |field: &str| text(volume, &["spec", "claimRef", field]);
+    let (namespace, name) = (field("namespace"), field("name"));
+    let is_named = !namespace.is_empty() && !name.is_empty();
+    is_named.then_some(Named { node, resource: "persistentvolumeclaims", namespace, name })
+}
+
+/// Whether each names the other: a claim alone can name any volume, and a volume may be that of a claim of this name that went.
+pub fn are_bound(volume: &Value, claim: &Value) -> bool {
+    let (name, uid) = (text(volume, &["metadata", "name"]), text(claim, &["metadata", "uid"]));
+    !name.is_empty()
+        && !uid.is_empty()
+        && text(claim, &["spec", "volumeName"]) == name
+        && text(volume, &["spec", "claimRef", "uid"]) == uid
 }
 
 /// Whether this is a pod of the node's that names the object. Mirrors do not count: the node makes them itself.
@@ -76,7 +93,8 @@ pub fn names(pod: &Value, wanted: &Named<'_>) -> bool {
     match wanted.resource {
         "secrets" => secrets(pod).any(|name| name == wanted.name),
         "configmaps" => config_maps(pod).any(|name| name == wanted.name),
-        _ => claims(pod).any(|name| name == wanted.name),
+        "persistentvolumeclaims" => claims(pod).any(|name| name == wanted.name),
+        _ => false,
     }
 }
 
@@ -265,6 +283,8 @@ mod tests {
             (node, "list", "secrets /", false),
             (node, "watch", "configmaps a/c", false),
             (node, "get", "persistentvolumeclaims a/c", false),
+            (node, "get", "persistentvolumeclaims/status a/c", false),
+            (node, "get", "persistentvolumes /v", false),
             (liar, "patch", "pods/status a/p", false),
         ] {
             let (resource, place) = path.split_once(' ').unwrap();
@@ -273,8 +293,39 @@ mod tests {
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let what = Attributes::Resource { verb, group, resource, subresource, namespace, name };
             assert_eq!(decide(who, &what).allowed, expected, "{verb} {path}");
-            let asks = !expected && matches!(resource, "secrets" | "configmaps" | "persistentvolumeclaims");
+            let asks = !expected
+                && matches!(resource, "secrets" | "configmaps" | "persistentvolumeclaims" | "persistentvolumes");
             assert_eq!(wants_to_read(who, &what).is_some(), asks, "{verb} {path}");
         }
+    }
+
+    #[test]
+    fn a_node_changes_neither_claims_nor_volumes() {
+        let nodes = [GROUP.to_owned()];
+        let node = Who { name: "system:node:n", groups: &nodes };
+        for (resource, subresource) in
+            ["persistentvolumeclaims", "persistentvolumes"].into_iter().flat_map(|of| [(of, ""), (of, "status")])
+        {
+            for verb in ["update", "patch", "create", "delete", "list", "watch"] {
+                let what = Attributes::Resource { verb, group: "", resource, subresource, namespace: "a", name: "x" };
+                assert!(!decide(node, &what).allowed, "{verb} {resource}/{subresource}");
+                assert_eq!(wants_to_read(node, &what), None, "{verb} {resource}/{subresource}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_volume_is_read_by_way_of_the_claim_that_it_is_bound_to() {
+        let volume =
+            json!({"metadata": {"name": "v"}, "spec": {"claimRef": {"namespace": "a", "name": "c", "uid": "1"}}});
+        let claim = |uid: &str, volume: &str| json!({"metadata": {"uid": uid}, "spec": {"volumeName": volume}});
+        let named = Named { node: "n", resource: "persistentvolumeclaims", namespace: "a", name: "c" };
+        assert_eq!(claim_of("n", &volume), Some(named));
+        assert!(are_bound(&volume, &claim("1", "v")));
+        for other in [claim("2", "v"), claim("1", "w"), claim("1", ""), json!({})] {
+            assert!(!are_bound(&volume, &other), "{other}");
+        }
+        let free = json!({"metadata": {"name": "v"}, "spec": {}});
+        assert!(claim_of("n", &free).is_none() && !are_bound(&free, &claim("", "v")));
     }
 }
