@@ -270,8 +270,8 @@ fn a_static_pod_outlives_its_mirror_and_the_daemon_and_ends_with_its_file() -> R
         "{described}"
     );
 
-    // Gone at once, so that what comes next is another.
-    kubectl(&["delete", pod, "--force", "--grace-period=0"])?;
+    // As people do it: kubectl waits until it is gone, and must see that although it comes back.
+    kubectl(&["delete", pod, "--timeout=30s"])?;
     let second = until_ready()?;
     ensure!(second["metadata"]["uid"] != first["metadata"]["uid"] && container(&second) == container(&first));
 

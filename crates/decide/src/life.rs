@@ -147,8 +147,10 @@ pub fn life_events(desired: &Desired<'_>, observed: &Observed, now: Now) -> Vec<
         events.push(LifeEvent::Deleted { kill_by });
     }
     if observed.removed {
-        // Only a deletion with grace 0 lets a bound pod vanish: what still runs has no grace. The file of a static pod just goes.
-        let kill_by = if observed.is_static { with_grace(pod, now) } else { now };
+        // Only a deletion with grace 0 lets a bound pod vanish before our eyes: what still runs has no grace. The file of a static pod just goes, and
+        // of what went while no agent looked nobody knows how it was asked to.
+        let has_grace = observed.is_static || observed.is_left;
+        let kill_by = if has_grace { with_grace(pod, now) } else { now };
         events.push(LifeEvent::Removed { kill_by });
     }
     if nothing_runs(observed) {
@@ -245,6 +247,17 @@ mod tests {
         check(&ended, PodLife::Terminated { cause, removed: false });
         let [a, b] = ended;
         check(&[a, b, LifeEvent::Removed { kill_by: at(2) }], PodLife::Terminated { cause, removed: true });
+    }
+
+    #[test]
+    fn only_what_the_api_drops_before_our_eyes_has_no_grace() {
+        let pod = serde_json::json!({"metadata": {"name": "web"}, "spec": {"containers": [], "terminationGracePeriodSeconds": 7}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        for (is_static, is_left, kill_by) in [(false, false, at(0)), (true, false, at(7)), (false, true, at(7))] {
+            let observed = Observed { removed: true, is_static, is_left, ..Observed::default() };
+            let events = life_events(&Desired { pod: &pod, life: &PodLife::Syncing }, &observed, at(0));
+            assert!(events.contains(&LifeEvent::Removed { kill_by }), "{is_static}, {is_left}: {events:?}");
+        }
     }
 
     #[test]

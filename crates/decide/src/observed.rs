@@ -40,6 +40,8 @@ pub struct Observed {
     pub removed: bool,
     /// The pod is a file of this node's. What the API has is a picture of it, which may come and go.
     pub is_static: bool,
+    /// Only the runtime has it: its object or its file went while no agent looked.
+    pub is_left: bool,
     /// What is being done at this moment.
     pub doing: BTreeSet<Subject>,
 }

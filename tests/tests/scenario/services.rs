@@ -19,23 +19,23 @@ fn services(cluster: &Cluster) -> Api<Service> {
 
 fn service(name: &str) -> Service {
     let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
-    serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("a service")
 }
 
 async fn write_endpoints(cluster: &Cluster, name: &str, labels: Value) {
-    let object = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap();
-    endpoints(cluster).create(&PostParams::default(), &object).await.unwrap();
+    let object = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("endpoints");
+    endpoints(cluster).create(&PostParams::default(), &object).await.expect("they are made");
 }
 
 /// The addresses that are ready, of each of Endpoints but those of users.
 async fn ready(cluster: &Cluster) -> Vec<(String, usize)> {
     let ours = ListParams::default().labels("endpoints.kubernetes.io/managed-by=endpoint-controller");
-    let all = endpoints(cluster).list(&ours).await.unwrap();
+    let all = endpoints(cluster).list(&ours).await.expect("they are listed");
     let count = |of: &Endpoints| {
         let subsets = of.subsets.iter().flatten();
         subsets.map(|subset| subset.addresses.iter().flatten().count()).sum()
     };
-    all.items.iter().map(|of| (of.metadata.name.clone().unwrap(), count(of))).collect()
+    all.items.iter().map(|of| (of.metadata.name.clone().unwrap_or_default(), count(of))).collect()
 }
 
 #[tokio::test(start_paused = true)]

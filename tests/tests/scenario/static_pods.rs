@@ -1,6 +1,7 @@
 //! Pods that are files of their node's: what the API shows of them, and that nothing in the API ends them.
 
 use std::fs;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Node};
 use kube::Api;
@@ -34,6 +35,13 @@ async fn until_new(cluster: &Cluster, old: &Value) -> Value {
     cluster.until(NAME, "another", |p| p["metadata"]["uid"] != old && condition(p, "Ready") == "True").await
 }
 
+/// `kubectl delete` asks for the name, then lists and watches it: between the two there must be none.
+async fn until_seen_gone(cluster: &Cluster) {
+    cluster.until_gone(NAME).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(cluster.pods().get_opt(NAME).await.expect("the API answers"), None, "it is back at once");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_runs_and_the_api_shows_its_mirror() {
     let (cluster, mirror) = with_pod().await;
@@ -63,8 +71,10 @@ async fn a_file_runs_and_the_api_shows_its_mirror() {
 async fn a_mirror_that_is_deleted_comes_back_and_nothing_is_restarted() {
     let (cluster, first) = with_pod().await;
     cluster.delete(NAME, 30).await;
+    until_seen_gone(&cluster).await;
     let second = until_new(&cluster, &first).await;
     cluster.delete(NAME, 0).await;
+    until_seen_gone(&cluster).await;
     let third = until_new(&cluster, &second).await;
     assert_eq!(status_of(&third, "c")["containerID"], status_of(&first, "c")["containerID"]);
     assert_eq!(third["status"]["startTime"], first["status"]["startTime"]);
@@ -132,6 +142,8 @@ async fn the_next_agent_adopts_what_runs_and_ends_what_has_no_file_any_more() {
     cluster.start_node().await;
     cluster.until_gone(NAME).await;
     wait_for("removed", || async { cluster.runtime.calls().contains(&"remove sandbox".to_owned()) }).await;
+    let calls = cluster.runtime.calls();
+    assert!(calls.contains(&"stop c 30".to_owned()), "it has its grace: {calls:?}");
 }
 
 #[tokio::test(start_paused = true)]

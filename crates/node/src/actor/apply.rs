@@ -41,7 +41,12 @@ impl Actor {
             Wake::Reported(result) => {
                 let newer = self.report.written(*result, self.context.now());
                 match newer {
-                    Some(mirror) if self.observed.is_static => self.take_mirror(Some(&mirror)),
+                    Some(mirror) if self.observed.is_static => {
+                        // The mirror that was written to may be gone by now, and another in its place.
+                        if is_of(&mirror, self.object.as_deref()) {
+                            self.take_mirror(Some(&mirror));
+                        }
+                    }
                     Some(pod) => self.take_object(pod),
                     None => {}
                 }
@@ -377,6 +382,11 @@ fn release_stop(observed: &mut Observed, container: &str, id: &str) {
     }
 }
 
+/// Whether an answer is of the object that tells of the pod now.
+fn is_of(answer: &Pod, object: Option<&str>) -> bool {
+    object.is_some() && answer.metadata.uid.as_deref() == object
+}
+
 /// What a downward API volume can show of an object that may change.
 fn shown(pod: &Pod) -> [Option<&BTreeMap<String, String>>; 2] {
     [pod.metadata.labels.as_ref(), pod.metadata.annotations.as_ref()]
@@ -385,4 +395,27 @@ fn shown(pod: &Pod) -> [Option<&BTreeMap<String, String>>; 2] {
 /// Revisions of one server grow; those of others are opaque and then equal here, so that the last to come wins.
 fn revision(pod: &Pod) -> u64 {
     pod.metadata.resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    #[test]
+    fn a_late_answer_of_a_mirror_that_is_gone_is_of_no_object() {
+        let mirror = |uid: Option<&str>| Pod {
+            metadata: ObjectMeta { uid: uid.map(str::to_owned), ..ObjectMeta::default() },
+            ..Pod::default()
+        };
+        for (answer, object, expected) in [
+            (Some("new"), Some("new"), true),
+            (Some("old"), Some("new"), false),
+            (Some("old"), None, false),
+            (None, None, false),
+        ] {
+            assert_eq!(is_of(&mirror(answer), object), expected, "{answer:?} for {object:?}");
+        }
+    }
 }

@@ -77,6 +77,8 @@ pub(crate) enum Origin {
     Api,
     /// A file has it; the API has a mirror of it, or none yet.
     File,
+    /// Neither has it any more: it went while no agent looked, and the runtime still runs it.
+    Runtime,
 }
 
 /// Starts the actor of a pod, with what the runtime already has of it.
@@ -86,9 +88,9 @@ pub(crate) fn start(context: &Context, pod: Pod, origin: Origin, adopted: Adopte
     let mut observed = adopted.into_observed(context, &pod);
     let kept = resize::adopt(context, &mut pod, &mut observed);
     let pod = Arc::new(pod);
-    let is_static = origin == Origin::File;
-    observed.is_static = is_static;
-    let object = if is_static { None } else { pod.metadata.uid.clone() };
+    observed.is_static = origin == Origin::File;
+    observed.is_left = origin == Origin::Runtime;
+    let object = pod.metadata.uid.clone().filter(|_| origin == Origin::Api);
     let view = Arc::new(View { pod: Arc::clone(&pod), observed: observed.clone() });
     let (show, seen) = watch::channel(view);
     // Until when the tokens in them are good, only the agent that wrote them knew.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use remora_cri::{Container, ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus, annotations, labels};
 use remora_decide::{Attempt, AttemptState, BackOff, Exit, Observed, Sandbox, Volumes, containers, full_name};
@@ -21,7 +21,7 @@ pub(crate) struct Adopted {
 }
 
 impl Adopted {
-    /// The names of the pod that all this belongs to, as an object: for a pod that the API no longer has.
+    /// The names of the pod that all this belongs to and the grace that it was made with, as an object: for a pod that nobody has any more.
     pub(crate) fn pod(&self) -> Option<Pod> {
         let labels = self.sandboxes.first().map(|s| &s.labels).or(self.containers.first().map(|(c, _)| &c.labels))?;
         let label = |key: &str| labels.get(key).cloned();
@@ -31,7 +31,11 @@ impl Adopted {
             uid: label(labels::POD_UID),
             ..ObjectMeta::default()
         };
-        Some(Pod { metadata, ..Pod::default() })
+        let annotation =
+            |status: &ContainerStatus| status.annotations.get(labels::POD_TERMINATION_GRACE_PERIOD)?.parse().ok();
+        let grace = self.containers.iter().filter_map(|(_, status)| annotation(status)).max();
+        let spec = PodSpec { termination_grace_period_seconds: grace, ..PodSpec::default() };
+        Some(Pod { metadata, spec: Some(spec), ..Pod::default() })
     }
 
     /// The world of a pod that is met for the first time by this process.
@@ -219,6 +223,26 @@ mod tests {
 
     fn attempt(sandbox: &str) -> Attempt {
         Attempt { sandbox: sandbox.to_owned(), ..Attempt::new("c", AttemptState::Created) }
+    }
+
+    #[test]
+    fn a_pod_that_nobody_has_any_more_keeps_its_names_and_its_grace() {
+        let named = BTreeMap::from([(labels::POD_NAME.to_owned(), "web".to_owned())]);
+        let container = |grace: &str| {
+            let annotations = BTreeMap::from([(labels::POD_TERMINATION_GRACE_PERIOD.to_owned(), grace.to_owned())]);
+            let status = ContainerStatus { annotations, ..ContainerStatus::default() };
+            (Container { labels: named.clone(), ..Container::default() }, status)
+        };
+        for (containers, grace) in [
+            (vec![container("7")], Some(7)),
+            (vec![container("x"), container("0")], Some(0)),
+            (vec![container("")], None),
+        ] {
+            let pod = Adopted { containers, ..Adopted::default() }.pod().unwrap();
+            assert_eq!(pod.metadata.name.as_deref(), Some("web"));
+            assert_eq!(pod.spec.unwrap().termination_grace_period_seconds, grace);
+        }
+        assert_eq!(Adopted::default().pod(), None);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Watch {
         }
         for (_, orphan) in self.adopted.drain() {
             if let Some(pod) = orphan.pod() {
-                self.pods.start(&self.context, pod.clone(), Origin::Api, orphan);
+                self.pods.start(&self.context, pod.clone(), Origin::Runtime, orphan);
                 self.pods.removed(pod).await;
             }
         }

@@ -17,6 +17,9 @@ pub(super) enum MirrorError {
     /// Something holds it: a finalizer, or somebody who writes it at the same time.
     #[error("the mirror that was deleted is still there")]
     Stays,
+    /// A fault of ours: the log has it.
+    #[error("the work on it has panicked")]
+    Panicked,
 }
 
 /// Makes the mirror of a static pod, or finds one that the watch has not told of yet. The node is asked for each time: somebody may have deleted it, and it has

@@ -12,8 +12,10 @@ mod folder;
 mod mirror;
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -29,6 +31,9 @@ use crate::node::NodeError;
 use crate::pods::Pods;
 
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
+/// For how long a mirror that somebody has deleted is seen to be gone. `kubectl delete` looks at the name, then lists and watches it: one that is back
+/// between the two would never be gone for it.
+const ABSENCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// What the watch of pods sees of mirrors.
 #[derive(Debug)]
@@ -65,8 +70,9 @@ struct Slot {
     mirror: Option<Arc<Pod>>,
     /// Its mirror is being made or deleted.
     busy: bool,
-    /// How often in a row that has failed, and when to try again.
+    /// How often in a row that has failed.
     failures: u32,
+    /// Nothing is done about its mirror before: that has failed, or people are to see that it is gone.
     retry: Option<Timestamp>,
 }
 
@@ -84,7 +90,7 @@ enum Done {
 
 enum Event {
     Files,
-    Mirrors(Option<MirrorNews>),
+    Mirrors(MirrorNews),
     Done(Done),
     Retry,
 }
@@ -110,13 +116,21 @@ impl Statics {
     /// Keeps pods and mirrors as they should be until the agent stops.
     pub(crate) async fn run(mut self, mut mirrors: mpsc::Receiver<MirrorNews>) {
         let stop = self.context.stop.clone();
+        let mut listens = true;
         loop {
             let retry = self.names.values().filter_map(|slot| slot.retry).min();
             // Each arm is cancel-safe: what is not taken now is there at the next look.
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                news = mirrors.recv() => Event::Mirrors(news),
+                news = mirrors.recv(), if listens => match news {
+                    Some(news) => Event::Mirrors(news),
+                    // The watch has ended; files are followed all the same.
+                    None => {
+                        listens = false;
+                        continue;
+                    }
+                },
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => Event::Done(done),
                     Err(error) => {
@@ -140,8 +154,7 @@ impl Statics {
     async fn take(&mut self, event: Event) {
         match event {
             Event::Files => self.read_files(),
-            Event::Mirrors(None) => {}
-            Event::Mirrors(Some(news)) => self.take_news(news).await,
+            Event::Mirrors(news) => self.take_news(news).await,
             Event::Done(Done::Ended(name)) => {
                 let slot = self.names.entry(name).or_default();
                 slot.running = slot.running.take().filter(|running| !running.handle.has_ended());
@@ -197,11 +210,12 @@ impl Statics {
             MirrorNews::Is(mirror) => self.put_mirror(&name_of(&mirror), Some(mirror)).await,
             MirrorNews::Gone(gone) => {
                 let name = name_of(&gone);
-                let known = self.names.get(&name).and_then(|slot| slot.mirror.as_ref());
-                if known.is_some_and(|mirror| mirror.metadata.uid == gone.metadata.uid) {
+                let now = self.context.now();
+                let Some(slot) = self.names.get_mut(&name) else { return };
+                if slot.mirror.as_ref().is_some_and(|mirror| mirror.metadata.uid == gone.metadata.uid) {
+                    // What was waited for is over, but others may be waiting for just this.
+                    slot.retry = if slot.busy && !is_marked(&gone) { None } else { now.checked_add(ABSENCE).ok() };
                     self.put_mirror(&name, None).await;
-                    // What it has been waited for is over.
-                    self.names.entry(name).or_default().retry = None;
                 }
             }
         }
@@ -238,6 +252,9 @@ impl Statics {
         match result {
             Ok(mirror) => {
                 slot.failures = 0;
+                if mirror.is_none() && slot.mirror.as_deref().is_some_and(is_marked) {
+                    slot.retry = now.checked_add(ABSENCE).ok();
+                }
                 self.put_mirror(name, mirror).await;
             }
             Err(error) => {
@@ -300,11 +317,13 @@ impl Statics {
         match (action, of, mirror) {
             (MirrorAction::Create, Some(pod), _) => {
                 slot.busy = true;
-                self.work.spawn(async move { Done::Mirror(name, mirror::create(&context, &pod).await.map(Some)) });
+                let made = async move { mirror::create(&context, &pod).await.map(Some) };
+                self.work.spawn(outcome(name, made));
             }
             (MirrorAction::Delete, _, Some(mirror)) => {
                 slot.busy = true;
-                self.work.spawn(async move { Done::Mirror(name, mirror::delete(&context, &mirror).await) });
+                let deleted = async move { mirror::delete(&context, &mirror).await };
+                self.work.spawn(outcome(name, deleted));
             }
             _ => {}
         }
@@ -315,6 +334,17 @@ impl Slot {
     fn is_idle(&self) -> bool {
         self.wanted.is_none() && self.running.is_none() && self.mirror.is_none() && !self.busy
     }
+}
+
+/// What became of work on a name's mirror. A panic is a failure like others: the name would stay busy for ever.
+async fn outcome(name: Name, work: impl Future<Output = Result<Option<Arc<Pod>>, MirrorError>>) -> Done {
+    let result = AssertUnwindSafe(work).catch_unwind().await;
+    Done::Mirror(name, result.unwrap_or(Err(MirrorError::Panicked)))
+}
+
+/// Whether somebody has asked for its end.
+fn is_marked(mirror: &Pod) -> bool {
+    mirror.metadata.deletion_timestamp.is_some()
 }
 
 /// Never, without a folder.
@@ -336,4 +366,18 @@ fn tell(context: &Context, problem: &str) {
 fn name_of(pod: &Pod) -> Name {
     let id = id_of(pod);
     (id.namespace.to_owned(), id.name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_on_a_mirror_that_panics_has_failed_under_its_name() {
+        let name = || ("default".to_owned(), "web".to_owned());
+        let done = outcome(name(), async { panic!("a fault of ours") }).await;
+        assert!(matches!(done, Done::Mirror(of, Err(MirrorError::Panicked)) if of == name()));
+        let done = outcome(name(), async { Ok(None) }).await;
+        assert!(matches!(done, Done::Mirror(of, Ok(None)) if of == name()));
+    }
 }

@@ -41,10 +41,8 @@ pub struct StaticPod {
 /// It is no pod, not a valid one, or one that names what only the API has. The whole sentence.
 pub fn read(bytes: &[u8], path: &str, node: &str, now: Timestamp) -> Result<StaticPod, String> {
     let parsed = parse(bytes)?;
-    let uid = match text(&parsed.value, &["metadata", "uid"]) {
-        "" => hash(&parsed.value, path, node)?,
-        given => given.to_owned(),
-    };
+    // A UID of the file's own is one of its words, no more: it names folders, and must be another when anything else is.
+    let uid = hash(&parsed.value, path, node)?;
     let decoded = decode::body(core("pods"), parsed, FieldValidation::Warn).map_err(|refused| refused.message)?;
     let mut pod = decoded.object;
     put_in_place(&mut pod, node, &uid, now);
@@ -145,7 +143,25 @@ mod tests {
         {
             assert_ne!(first, uid(&text, path, node));
         }
-        assert_eq!(uid(&YAML.replace("name: web", "name: web, uid: mine"), "/a", "n"), "mine");
+    }
+
+    #[test]
+    fn a_uid_of_the_files_own_is_one_of_its_words() {
+        let uid = |given: &str, image: &str, path: &str| {
+            let text = YAML.replace("name: web", &format!("name: web, uid: '{given}'")).replace("busybox", image);
+            let pod = read(text.as_bytes(), path, "n", Timestamp::UNIX_EPOCH).unwrap().pod;
+            assert_eq!(pod["metadata"]["uid"], pod["metadata"]["annotations"][HASH_ANNOTATION]);
+            pod["metadata"]["uid"].as_str().unwrap().to_owned()
+        };
+        let all = [
+            ("mine", "busybox", "/a"),
+            ("mine", "nginx", "/a"),
+            ("mine", "busybox", "/b"),
+            ("../a_b", "busybox", "/a"),
+        ]
+        .map(|(given, image, path)| uid(given, image, path));
+        assert!(all.iter().all(|uid| uid.len() == 32 && uid.bytes().all(|byte| byte.is_ascii_hexdigit())), "{all:?}");
+        assert_eq!(std::collections::BTreeSet::from(all.clone()).len(), all.len(), "{all:?}");
     }
 
     #[test]
