@@ -212,9 +212,9 @@ impl Actor {
                 self.settle(Subject::Volumes, Ok(()));
                 self.observed.volumes = Volumes::Ready;
             }
-            Some(MountFailure { volume, message }) => {
+            Some(MountFailure { step, volume, message }) => {
                 self.used.extend(used);
-                self.context.tell(&self.pod, &Happening::MountFailed { volume, message: message.clone() });
+                self.context.tell(&self.pod, &Happening::MountFailed { step, volume, message });
                 let retry =
                     self.failed(&Subject::Volumes, SignedDuration::from_millis(500), SignedDuration::from_secs(122));
                 self.observed.doing.remove(&Subject::Volumes);
