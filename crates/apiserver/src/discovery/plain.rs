@@ -143,6 +143,7 @@ mod tests {
             "policy",
             "rbac.authorization.k8s.io",
             "scheduling.k8s.io",
+            "storage.k8s.io",
         ];
         assert_eq!(names, expected);
         assert_eq!(group("events.k8s.io").unwrap()["preferredVersion"]["groupVersion"], "events.k8s.io/v1");
