@@ -1,10 +1,11 @@
 //! What must hold in the world around an object before it is written, and what others add to it: the admission plugins
 //! NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds, RuntimeClass and DefaultStorageClass, called between decoding and the strategy;
-//! and those that judge what the strategy has let pass ([`judge_new`], [`judge_change`]): LimitRanger, PodSecurity and Priority. Looks things up;
+//! and those that judge what the strategy has let pass ([`judge_new`], [`judge_change`]): LimitRanger, PodSecurity, Priority and PersistentVolumeClaimResize. Looks things up;
 //! what follows from them is `rules`' business.
 
 use remora_model::status::Cause;
 use remora_model::{Kind, ObjectKey, Status, kinds};
+use remora_rules::kinds::persistent_volume_claim::{Growth, NO_GROWTH, growth};
 use remora_rules::kinds::{priority_class, storage_class};
 use remora_rules::object::{at, field_mut, flag, set, text};
 use remora_rules::pod::{admission as pod, limits, priority};
@@ -98,6 +99,9 @@ pub async fn judge_change(
         return judge_pod(&call.trail, &namespace.decoded(), new);
     }
     judge_priority_class(state, kind, new).await?;
+    if kind == kinds::core("persistentvolumeclaims") && part == Part::Whole {
+        judge_growth(state, kind, new, old).await?;
+    }
     if !is_namespaces(kind) || part != Part::Whole {
         return Ok(Vec::new());
     }
@@ -109,6 +113,20 @@ pub async fn judge_change(
             Ok(pod_security::warnings_of_pods(name, rule, &pods))
         }
     }
+}
+
+/// Who asks for more in a claim is told at once that nobody will give it.
+async fn judge_growth(state: &State, kind: &Kind, new: &Value, old: &Value) -> Result<(), Status> {
+    let allowed = match growth(new, old) {
+        Growth::None => true,
+        Growth::Forbidden => false,
+        Growth::IfAllowedBy(class) => {
+            let class = state.objects().get(&ObjectKey::new(kinds::storage_classes(), None, class)).await?;
+            class.is_some_and(|class| flag(&class.decoded(), &["allowVolumeExpansion"]))
+        }
+    };
+    let refusal = || Status::forbidden(kind.resource(), text(old, &["metadata", "name"]), NO_GROWTH);
+    if allowed { Ok(()) } else { Err(refusal()) }
 }
 
 fn judge_pod(trail: &Trail, namespace: &Value, pod: &Value) -> Result<Vec<String>, Status> {

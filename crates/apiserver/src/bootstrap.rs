@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use remora_model::{Kind, ObjectKey, Status, kinds};
 use remora_rules::kinds::priority_class::SYSTEM_CLASSES;
 use remora_rules::kinds::service::allocation;
-use remora_rules::kinds::storage_class::{DEFAULT_ANNOTATION, LOCAL_PROVISIONER};
+use remora_rules::kinds::storage_class::{self, DEFAULT_ANNOTATION, LOCAL_PROVISIONER};
 use remora_rules::managed::{self, Writer};
 use remora_rules::object::text;
 use remora_rules::rbac::defaults;
@@ -61,16 +61,22 @@ pub async fn system_priority_classes(state: &State) -> Result<(), Status> {
     Ok(())
 }
 
-/// Creates the storage class of claims that name none: folders of the node, which stay when their claims go. Who wants another default marks that one; the newest counts.
+/// Creates the storage class of claims that name none, if it is missing: folders of the node, which stay when their claims go. Where another class is the default by now, it is a
+/// class beside that: the newest default counts, so that it would take the default back from the administrator's.
 ///
 /// # Errors
 /// If the store fails.
 pub async fn default_storage_class(state: &State) -> Result<(), Status> {
     let kind = kinds::storage_classes();
+    let classes = state.objects().all(kind, None).await?;
+    let annotations = match storage_class::default_of(&classes) {
+        None => json!({DEFAULT_ANNOTATION: "true"}),
+        Some(_) => json!({}),
+    };
     let object = json!({
         "kind": kind.kind,
         "apiVersion": kind.api_version(),
-        "metadata": {"name": "local-path", "annotations": {DEFAULT_ANNOTATION: "true"}},
+        "metadata": {"name": "local-path", "annotations": annotations},
         "provisioner": LOCAL_PROVISIONER,
         "reclaimPolicy": "Retain",
         "volumeBindingMode": "WaitForFirstConsumer",

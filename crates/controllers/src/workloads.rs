@@ -434,7 +434,8 @@ mod tests {
         let mut world = World::default();
         assert_eq!(told(&mut world, claims, Seen::Is(key("data"), entry("c", None))), ["all claims"]);
         assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), ["all claims"]);
-        assert_eq!(told(&mut world, pods, Seen::Is(key("p"), entry("p", None))), [""; 0]);
+        let again = told(&mut world, pods, Seen::Is(key("p"), entry("p", None)));
+        assert!(!again.iter().any(|wake| wake == "all claims"), "{again:?}");
     }
 
     #[test]

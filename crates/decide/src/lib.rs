@@ -32,6 +32,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+mod volume_affinity;
 
 pub use action::{Action, Plan, StopReason, Subject, Target};
 pub use back_off::{BackOff, go_duration};
@@ -55,6 +56,7 @@ pub use service_links::{LinkedPort, LinkedService, service_links};
 pub use spec::{ContainerSpec, Desired, PullPolicy, RestartPolicy, container_hash, containers, restart_policy};
 pub use status::status;
 pub use storage::{Measured, Size, limited_volumes};
+pub use volume_affinity::allows_node;
 
 /// The time of a decision; read once per look, so that all of it agrees.
 pub type Now = jiff::Timestamp;

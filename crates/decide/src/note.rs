@@ -69,8 +69,8 @@ pub enum Happening {
     SandboxFailed { message: String },
     /// The sandbox died.
     SandboxChanged,
-    /// A volume could not be set up.
-    MountFailed { volume: String, message: String },
+    /// A volume could not be set up. `step` is `MountVolume.SetUp` or what else a kubelet calls it.
+    MountFailed { step: &'static str, volume: String, message: String },
     /// A probe failed. `probe` is `Liveness`, `Readiness` or `Startup`.
     Unhealthy { container: String, probe: &'static str, output: String },
     /// A postStart hook failed.
@@ -207,8 +207,8 @@ fn of_pod(what: &Happening, pod: &Pod) -> Note {
             let message = "Pod sandbox changed, it will be killed and re-created.";
             (NoteType::Normal, "SandboxChanged", message.to_owned())
         }
-        Happening::MountFailed { volume, message } => {
-            (NoteType::Warning, "FailedMount", format!("MountVolume.SetUp failed for volume {volume:?} : {message}"))
+        Happening::MountFailed { step, volume, message } => {
+            (NoteType::Warning, "FailedMount", format!("{step} failed for volume {volume:?} : {message}"))
         }
         Happening::Evicted { message } => (NoteType::Warning, "Evicted", message.clone()),
         Happening::KillFailed { message } => {

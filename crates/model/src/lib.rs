@@ -13,6 +13,7 @@
 //! | [`schema`] | how Go writes each type as JSON: the data behind canonical form and strategic merge |
 //! | [`canonical`] | brings a JSON object into v1.34's canonical form |
 //! | [`quantity`] | `resource.Quantity`: exact parsing, comparison, canonical text |
+//! | [`node_selector`] | what a requirement of a node selector means |
 //! | [`json`] | bounded JSON parsing with duplicate keys reported |
 //! | [`usage`] | what a node, its pods and their containers use |
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod field;
 pub mod json;
 pub mod key;
 pub mod kinds;
+pub mod node_selector;
 pub mod quantity;
 pub mod schema;
 pub mod status;

@@ -94,6 +94,14 @@ pub fn exchange(one: &Path, other: &Path) -> Result<()> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(failed("exchange", one.display()))
 }
 
+/// Gives a file or folder a name that nothing has yet, in one step.
+///
+/// # Errors
+/// Something has that name ([`io::ErrorKind::AlreadyExists`]), also an empty folder, which a plain rename would take the place of.
+pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(failed("name", to.display()))
+}
+
 /// The temporary file's name: hidden, and the same for each attempt of one process, so that attempts do not pile up.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration};
+use remora_model::node_selector;
 
 use super::NAME;
 
@@ -129,19 +130,7 @@ fn allows(term: &NodeSelectorTerm, name: &str, node: &NodeView) -> bool {
 }
 
 fn holds(requirement: &NodeSelectorRequirement, is: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let is_listed = || is.is_some_and(|is| values.iter().any(|value| value == is));
-    let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
-    let compared = || number(is).zip(number(values.first().map(String::as_str)));
-    match requirement.operator.as_str() {
-        "In" => is_listed(),
-        "NotIn" => !is_listed(),
-        "Exists" => is.is_some(),
-        "DoesNotExist" => is.is_none(),
-        "Gt" => compared().is_some_and(|(is, bound)| is > bound),
-        "Lt" => compared().is_some_and(|(is, bound)| is < bound),
-        _ => false,
-    }
+    node_selector::holds(&requirement.operator, requirement.values.as_deref().unwrap_or_default(), is)
 }
 
 /// As upstream words it, with what preemption would have said.

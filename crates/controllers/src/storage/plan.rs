@@ -46,8 +46,26 @@ pub(super) enum Step {
     Claim(Value),
     /// This is what a claim should say.
     ClaimStatus(Value),
-    /// People are told something of a claim: reason and message.
-    Tell(Value, &'static str, String),
+    /// People are told something of a claim.
+    Tell(Tell),
+}
+
+impl Step {
+    /// What people are told, if that is all.
+    pub(super) fn tell(self) -> Option<Tell> {
+        match self {
+            Self::Tell(tell) => Some(tell),
+            _ => None,
+        }
+    }
+}
+
+/// What people are told of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tell {
+    pub(super) about: Value,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 /// What is to be written now. No volume is given twice in one plan.
@@ -64,11 +82,13 @@ pub(super) fn plan(seen: &Seen, place: &Place) -> Vec<Step> {
                     steps.push(Step::Volume(give(volume, claim)));
                 }
                 Choice::Make(class) => steps.push(Step::Create(make(claim, class, place))),
-                Choice::Wait(reason, message) => steps.push(Step::Tell(claim.clone(), reason, message)),
+                Choice::Wait(reason, message) => steps.push(Step::Tell(Tell { about: claim.clone(), reason, message })),
             },
         }
     }
-    steps.extend(seen.volumes.iter().filter_map(|volume| volume_status(seen, volume)));
+    for volume in &seen.volumes {
+        steps.extend(take_back(seen, volume).or_else(|| volume_status(seen, volume)));
+    }
     steps
 }
 
@@ -78,10 +98,30 @@ enum Choice<'s> {
     Wait(&'static str, String),
 }
 
-/// The volume that has been given to this very claim.
+/// The volume that has been given to this very claim, which wants no other one by now.
 fn bound_volume<'s>(seen: &'s Seen, claim: &Value) -> Option<&'s Value> {
     let uid = text(claim, &["metadata", "uid"]);
-    seen.volumes.iter().find(|volume| text(volume, &["spec", "claimRef", "uid"]) == uid && !uid.is_empty())
+    let is_given = |volume: &&Value| text(volume, &["spec", "claimRef", "uid"]) == uid && !uid.is_empty();
+    seen.volumes.iter().filter(is_given).find(|volume| !wants_another(claim, volume))
+}
+
+/// Its author named another volume after this one was given to it. What a claim names stays.
+fn wants_another(claim: &Value, volume: &Value) -> bool {
+    let wanted = text(claim, &["spec", "volumeName"]);
+    !wanted.is_empty() && wanted != name(volume)
+}
+
+/// A volume that was given to a claim that wants another one is free again, if nobody but us gave it.
+fn take_back(seen: &Seen, volume: &Value) -> Option<Step> {
+    let uid = text(volume, &["spec", "claimRef", "uid"]);
+    let is_ours = text(volume, &["metadata", "annotations", BOUND_BY_CONTROLLER]) == "yes";
+    let claim = seen.claims.iter().find(|claim| text(claim, &["metadata", "uid"]) == uid && is_ours)?;
+    wants_another(claim, volume).then(|| {
+        let mut new = volume.clone();
+        remove(field_mut(&mut new, "spec"), "claimRef");
+        remove(field_mut(field_mut(&mut new, "metadata"), "annotations"), BOUND_BY_CONTROLLER);
+        Step::Volume(new)
+    })
 }
 
 fn is_bound(claim: &Value) -> bool {
@@ -125,8 +165,16 @@ fn choose<'s>(seen: &'s Seen, claim: &Value, given: &[&str]) -> Choice<'s> {
     let wanted = text(claim, &["spec", "volumeName"]);
     if !wanted.is_empty() {
         let found = seen.volumes.iter().filter(free).find(|volume| name(volume) == wanted);
-        let why = || format!("volume {wanted:?} does not exist or is bound to another claim");
-        return found.map_or_else(|| Choice::Wait("FailedBinding", why()), Choice::Volume);
+        return match found.map(|volume| (volume, mismatch(volume, claim))) {
+            None => {
+                let message = format!("volume {wanted:?} does not exist or is bound to another claim");
+                Choice::Wait("FailedBinding", message)
+            }
+            Some((_, Some(why))) => {
+                Choice::Wait("VolumeMismatch", format!("Cannot bind to requested volume {wanted:?}: {why}"))
+            }
+            Some((volume, None)) => Choice::Volume(volume),
+        };
     }
     let class = class_of(seen, claim);
     let (namespace, claimed) = (text(claim, &["metadata", "namespace"]), name(claim));
@@ -142,7 +190,7 @@ fn choose<'s>(seen: &'s Seen, claim: &Value, given: &[&str]) -> Choice<'s> {
     let best = fitting.min_by_key(|volume| (at(volume, &["spec", "claimRef"]).is_null(), capacity(volume)));
     match (best, class) {
         (Some(volume), _) => Choice::Volume(volume),
-        (None, Some(class)) if text(class, &["provisioner"]) == LOCAL_PROVISIONER => Choice::Make(class),
+        (None, Some(class)) if text(class, &["provisioner"]) == LOCAL_PROVISIONER => made_here(claim, class),
         (None, Some(class)) => Choice::Wait("ExternalProvisioning", waiting_for(class)),
         (None, None) if text(claim, &["spec", "storageClassName"]).is_empty() => {
             let message = "no persistent volumes available for this claim and no storage class is set";
@@ -154,6 +202,18 @@ fn choose<'s>(seen: &'s Seen, claim: &Value, given: &[&str]) -> Choice<'s> {
             Choice::Wait("ProvisioningFailed", message)
         }
     }
+}
+
+/// A folder of the node is what we make, and no device.
+fn made_here<'s>(claim: &Value, class: &'s Value) -> Choice<'s> {
+    if text(claim, &["spec", "volumeMode"]) != "Block" {
+        return Choice::Make(class);
+    }
+    let message = format!(
+        "failed to provision volume with StorageClass {:?}: {LOCAL_PROVISIONER} does not support block volume provisioning",
+        name(class)
+    );
+    Choice::Wait("ProvisioningFailed", message)
 }
 
 fn waiting_for(class: &Value) -> String {
@@ -183,18 +243,33 @@ fn is_free_for(volume: &Value, claim: &Value) -> bool {
 
 /// Whether it is what the claim asks for.
 fn fits(volume: &Value, claim: &Value) -> bool {
-    let class = |of: &Value| text(of, &["spec", "storageClassName"]).to_owned();
-    let mode = |of: &Value| text(of, &["spec", "volumeMode"]).to_owned();
+    let is_selected = || {
+        at(claim, &["spec", "selector"]).is_null()
+            || selector_of(claim).is_some_and(|selector| selector.matches(at(volume, &["metadata", "labels"])))
+    };
+    lack(volume, claim).is_none() && is_selected()
+}
+
+/// Why a claim cannot have the very volume that it names. One that an administrator keeps for it, it has whatever it is like; and who names one need not select it.
+fn mismatch(volume: &Value, claim: &Value) -> Option<&'static str> {
+    lack(volume, claim).filter(|_| at(volume, &["spec", "claimRef"]).is_null())
+}
+
+/// What a volume lacks of what a claim asks for, in the words of upstream's `checkVolumeSatisfyClaim`.
+fn lack(volume: &Value, claim: &Value) -> Option<&'static str> {
+    let differs = |field: &str| text(volume, &["spec", field]) != text(claim, &["spec", field]);
     let modes = list(volume, &["spec", "accessModes"]);
-    let has_modes = list(claim, &["spec", "accessModes"]).iter().all(|mode| modes.contains(mode));
-    let wanted = amount(text(claim, &["spec", "resources", "requests", "storage"]));
-    let is_selected = at(claim, &["spec", "selector"]).is_null()
-        || selector_of(claim).is_some_and(|selector| selector.matches(at(volume, &["metadata", "labels"])));
-    class(volume) == class(claim)
-        && mode(volume) == mode(claim)
-        && has_modes
-        && capacity(volume) >= wanted
-        && is_selected
+    if capacity(volume) < amount(text(claim, &["spec", "resources", "requests", "storage"])) {
+        Some("requested PV is too small")
+    } else if differs("storageClassName") {
+        Some("storageClassName does not match")
+    } else if differs("volumeMode") {
+        Some("incompatible volumeMode")
+    } else if !list(claim, &["spec", "accessModes"]).iter().all(|mode| modes.contains(mode)) {
+        Some("incompatible accessMode")
+    } else {
+        None
+    }
 }
 
 fn capacity(volume: &Value) -> i64 {
@@ -303,8 +378,8 @@ mod tests {
     fn settle(seen: &mut Seen) -> Option<String> {
         for _ in 0..20 {
             let steps = plan(seen, &place());
-            if let [] | [Step::Tell(..)] = steps.as_slice() {
-                let Some(Step::Tell(_, reason, message)) = steps.into_iter().next() else { return None };
+            if let [] | [Step::Tell(_)] = steps.as_slice() {
+                let Some(Step::Tell(Tell { reason, message, .. })) = steps.into_iter().next() else { return None };
                 return Some(format!("{reason}: {message}"));
             }
             for step in steps {
@@ -318,7 +393,7 @@ mod tests {
                 match step {
                     Step::Create(new) | Step::Volume(new) | Step::VolumeStatus(new) => put(&mut seen.volumes, new),
                     Step::Claim(new) | Step::ClaimStatus(new) => put(&mut seen.claims, new),
-                    Step::Tell(..) => {}
+                    Step::Tell(_) => {}
                 }
             }
         }
@@ -361,6 +436,52 @@ mod tests {
         let kept = |name: &str| volume("kept", "9Gi", json!({"claimRef": {"namespace": "a", "name": name}}));
         check(json!({}), [some(), vec![kept("c")]].concat(), Some("kept"));
         check(json!({}), vec![kept("d")], None);
+    }
+
+    #[test]
+    fn a_volume_that_is_named_must_be_what_the_claim_asks_for() {
+        let check = |spec: Value, reserved: bool, expected: Option<&str>| {
+            let mut spec = spec;
+            spec["volumeName"] = "v".into();
+            let mut volume = volume("v", "2Gi", json!({"storageClassName": ""}));
+            if reserved {
+                volume["spec"]["claimRef"] = json!({"namespace": "a", "name": "c"});
+            }
+            let mut seen = Seen { claims: vec![claim("c", spec.clone())], volumes: vec![volume], ..Seen::default() };
+            let told = settle(&mut seen);
+            let expected = expected.map(|why| format!("VolumeMismatch: Cannot bind to requested volume \"v\": {why}"));
+            assert_eq!((told, bound(&seen, "c").is_some()), (expected.clone(), expected.is_none()), "{spec}");
+        };
+        check(json!({}), false, None);
+        check(json!({"selector": {"matchLabels": {"a": "b"}}}), false, None);
+        let large = json!({"resources": {"requests": {"storage": "3Gi"}}});
+        check(large.clone(), false, Some("requested PV is too small"));
+        check(large, true, None);
+        check(json!({"storageClassName": "other"}), false, Some("storageClassName does not match"));
+        check(json!({"volumeMode": "Block"}), false, Some("incompatible volumeMode"));
+        check(json!({"accessModes": ["ReadWriteMany"]}), false, Some("incompatible accessMode"));
+    }
+
+    #[test]
+    fn a_claim_that_names_another_volume_meanwhile_gets_that_one() {
+        let volumes = vec![volume("one", "1Gi", json!({})), volume("two", "2Gi", json!({}))];
+        let mut seen = Seen { claims: vec![claim("c", json!({}))], volumes, ..Seen::default() };
+        let Some(Step::Volume(given)) = plan(&seen, &place()).into_iter().next() else { panic!("none is given") };
+        assert_eq!(name(&given), "one");
+        seen.volumes[0] = given;
+        seen.claims[0]["spec"]["volumeName"] = "two".into();
+        assert_eq!(settle(&mut seen), None);
+        assert_eq!(bound(&seen, "c").as_deref(), Some("two"));
+        assert_eq!(seen.volumes[0]["status"]["phase"], "Available", "{:?}", seen.volumes[0]);
+    }
+
+    #[test]
+    fn no_device_is_made() {
+        let claims = vec![claim("c", json!({"storageClassName": "local", "volumeMode": "Block"}))];
+        let mut seen = Seen { claims, classes: vec![class("Immediate", LOCAL_PROVISIONER)], ..Seen::default() };
+        let expected = "ProvisioningFailed: failed to provision volume with StorageClass \"local\": remora.dev/local-path does not support block volume provisioning";
+        assert_eq!(settle(&mut seen).as_deref(), Some(expected));
+        assert_eq!(seen.volumes, [Value::Null; 0]);
     }
 
     #[test]

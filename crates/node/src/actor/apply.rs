@@ -41,14 +41,10 @@ impl Actor {
             Wake::Reported(result) => {
                 let newer = self.report.written(*result, self.context.now());
                 match newer {
-                    Some(mirror) if self.observed.is_static => {
-                        // The mirror that was written to may be gone by now, and another in its place.
-                        if is_of(&mirror, self.object.as_deref()) {
-                            self.take_mirror(Some(&mirror));
-                        }
-                    }
-                    Some(pod) => self.take_object(pod),
-                    None => {}
+                    Some(pod) if !self.observed.is_static => self.take_object(pod),
+                    // The mirror that was written to may be gone by now, and another in its place.
+                    Some(mirror) if is_of(&mirror, self.object.as_deref()) => self.take_mirror(Some(&mirror)),
+                    _ => {}
                 }
             }
             Wake::Probed(probed) => self.probed(probed),
@@ -217,9 +213,9 @@ impl Actor {
                 self.settle(Subject::Volumes, Ok(()));
                 self.observed.volumes = Volumes::Ready;
             }
-            Some(MountFailure { volume, message }) => {
+            Some(MountFailure { step, volume, message }) => {
                 self.used.extend(used);
-                self.context.tell(&self.pod, &Happening::MountFailed { volume, message: message.clone() });
+                self.context.tell(&self.pod, &Happening::MountFailed { step, volume, message });
                 let retry =
                     self.failed(&Subject::Volumes, SignedDuration::from_millis(500), SignedDuration::from_secs(122));
                 self.observed.doing.remove(&Subject::Volumes);

@@ -2,12 +2,16 @@
 //!
 //! In the pod's own folder stands a link to it, so that taking the pod's volumes down can never touch what they hold.
 
-use std::os::unix::fs::symlink;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use http::Request;
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod};
 use serde_json::Value;
+
+use remora_decide::allows_node;
 
 use super::{VolumeError, host_path, make_folder};
 use crate::context::{Context, id_of};
@@ -22,28 +26,67 @@ pub(super) async fn resolve(context: &Context, pod: &Pod, claim: &str) -> Result
     }
     let volume = get(context, "/api/v1/persistentvolumes", name).await?;
     let source = place(&volume, &found).map_err(VolumeError::Claim)?;
+    check_node(context, &volume).await?;
     let path = PathBuf::from(&source.path);
-    let is_new = !path.exists();
-    host_path::check(&source)?;
-    if is_new && path.exists() && is_ours(&volume) {
-        // Whatever user a container has, it is to write there.
-        let failed = |source| VolumeError::Write { path: path.display().to_string(), source };
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).map_err(failed)?;
+    if is_ours(&volume) {
+        make_open(&path)?;
     }
+    host_path::check(&source)?;
     Ok(path)
+}
+
+/// Before anything is made: on a node that has not got the volume, an empty folder would pass for it.
+async fn check_node(context: &Context, volume: &Value) -> Result<(), VolumeError> {
+    if volume.pointer("/spec/nodeAffinity/required").is_none() {
+        return Ok(());
+    }
+    let name = &context.config.node_name;
+    let node = get(context, "/api/v1/nodes", name).await?;
+    let labels = node.pointer("/metadata/labels").unwrap_or(&Value::Null);
+    match allows_node(volume, name, labels) {
+        true => Ok(()),
+        false => Err(VolumeError::OtherNode { volume: text(volume, "/metadata/name").to_owned() }),
+    }
+}
+
+/// Makes a claim's folder, unless it is there: whatever user a container has, it is to write there. It has its name once it is open, so that no crash leaves one that is closed.
+fn make_open(path: &Path) -> Result<(), VolumeError> {
+    let failed = |source| VolumeError::Write { path: path.display().to_string(), source };
+    if path.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    // Another pod may be about to make it too, and be faster.
+    let is_made = || path.is_dir();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&new);
+    // The umask had its say about the mode.
+    let opened = made.and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(0o777)));
+    match opened {
+        Err(_) if is_made() => return Ok(()),
+        opened => opened.map_err(failed)?,
+    }
+    match remora_sys::file::rename_new(&new, path) {
+        Err(_) if is_made() => match fs::remove_dir(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        },
+        renamed => renamed.map_err(VolumeError::from),
+    }
 }
 
 /// Lets the pod's own folder lead there.
 pub(super) fn link(at: &Path, to: &Path) -> Result<(), VolumeError> {
     let failed = |source| VolumeError::Write { path: at.display().to_string(), source };
-    if std::fs::read_link(at).is_ok_and(|there| there == to) {
+    if fs::read_link(at).is_ok_and(|there| there == to) {
         return Ok(());
     }
     if let Some(parent) = at.parent() {
         make_folder(parent, 0o750)?;
     }
-    match std::fs::remove_file(at) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+    match fs::remove_file(at) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
     symlink(to, at).map_err(failed)
@@ -117,16 +160,52 @@ mod tests {
     }
 
     #[test]
+    fn a_claims_folder_is_open_once_it_has_its_name() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("volumes/pvc-1");
+        // What a crash may leave.
+        fs::create_dir_all(place.path().join("volumes/pvc-1.new")).unwrap();
+        for _ in 0..2 {
+            make_open(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o777);
+            assert_eq!(fs::read_dir(place.path().join("volumes")).unwrap().count(), 1);
+        }
+        // What its user has made of it stays.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        make_open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn pods_that_make_a_folder_at_once_get_the_same_one() {
+        let place = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = place.path().join(round.to_string());
+            std::thread::scope(|scope| {
+                for pod in 0..4 {
+                    let path = &path;
+                    scope.spawn(move || {
+                        make_open(path).unwrap();
+                        fs::write(path.join(pod.to_string()), "").unwrap();
+                    });
+                }
+            });
+            assert_eq!(fs::read_dir(&path).unwrap().count(), 4);
+        }
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 50, "none is left half made");
+    }
+
+    #[test]
     fn taking_a_link_down_leaves_what_it_leads_to() {
         let place = tempfile::tempdir().unwrap();
         let (data, pod) = (place.path().join("data"), place.path().join("pod"));
-        std::fs::create_dir(&data).unwrap();
-        std::fs::write(data.join("kept"), "").unwrap();
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("kept"), "").unwrap();
         let at = pod.join("volumes/kubernetes.io~local-volume/v");
         for _ in 0..2 {
             link(&at, &data).unwrap();
         }
-        assert_eq!(std::fs::read_link(&at).unwrap(), data);
+        assert_eq!(fs::read_link(&at).unwrap(), data);
         super::super::remove(&crate::PlainFolders, &pod).unwrap();
         assert!(data.join("kept").exists() && !at.exists());
     }

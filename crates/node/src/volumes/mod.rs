@@ -47,8 +47,7 @@ impl SetUp {
                 self.used.extend(one.used);
             }
             Err(error) => {
-                let failure = MountFailure { volume: volume.to_owned(), message: error.to_string() };
-                self.failure.get_or_insert(failure);
+                self.failure.get_or_insert_with(|| MountFailure::of(volume, &error));
             }
         }
     }
@@ -57,8 +56,20 @@ impl SetUp {
 /// A volume could not be set up. The words are those of an event.
 #[derive(Debug)]
 pub(crate) struct MountFailure {
+    /// What has failed, as a kubelet calls it.
+    pub(crate) step: &'static str,
     pub(crate) volume: String,
     pub(crate) message: String,
+}
+
+impl MountFailure {
+    fn of(volume: &str, error: &VolumeError) -> Self {
+        let (step, volume) = match error {
+            VolumeError::OtherNode { volume } => ("MountVolume.NodeAffinity check", volume.as_str()),
+            _ => ("MountVolume.SetUp", volume),
+        };
+        Self { step, volume: volume.to_owned(), message: error.to_string() }
+    }
 }
 
 /// Why a volume cannot be had.
@@ -78,6 +89,9 @@ pub(crate) enum VolumeError {
     NoSuchVolume(String),
     #[error("{0}")]
     Claim(String),
+    /// This persistent volume is another node's.
+    #[error("no matching NodeSelectorTerms")]
+    OtherNode { volume: String },
     #[error("volumes of this kind are not supported: {0}")]
     Unsupported(String),
     #[error("the path {0:?} leads out of the volume")]
@@ -291,6 +305,21 @@ fn fs_group(pod: &Pod) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_volume_of_another_node_is_told_of_in_a_kubelets_words() {
+        let pod = Pod::default();
+        let words = |error: &VolumeError| {
+            let MountFailure { step, volume, message } = MountFailure::of("data", error);
+            let notes = remora_decide::notes(&remora_decide::Happening::MountFailed { step, volume, message }, &pod);
+            notes.into_iter().map(|note| note.message).collect::<Vec<_>>()
+        };
+        let elsewhere = VolumeError::OtherNode { volume: "pvc-1".to_owned() };
+        let expected = "MountVolume.NodeAffinity check failed for volume \"pvc-1\" : no matching NodeSelectorTerms";
+        assert_eq!(words(&elsewhere), [expected]);
+        let expected = "MountVolume.SetUp failed for volume \"data\" : it is gone";
+        assert_eq!(words(&VolumeError::Claim("it is gone".to_owned())), [expected]);
+    }
 
     #[test]
     fn a_volume_that_fails_does_not_keep_a_pods_token_from_being_renewed() {

@@ -85,6 +85,32 @@ pub fn validate_update(new: &Value, old: &Value) -> FieldErrors {
     errors
 }
 
+/// Whether this change asks for more than before, and whom that is up to. Upstream: admission plugin PersistentVolumeClaimResize. That only a bound claim can grow is [`validate_update`]'s.
+pub fn growth<'c>(new: &'c Value, old: &Value) -> Growth<'c> {
+    let requested = |of: &Value| Quantity::parse(text(of, &["spec", "resources", "requests", "storage"])).ok();
+    let class = text(new, &["spec", "storageClassName"]);
+    match (requested(new), requested(old)) {
+        (Some(wanted), Some(before)) if wanted <= before => Growth::None,
+        _ if class.is_empty() || class != text(old, &["spec", "storageClassName"]) => Growth::Forbidden,
+        _ => Growth::IfAllowedBy(class),
+    }
+}
+
+/// Whether a claim may ask for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth<'c> {
+    /// It does not.
+    None,
+    /// If the storage class of this name has `allowVolumeExpansion`.
+    IfAllowedBy(&'c str),
+    /// It has no class.
+    Forbidden,
+}
+
+/// Why a claim cannot grow.
+pub const NO_GROWTH: &str =
+    "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +149,21 @@ mod tests {
                 "spec.accessModes: Unsupported value: \"Write\": supported values: \"ReadOnlyMany\", \"ReadWriteMany\", \"ReadWriteOnce\", \"ReadWriteOncePod\"",
             ],
         );
+    }
+
+    #[test]
+    fn a_claim_grows_if_its_class_allows_it() {
+        let check = |class: &str, size: &str, expected: Growth<'_>| {
+            let old = claim(|claim| claim["spec"]["storageClassName"] = class.into());
+            let mut new = old.clone();
+            new["spec"]["resources"]["requests"]["storage"] = size.into();
+            assert_eq!(growth(&new, &old), expected, "{class} {size}");
+        };
+        check("c", "1Gi", Growth::None);
+        check("c", "1024Mi", Growth::None);
+        check("c", "1Mi", Growth::None);
+        check("c", "2Gi", Growth::IfAllowedBy("c"));
+        check("", "2Gi", Growth::Forbidden);
     }
 
     #[test]
