@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use remora_sys::process::PidFd;
 use remora_tests::{Done, TestNode, say};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The signal's number.
+const SIGKILL: i32 = 9;
 
 /// A node that this test started, with the means to talk to it and to look at what it leaves.
 struct OwnNode<'a> {
@@ -46,6 +51,16 @@ impl<'a> OwnNode<'a> {
     fn daemon_pid(&self) -> Result<String> {
         let status: serde_json::Value = serde_json::from_str(&self.ok("status --json")?)?;
         Ok(status["pid"].to_string())
+    }
+
+    /// Kills the daemon, and returns its number when it has ended: before, its locks are not free.
+    fn kill_daemon(&self) -> Result<String> {
+        let pid = self.daemon_pid()?;
+        let daemon = PidFd::open(pid.parse()?)?.context("the daemon is not there")?;
+        daemon.send_signal(SIGKILL)?;
+        let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+        ensure!(poll(&mut [PollFd::new(&daemon, PollFlags::IN)], Some(&patience))? > 0, "the daemon does not end");
+        Ok(pid)
     }
 
     fn up_again(&self) -> Result<Done> {
@@ -146,8 +161,7 @@ fn containers_survive_the_kill_of_the_daemon_and_down_leaves_nothing() -> Result
     let shown = || -> Result<serde_json::Value> { Ok(serde_json::from_str(&node.ok("get pod counter -o json")?)?) };
     let before = shown()?;
 
-    let pid = node.daemon_pid()?;
-    ensure!(Command::new("kill").args(["-9", &pid]).status()?.success());
+    let pid = node.kill_daemon()?;
     // Nothing of the daemon's is needed for the container to go on; the next daemon finds it.
     let again = node.up_again()?;
     ensure!(again.code == 0, "{again:?}");
@@ -206,7 +220,7 @@ fn a_debug_session_goes_on_after_the_kill_of_the_daemon() -> Result<()> {
     terminal.exp_string("~ # ")?;
     terminal.send_line("mark=kept")?;
     terminal.exp_string("~ # ")?;
-    ensure!(Command::new("kill").args(["-9", &node.daemon_pid()?]).status()?.success());
+    node.kill_daemon()?;
     terminal.exp_string("The connection is lost; attaching again")?;
     let again = node.up_again()?;
     ensure!(again.code == 0, "{again:?}");
@@ -275,7 +289,7 @@ fn a_static_pod_outlives_its_mirror_and_the_daemon_and_ends_with_its_file() -> R
     let second = until_ready()?;
     ensure!(second["metadata"]["uid"] != first["metadata"]["uid"] && container(&second) == container(&first));
 
-    ensure!(Command::new("kill").args(["-9", &node.daemon_pid()?]).status()?.success());
+    node.kill_daemon()?;
     let again = node.up_again_with(&[&["--node-name", "Reef"], &flag[..]].concat())?;
     ensure!(again.code == 0, "{again:?}");
     let third = until_ready()?;
@@ -347,8 +361,7 @@ fn a_pod_has_users_of_its_own_in_all_its_containers_and_keeps_them_when_the_daem
         kubectl(&["logs", "own", "-c", name])
     };
     ensure!(debug("before")? == users, "a debugger has other users than its target");
-    let pid = node.daemon_pid()?;
-    ensure!(Command::new("kill").args(["-9", &pid]).status()?.success());
+    node.kill_daemon()?;
     let again = node.up_again()?;
     ensure!(again.code == 0, "{again:?}");
     kubectl(&["wait", "--for=condition=Ready", "pod/own", "--timeout=60s"])?;
