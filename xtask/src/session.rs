@@ -102,7 +102,9 @@ pub(crate) fn pause(client: &Client<'_>) -> Result<()> {
     client.run("get nodes", 0)?.shows("Ready")?;
     client.run("run ephemeral-demo --image=k8s.gcr.io/pause:3.1 --restart=Never", 0)?.shows("created")?;
     client.wait_running("ephemeral-demo")?;
-    let refused = client.talk("exec -it ephemeral-demo -- sh", &[], 126)?;
+    // Ours would bring a shell along.
+    let exec = if client.is_kubectl() { "exec -it" } else { "exec -it --no-fallback" };
+    let refused = client.talk(&format!("{exec} ephemeral-demo -- sh"), &[], 126)?;
     ensure!(refused.contains(r#"exec: "sh": executable file not found in $PATH"#), "the refusal names no cause");
     let debug = "debug -it ephemeral-demo --image=busybox --target=ephemeral-demo";
     let seen = client.talk(debug, &["ps -ef", "ls /proc/1/root", "exit"], 0)?;
